@@ -1,0 +1,54 @@
+# gosix: `make run` serves, `make test` tests. `make help` lists the rest.
+GO       ?= go
+TOOL      = $(GO) tool -modfile=tools/go.mod
+BIN       = bin
+GO_FILES  = $(shell find . -name '*.go' -not -path './bin/*')
+export CGO_ENABLED ?= 0
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## build the three programs into bin/
+	$(GO) build -buildvcs=auto -o $(BIN)/ ./cmd/...
+
+.PHONY: run
+run: build ## serve: embedded etcd, admin on 127.0.0.1:9180, gateway on :9080
+	@exec $(BIN)/gosix run -c conf/run.yaml
+
+.PHONY: demo
+demo: build ## a fake provider, a route over two instances, a streamed answer
+	@$(GO) run ./t/demo -gosix $(BIN)/gosix
+
+.PHONY: test
+test: ## every test, with the race detector
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+.PHONY: check
+check: ## format, vet, staticcheck, the shape of the project
+	@out="$$($(TOOL) gofumpt -l $(GO_FILES))"; if [ -n "$$out" ]; then echo "not gofumpt-ed:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./cmd/... ./pkg/...
+	$(TOOL) staticcheck ./...
+	$(GO) test ./internal/arch
+
+.PHONY: fmt
+fmt: ## format everything
+	$(TOOL) gofumpt -w $(GO_FILES)
+
+.PHONY: bench
+bench: ## the Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./pkg/...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for 30 s
+	@for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$pkg || exit 1; \
+	  done; \
+	done
+
+.PHONY: golden
+golden: build ## replay recorded exchanges: make golden GOLDEN=path/to/golden
+	$(GO) run ./t/golden -gosix $(BIN)/gosix -corpus $(GOLDEN)

@@ -1,0 +1,67 @@
+// Command gosix is the whole gateway in one process: Admin API, data plane and, unless
+// another is configured, an etcd of its own. It is the only program that links the etcd
+// server.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/gosix/gosix/internal/node"
+	"github.com/gosix/gosix/pkg/store/embedetcd"
+)
+
+func main() {
+	root := &cobra.Command{
+		Use: "gosix", Short: "An AI and API gateway that speaks Apache APISIX's language",
+		SilenceUsage: true, SilenceErrors: true, CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.AddCommand(run(), check(), version())
+	if err := root.Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, "gosix:", err)
+		os.Exit(1)
+	}
+}
+
+func run() *cobra.Command {
+	var conf string
+	c := &cobra.Command{
+		Use: "run", Short: "Serve: Admin API and gateway", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return node.Main(conf, node.Parts{Gateway: true, Admin: true, Etcd: embedded}, os.Stdout)
+		},
+	}
+	c.Flags().StringVarP(&conf, "config", "c", "", "settings (default: built-in ones)")
+	return c
+}
+
+// embedded starts the process's own etcd.
+func embedded(dir, listen string, log zerolog.Logger) (string, func(), error) {
+	s, err := embedetcd.Start(embedetcd.Config{Dir: dir, Listen: listen, Log: log})
+	if err != nil {
+		return "", nil, err
+	}
+	return s.Endpoint(), s.Close, nil
+}
+
+func check() *cobra.Command {
+	var conf string
+	var stored bool
+	c := &cobra.Command{
+		Use: "check", Short: "Say what is wrong with the settings, and with --etcd which stored items would be rejected", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return node.Check(conf, stored, os.Stdout) },
+	}
+	c.Flags().StringVarP(&conf, "config", "c", "", "settings (default: built-in ones)")
+	c.Flags().BoolVar(&stored, "etcd", false, "judge what is stored in the configured etcd, too")
+	return c
+}
+
+func version() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Run: func(*cobra.Command, []string) { fmt.Println("gosix " + node.Version()) },
+	}
+}

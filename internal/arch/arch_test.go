@@ -1,0 +1,265 @@
+// Package arch holds the tests of the project's shape: which package may import which,
+// that every package says what it is, and that the documents name what is there. It
+// has no code of its own.
+package arch
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sort"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/gosix/gosix/"
+
+// rows is the table of ARCHITECTURE.md: a package imports only packages of a lower row,
+// or of its own row further to the left. A name ending in /... stands for the packages
+// below it.
+var rows = [][]string{
+	0: {"pkg/jsonedit", "pkg/exchange", "pkg/schema", "pkg/store", "pkg/balancer", "pkg/config", "pkg/seal", "pkg/drivers/protocol", "pkg/drivers/sse"},
+	1: {"pkg/variable", "pkg/expr", "pkg/upstream", "pkg/resource", "pkg/store/memstore", "pkg/store/etcdstore", "pkg/store/embedetcd", "pkg/store/storetest"},
+	2: {"pkg/plugin", "pkg/drivers"},
+	3: {"pkg/drivers/drivertest", "pkg/drivers/...", "pkg/plugin/...", "pkg/route"},
+	4: {"pkg/builtin", "pkg/gateway", "pkg/adminapi"},
+	5: {"internal/node", "internal/arch", "cmd/...", "t/...", "t", "bench/...", "conf"},
+}
+
+// libraries names the packages that may import a library; others may not. The key is a
+// prefix of the import path.
+var libraries = map[string][]string{
+	"github.com/gin-gonic/gin":                {"pkg/adminapi"},
+	"github.com/hashicorp/golang-lru":         {"pkg/balancer"},
+	"github.com/santhosh-tekuri/jsonschema":   {"pkg/schema"},
+	"go.yaml.in/yaml":                         {"pkg/config"},
+	"github.com/dlclark/regexp2":              {"pkg/expr", "pkg/schema", "pkg/adminapi"},
+	"github.com/theory/jsonpath":              {"pkg/variable"},
+	"github.com/hashicorp/go-immutable-radix": {"pkg/route"},
+	"go.etcd.io/etcd/server":                  {"pkg/store/embedetcd"},
+	"go.etcd.io/etcd/client":                  {"pkg/store/etcdstore", "pkg/store/embedetcd"},
+	"go.etcd.io/etcd/api":                     {"pkg/store/etcdstore"},
+	"google.golang.org/grpc":                  {"pkg/store/etcdstore"},
+	"github.com/spf13/cobra":                  {"cmd/gosix", "cmd/admin", "cmd/gateway"},
+}
+
+type listed struct {
+	ImportPath  string
+	Dir         string
+	Imports     []string
+	TestImports []string
+	GoFiles     []string
+	TestGoFiles []string
+}
+
+func packages(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,Imports,TestImports,GoFiles,TestGoFiles", "./...")
+	cmd.Dir = root
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	var all []listed
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+const root = "../.."
+
+type place struct{ row, column int }
+
+// placeOf finds the most exact entry for a package.
+func placeOf(pkg string) (place, bool) {
+	best, at := -1, place{}
+	for r, row := range rows {
+		for c, name := range row {
+			below, open := strings.CutSuffix(name, "/...")
+			match := name == pkg || open && strings.HasPrefix(pkg, below+"/")
+			// An exact name beats any pattern.
+			weight := len(below)
+			if name == pkg {
+				weight += 1000
+			}
+			if match && weight > best {
+				best, at = weight, place{r, c}
+			}
+		}
+	}
+	return at, best >= 0
+}
+
+func TestImportsPointDown(t *testing.T) {
+	for _, p := range packages(t) {
+		pkg := strings.TrimPrefix(p.ImportPath, module)
+		from, known := placeOf(pkg)
+		if !known {
+			t.Errorf("%s stands in no row of the table; add it to internal/arch and ARCHITECTURE.md", pkg)
+			continue
+		}
+		for _, path := range p.Imports {
+			to := strings.TrimPrefix(path, module)
+			if to == path {
+				continue
+			}
+			at, known := placeOf(to)
+			if !known || at.row > from.row || at.row == from.row && at.column > from.column {
+				t.Errorf("%s (row %d) imports %s (row %d), which is not below it", pkg, from.row, to, at.row)
+			}
+			if from.row == 3 && at.row == 3 && to != pkg && to != "pkg/drivers/drivertest" {
+				t.Errorf("%s imports %s: packages of row 3 do not know each other", pkg, to)
+			}
+		}
+	}
+}
+
+func TestLibrariesStayWhereTheyAreUsed(t *testing.T) {
+	for _, p := range packages(t) {
+		pkg := strings.TrimPrefix(p.ImportPath, module)
+		for _, path := range p.Imports {
+			for library, users := range libraries {
+				if strings.HasPrefix(path, library) && !contains(users, pkg) {
+					t.Errorf("%s imports %s, which only %s may", pkg, path, strings.Join(users, ", "))
+				}
+			}
+		}
+	}
+}
+
+func contains(list []string, s string) bool {
+	for _, e := range list {
+		if e == s {
+			return true
+		}
+	}
+	return false
+}
+
+// The gateway alone must not carry an etcd server.
+func TestGatewayLinksNoEtcdServer(t *testing.T) {
+	cmd := exec.Command("go", "list", "-deps", "./cmd/gateway", "./cmd/admin")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dep := range strings.Fields(string(out)) {
+		if strings.HasPrefix(dep, "go.etcd.io/etcd/server/") {
+			t.Errorf("cmd/gateway or cmd/admin links %s", dep)
+			return
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIs(t *testing.T) {
+	for _, p := range packages(t) {
+		files := p.GoFiles
+		if len(files) == 0 {
+			files = p.TestGoFiles
+		}
+		var doc string
+		for _, name := range files {
+			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.ParseComments|parser.PackageClauseOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Doc != nil {
+				doc += f.Doc.Text()
+			}
+		}
+		if len(doc) < 40 {
+			t.Errorf("%s has no package comment that says what it is", p.ImportPath)
+		}
+	}
+}
+
+func TestExportedNamesAreDocumented(t *testing.T) {
+	for _, p := range packages(t) {
+		if !strings.Contains(p.ImportPath, "/pkg/") {
+			continue
+		}
+		for _, name := range p.GoFiles {
+			fset := token.NewFileSet()
+			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, missing := range undocumented(f) {
+				t.Errorf("%s: exported %s has no comment", fset.Position(missing.Pos()), missing.Name)
+			}
+		}
+	}
+}
+
+func undocumented(f *ast.File) (names []*ast.Ident) {
+	for _, d := range f.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			if d.Name.IsExported() && d.Doc == nil && (d.Recv == nil || exportedReceiver(d.Recv) && !implied(d.Name.Name)) {
+				names = append(names, d.Name)
+			}
+		case *ast.GenDecl:
+			for _, s := range d.Specs {
+				if ts, ok := s.(*ast.TypeSpec); ok && ts.Name.IsExported() && d.Doc == nil && ts.Doc == nil {
+					names = append(names, ts.Name)
+				}
+			}
+		}
+	}
+	return names
+}
+
+// implied are methods whose meaning an interface of the standard library gives.
+func implied(name string) bool {
+	return contains([]string{"Error", "String", "GoString", "Unwrap", "Is", "MarshalJSON", "UnmarshalJSON", "MarshalText", "Read", "Write", "Close", "Len", "Less", "Swap", "UnmarshalYAML"}, name)
+}
+
+func exportedReceiver(r *ast.FieldList) bool {
+	e := r.List[0].Type
+	if star, ok := e.(*ast.StarExpr); ok {
+		e = star.X
+	}
+	if index, ok := e.(*ast.IndexExpr); ok {
+		e = index.X
+	}
+	id, ok := e.(*ast.Ident)
+	return ok && id.IsExported()
+}
+
+// ARCHITECTURE.md's table and the one above are the same.
+func TestArchitectureNamesEveryPackage(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "ARCHITECTURE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, row := range rows {
+		for _, name := range row {
+			if strings.HasPrefix(name, "pkg/") {
+				names = append(names, strings.TrimSuffix(strings.TrimPrefix(name, "pkg/"), "/..."))
+			}
+		}
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		if !bytes.Contains(text, []byte("`"+name)) {
+			t.Errorf("ARCHITECTURE.md does not name `%s`", name)
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/gosix/gosix/pkg/balancer"
+	"github.com/gosix/gosix/pkg/config"
+	"github.com/gosix/gosix/pkg/route"
+	"github.com/gosix/gosix/pkg/upstream"
+)
+
+// checkTimeout is how long a check waits for the store.
+const checkTimeout = 10 * time.Second
+
+// Check says what is wrong with the settings at path and, with stored, which items in the
+// configured etcd a node would reject. It changes nothing.
+func Check(path string, stored bool, out io.Writer) error {
+	say := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
+	c, notices, err := config.Load(path, os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	for _, n := range notices {
+		say("note: %s", n)
+	}
+	client := upstream.NewClient(upstream.Options{})
+	defer client.Close()
+	registry, err := Registry(c, client, balancer.NewCache(0), zerolog.Nop())
+	if err != nil {
+		return err
+	}
+	for _, name := range registry.Missing() {
+		say("note: plugins: %s is not built", name)
+	}
+	ring, err := Ring(c)
+	if err != nil {
+		return err
+	}
+	say("settings: ok")
+	if !stored {
+		return nil
+	}
+	if len(c.Deployment.Etcd.Host) == 0 {
+		return fmt.Errorf("deployment.etcd.host: names no etcd to check")
+	}
+	st, err := Store(c, zerolog.Nop())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = st.Close() }()
+	// The very code by which nodes apply what is stored.
+	syncer := route.NewSyncer(st, Env(c, registry, ring, nil, zerolog.Nop()), zerolog.Nop())
+	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
+	var running sync.WaitGroup
+	running.Go(func() { syncer.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	select {
+	case <-syncer.Ready():
+	case <-ctx.Done():
+		return fmt.Errorf("deployment.etcd.host: no answer from %v within %v", c.Deployment.Etcd.Host, checkTimeout)
+	}
+	s := syncer.Router().Snapshot()
+	rejected := s.Rejected()
+	for _, r := range rejected {
+		say("rejected: %s at revision %d: %s", r.Key, r.Refused, r.Reason)
+	}
+	say("stored: revision %d, %d items rejected", s.Revision(), len(rejected))
+	if len(rejected) > 0 {
+		return fmt.Errorf("%d stored items would be rejected", len(rejected))
+	}
+	return nil
+}

@@ -1,0 +1,308 @@
+package adminapi
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"github.com/gosix/gosix/pkg/expr"
+	"github.com/gosix/gosix/pkg/jsonedit"
+	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/resource"
+	"github.com/gosix/gosix/pkg/schema"
+	"github.com/gosix/gosix/pkg/seal"
+	"github.com/gosix/gosix/pkg/store"
+)
+
+// judge says whether a document may be stored, with the code by which nodes compile it:
+// schema and checks of its kind, references, plugins, expressions, in the order of
+// spec/01 §4. It returns what must still hold when the document is written.
+func (a *API) judge(q *request, t target, raw []byte) ([]store.Cond, error) {
+	k := t.kind
+	doc, err := schema.Decode(raw)
+	if err != nil {
+		return nil, badRequest("invalid configuration: " + err.Error())
+	}
+	if q.Request.Method != "PATCH" && k.Times {
+		if err := k.CheckTimes(doc); err != nil {
+			return nil, badRequest(err.Error())
+		}
+	}
+	if k.IDFrom == resource.IDFromPath {
+		return nil, a.judgeMetadata(t.id, raw)
+	}
+	probe := doc
+	if object, ok := doc.(map[string]any); ok && q.Request.Method == "POST" && object["id"] == nil {
+		// Only some schemas ask for an id; whichever it becomes, it is a good one.
+		object["id"] = "0"
+	}
+	if _, err := k.Validate(t.id, probe); err != nil {
+		return nil, badRequest(err.Error())
+	}
+	conds, err := a.references(q, k, t, doc)
+	if err != nil {
+		return nil, err
+	}
+	for _, member := range k.PluginMembers {
+		if err := a.judgePlugins(q, t, member, raw); err != nil {
+			return nil, err
+		}
+	}
+	if k.Name == "routes" {
+		if err := judgeVars(raw); err != nil {
+			return nil, badRequest(err.Error())
+		}
+	}
+	if k.Parent != "" {
+		parent := resource.ByName(k.Parent)
+		item, err := a.fetch(q, parent, t.parent)
+		if err != nil {
+			return nil, err
+		}
+		conds = append(conds, store.Cond{Key: item.Key, Revision: item.Revision})
+	}
+	return conds, nil
+}
+
+func judgeVars(raw []byte) error {
+	doc, err := jsonedit.Index(raw, jsonedit.Options{})
+	if err != nil {
+		return err
+	}
+	vars, kind, ok := doc.Get("vars")
+	if !ok || kind != jsonedit.Array {
+		return nil
+	}
+	if _, err := expr.Compile(vars); err != nil {
+		return errors.New("failed to validate the 'vars' expression: " + err.Error())
+	}
+	return nil
+}
+
+// references looks up every item that a document names. What it found must still be
+// there when the document is written.
+func (a *API) references(q *request, k *resource.Kind, t target, doc any) (conds []store.Cond, err error) {
+	for _, ref := range k.Refs {
+		id, given := ref.ID(doc)
+		if !given {
+			continue
+		}
+		kind := resource.ByName(ref.Kind)
+		item, err := a.fetch(q, kind, id)
+		switch {
+		case errors.Is(err, errKeyNotFound):
+			return nil, badRequest(ref.Missing(id).Error())
+		case errors.Is(err, store.ErrUnavailable):
+			return nil, err
+		case err != nil:
+			return nil, badRequest(ref.Failed(id, err).Error())
+		}
+		if named, err := schema.Decode(item.Value); err == nil {
+			if err := ref.Check(id, named); err != nil {
+				return nil, badRequest(err.Error())
+			}
+		}
+		conds = append(conds, store.Cond{Key: item.Key, Revision: item.Revision})
+	}
+	return conds, nil
+}
+
+func (a *API) judgeMetadata(name string, raw []byte) error {
+	if _, known := a.o.Registry.Definition(name); !known {
+		return badRequest("invalid plugin name")
+	}
+	if err := a.o.Registry.CheckMetadata(name, raw); err != nil {
+		return badRequest("invalid configuration: " + err.Error())
+	}
+	return nil
+}
+
+// pluginsOf calls f for every plugin configuration of a document, in its order.
+func pluginsOf(raw []byte, member resource.PluginMember, f func(name string, conf []byte) error) error {
+	doc, err := jsonedit.Index(raw, jsonedit.Options{})
+	if err != nil {
+		return err
+	}
+	plugins, kind, ok := doc.Get(member.Path)
+	if !ok || kind != jsonedit.Object {
+		return nil
+	}
+	return jsonedit.Members(plugins, func(name string, conf []byte, _ jsonedit.Kind) error { return f(name, conf) })
+}
+
+func (a *API) judgePlugins(q *request, t target, member resource.PluginMember, raw []byte) error {
+	switch member.Flavour {
+	case resource.FlavourConsumer, resource.FlavourCredential:
+		return a.judgeConsumerPlugins(q, t, member, raw)
+	}
+	return pluginsOf(raw, member, func(name string, conf []byte) error {
+		if err := a.o.Registry.Check(plugin.Source{Name: name, Conf: conf}); err != nil {
+			return badRequest(err.Error())
+		}
+		if t.kind.Name == "global_rules" {
+			return a.oneRuleEach(q, t, name)
+		}
+		return nil
+	})
+}
+
+// oneRuleEach refuses a plugin that another global rule has already.
+func (a *API) oneRuleEach(q *request, t target, name string) error {
+	rules, err := a.items(q, t.kind, "")
+	if err != nil {
+		return err
+	}
+	for _, item := range rules {
+		_, id, _ := resource.Locate(strings.TrimPrefix(item.Key, a.o.Prefix+"/"))
+		if id == t.id {
+			continue
+		}
+		err := pluginsOf(item.Value, t.kind.PluginMembers[0], func(other string, _ []byte) error {
+			if other == name {
+				return badRequest("plugin '" + name + "' already exists in global rule with id '" + id + "'")
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *API) judgeConsumerPlugins(q *request, t target, member resource.PluginMember, raw []byte) error {
+	return pluginsOf(raw, member, func(name string, conf []byte) error {
+		def, known := a.o.Registry.Definition(name)
+		if member.Flavour == resource.FlavourCredential {
+			if !known {
+				return badRequest("unknown plugin " + name)
+			}
+			if !def.Auth {
+				return badRequest(plugin.ErrNotAuth.Error())
+			}
+		}
+		made, _, err := a.o.Registry.CompileConsumer(plugin.Source{Name: name, Conf: conf}, nil, nil)
+		if err != nil {
+			return badRequest("invalid plugins configuration: " + err.Error())
+		}
+		if made == nil || made.Key == "" || schema.IsReference(made.Key) {
+			return nil
+		}
+		return a.keyIsFree(q, t, name, def.ConsumerKey, made.Key)
+	})
+}
+
+// keyIsFree refuses a key by which another consumer is found already.
+func (a *API) keyIsFree(q *request, t target, name, attribute, key string) error {
+	for _, kind := range []string{"consumers", "credentials"} {
+		k := resource.ByName(kind)
+		items, err := a.items(q, k, "")
+		if err != nil {
+			return err
+		}
+		for _, item := range items {
+			_, id, _ := resource.Locate(strings.TrimPrefix(item.Key, a.o.Prefix+"/"))
+			if k == t.kind && id == t.fullID() {
+				continue
+			}
+			value, err := a.open(k, item.Key, item.Value)
+			if err != nil {
+				continue
+			}
+			taken := false
+			_ = pluginsOf(value, k.PluginMembers[0], func(other string, conf []byte) error {
+				var members map[string]json.RawMessage
+				var held string
+				if other == name && json.Unmarshal(conf, &members) == nil && json.Unmarshal(members[attribute], &held) == nil {
+					taken = taken || held == key
+				}
+				return nil
+			})
+			if !taken {
+				continue
+			}
+			owner := "consumer: " + id
+			if kind == "credentials" {
+				name, cred, _ := strings.Cut(id, "/credentials/")
+				owner = "credential: " + cred + " of consumer: " + name
+			}
+			return badRequest("duplicate " + attribute + " of plugin " + name + " found with " + owner)
+		}
+	}
+	return nil
+}
+
+// secretPaths lists the members of a document that are encrypted at rest.
+func (a *API) secretPaths(k *resource.Kind, raw []byte) (paths []string) {
+	return SecretPaths(a.o.Registry, k, raw)
+}
+
+// SecretPaths lists the members of an item that are encrypted at rest, as dotted paths:
+// those of its kind and those of the plugins that it configures.
+func SecretPaths(r *plugin.Registry, k *resource.Kind, raw []byte) []string {
+	paths := append([]string(nil), k.Secrets...)
+	for _, member := range k.PluginMembers {
+		if member.Path == "" {
+			continue
+		}
+		_ = pluginsOf(raw, member, func(name string, _ []byte) error {
+			def, known := r.Definition(name)
+			if !known {
+				return nil
+			}
+			secrets := def.Secrets
+			if def.Auth && member.Flavour != resource.FlavourNormal {
+				secrets = def.ConsumerSecrets
+			}
+			for _, s := range secrets {
+				paths = append(paths, member.Path+"."+name+"."+s)
+			}
+			return nil
+		})
+	}
+	return paths
+}
+
+// seal encrypts the secrets of a document for the item stored under key.
+func (a *API) seal(k *resource.Kind, key string, raw []byte) ([]byte, error) {
+	if a.o.Ring == nil {
+		return raw, nil
+	}
+	return a.eachSecret(k, raw, func(plain string) string {
+		if k.Name == "ssls" && !strings.HasPrefix(plain, "---") {
+			return plain // a reference, or what somebody encrypted before
+		}
+		return a.o.Ring.Seal(strings.TrimPrefix(key, a.o.Prefix+"/"), plain)
+	})
+}
+
+// open is the inverse of seal.
+func (a *API) open(k *resource.Kind, key string, raw []byte) ([]byte, error) {
+	return OpenItem(a.o.Ring, a.o.Registry, strings.TrimPrefix(key, a.o.Prefix+"/"), k, raw)
+}
+
+// OpenItem returns a stored document with its secrets open; key is the item's below the
+// store's prefix.
+func OpenItem(ring *seal.Ring, r *plugin.Registry, key string, k *resource.Kind, raw []byte) ([]byte, error) {
+	if ring == nil {
+		return raw, nil
+	}
+	for _, path := range SecretPaths(r, k, raw) {
+		var err error
+		raw, err = seal.Members(raw, path, func(s string) string { return ring.Open(key, s) })
+		if err != nil {
+			return nil, err
+		}
+	}
+	return raw, nil
+}
+
+func (a *API) eachSecret(k *resource.Kind, raw []byte, f func(string) string) ([]byte, error) {
+	for _, path := range a.secretPaths(k, raw) {
+		var err error
+		if raw, err = seal.Members(raw, path, f); err != nil {
+			return nil, err
+		}
+	}
+	return raw, nil
+}

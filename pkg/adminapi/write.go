@@ -1,0 +1,384 @@
+package adminapi
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/gosix/gosix/pkg/jsonedit"
+	"github.com/gosix/gosix/pkg/resource"
+	"github.com/gosix/gosix/pkg/schema"
+	"github.com/gosix/gosix/pkg/store"
+)
+
+// raceRetries is how often a write begins anew because what it depends on changed
+// between reading and writing.
+const raceRetries = 3
+
+// put creates or replaces an item (spec/01 §3.1, §3.2).
+func (a *API) put(q *request, t target) {
+	conf, id, err := a.identify(q, t)
+	if err == nil {
+		t.id = id
+		err = a.parentExists(q, t)
+	}
+	if err != nil {
+		a.failed(q.Context, err)
+		return
+	}
+	a.write(q, t, func() (draft, error) {
+		before, err := a.fetch(q, t.kind, t.fullID())
+		if err != nil && !errors.Is(err, errKeyNotFound) {
+			return draft{}, err
+		}
+		now := a.o.Clock.Now().Unix()
+		d := draft{doc: conf, created: now, updated: now}
+		if created, ok := timeOf(before.Value, "create_time"); ok {
+			d.created = created
+		}
+		return d, nil
+	})
+}
+
+// post creates an item under an id of the store's making.
+func (a *API) post(q *request, t target) {
+	switch {
+	case q.body == nil:
+		a.failed(q.Context, badRequest("missing configurations"))
+		return
+	case t.id != "" || q.doc.Has("id"):
+		a.failed(q.Context, badRequest("wrong "+t.kind.Word+" id, do not need it"))
+		return
+	}
+	if err := a.parentExists(q, t); err != nil {
+		a.failed(q.Context, err)
+		return
+	}
+	conf, err := a.judgeable(q, t.kind)
+	if err != nil {
+		a.failed(q.Context, err)
+		return
+	}
+	// What is refused must not use up an id; the id itself is not known yet.
+	if _, err := a.judge(q, t, conf); err != nil {
+		a.failed(q.Context, err)
+		return
+	}
+	res, err := a.o.Store.Commit(q.Request.Context(), nil, []store.Op{{Key: a.o.Prefix + "/gen_id", Value: []byte("1")}})
+	if err != nil {
+		a.failed(q.Context, err)
+		return
+	}
+	t.id = fmt.Sprintf("%020d", res.Revision)
+	conf = withMember(conf, "id", []byte(quoted(t.id)))
+	a.write(q, t, func() (draft, error) {
+		now := a.o.Clock.Now().Unix()
+		return draft{doc: conf, created: now, updated: now, fresh: true}, nil
+	})
+}
+
+// draft is a document on its way into the store.
+type draft struct {
+	doc              []byte // with its id, secrets open, times of no meaning
+	created, updated int64
+	seen             int64 // revision that must still be in force; 0: none
+	fresh            bool  // the key must not exist
+}
+
+// write judges a draft and stores it; draft is asked again after a lost race, so that it
+// reads anew what it depends on.
+func (a *API) write(q *request, t target, next func() (draft, error)) {
+	key := t.kind.Key(a.o.Prefix, t.fullID())
+	for try := 0; ; try++ {
+		d, err := next()
+		if err != nil {
+			a.failed(q.Context, err)
+			return
+		}
+		conds, err := a.judge(q, t, d.doc)
+		if err != nil {
+			a.failed(q.Context, err)
+			return
+		}
+		doc := d.doc
+		if t.kind.Times {
+			doc = withMember(doc, "create_time", strconv.AppendInt(nil, d.created, 10))
+			doc = withMember(doc, "update_time", strconv.AppendInt(nil, d.updated, 10))
+		}
+		if doc, err = a.seal(t.kind, key, doc); err != nil {
+			a.failed(q.Context, err)
+			return
+		}
+		if d.seen != 0 || d.fresh {
+			conds = append(conds, store.Cond{Key: key, Revision: d.seen})
+		}
+		res, err := a.o.Store.Commit(q.Request.Context(), conds, []store.Op{{Key: key, Value: doc, TTL: q.ttl}})
+		var conflict *store.ConflictError
+		switch {
+		case errors.As(err, &conflict) && conflict.Cond.Key == key:
+			a.fail(q.Context, http.StatusServiceUnavailable, "value changed before overwritten")
+			return
+		case errors.Is(err, store.ErrConflict) && try < raceRetries:
+			continue
+		case err != nil:
+			a.failed(q.Context, err)
+			return
+		}
+		status := http.StatusOK
+		if len(res.Prev[0]) == 0 {
+			status = http.StatusCreated
+		}
+		revision(q.Context, res)
+		a.json(q.Context, status, entry(key, doc, store.Item{}))
+		return
+	}
+}
+
+// identify finds the id of a PUT in path and body and returns the document with it.
+func (a *API) identify(q *request, t target) (conf []byte, id string, err error) {
+	k := t.kind
+	if k.IDFrom == resource.IDFromPath && t.id == "" {
+		return nil, "", badRequest("missing plugin name")
+	}
+	if q.body == nil {
+		return nil, "", badRequest("missing configurations")
+	}
+	conf, err = a.judgeable(q, k)
+	if err != nil {
+		return nil, "", err
+	}
+	switch k.IDFrom {
+	case resource.IDFromUsername:
+		name, _ := q.doc.String("username")
+		if t.id != "" && q.doc.Has("username") && t.id != name {
+			return nil, "", badRequest("wrong username")
+		}
+		if name == "" {
+			// The schema words what is wrong with it.
+			if _, err := a.judge(q, t, conf); err != nil {
+				return nil, "", err
+			}
+			return nil, "", badRequest("missing " + k.Word + " id")
+		}
+		return conf, name, nil
+	case resource.IDFromPath:
+		return withMember(conf, "id", []byte(quoted(t.id))), t.id, nil
+	case resource.IDFromManager:
+		if manager, name, _ := strings.Cut(t.id, "/"); manager == "" || name == "" {
+			return nil, "", badRequest("missing " + k.Word + " id")
+		}
+	}
+	raw, kind, given := q.doc.Get("id")
+	switch {
+	case t.id != "" && given && idText(raw, kind) != t.id:
+		return nil, "", badRequest("wrong " + k.Word + " id")
+	case t.id != "":
+		return withMember(conf, "id", []byte(quoted(t.id))), t.id, nil
+	case !given:
+		return nil, "", badRequest("missing " + k.Word + " id")
+	}
+	// An id of a wrong shape is the schema's to word, and must not become a key.
+	doc, err := schema.Decode(conf)
+	if err != nil {
+		return nil, "", badRequest("invalid configuration: " + err.Error())
+	}
+	if err := k.CheckTimes(doc); err != nil {
+		return nil, "", badRequest(err.Error())
+	}
+	if _, err := k.Validate(idText(raw, kind), doc); err != nil {
+		return nil, "", badRequest(err.Error())
+	}
+	return conf, idText(raw, kind), nil
+}
+
+// judgeable is the body as an object. An empty array is one, as in the reference.
+func (a *API) judgeable(q *request, k *resource.Kind) ([]byte, error) {
+	switch {
+	case q.doc.Kind() == jsonedit.Object:
+		return q.body, nil
+	case q.doc.Kind() == jsonedit.Array && q.doc.Len() == 0:
+		return []byte("{}"), nil
+	}
+	doc, err := schema.Decode(q.body)
+	if err == nil && k.Schema != nil {
+		err = k.Schema.Check(doc)
+	}
+	if err == nil {
+		err = errors.New("wrong type: expected object")
+	}
+	return nil, badRequest("invalid configuration: " + err.Error())
+}
+
+func idText(raw []byte, kind jsonedit.Kind) string {
+	if kind == jsonedit.String {
+		s, _ := jsonedit.Unquote(raw)
+		return s
+	}
+	return string(raw)
+}
+
+// withMember sets a member at the top of an object and keeps all other bytes.
+func withMember(object []byte, name string, value []byte) []byte {
+	doc, err := jsonedit.Index(object, jsonedit.Options{})
+	if err != nil {
+		return object // cannot be: objects get here after a strict scan
+	}
+	return jsonedit.Join(doc.Splice(nil, []jsonedit.Edit{{Name: name, Value: value}}))
+}
+
+func timeOf(doc []byte, member string) (int64, bool) {
+	if doc == nil {
+		return 0, false
+	}
+	d, err := jsonedit.Index(doc, jsonedit.Options{})
+	if err != nil {
+		return 0, false
+	}
+	raw, kind, ok := d.Get(member)
+	if !ok || kind != jsonedit.Number {
+		return 0, false
+	}
+	t, err := strconv.ParseInt(string(raw), 10, 64)
+	return t, err == nil
+}
+
+func (a *API) parentExists(q *request, t target) error {
+	if t.kind.Parent == "" {
+		return nil
+	}
+	parent := resource.ByName(t.kind.Parent)
+	_, err := a.fetch(q, parent, t.parent)
+	if errors.Is(err, errKeyNotFound) {
+		return &refusal{http.StatusNotFound, parent.Word + " not found"}
+	}
+	return err
+}
+
+// patch changes an item: a merge, or with a sub-path the replacement of one member
+// (spec/01 §3.5).
+func (a *API) patch(q *request, t target) {
+	switch {
+	case t.kind.IDFrom == resource.IDFromManager && !strings.Contains(t.id, "/"):
+		a.failed(q.Context, badRequest("no secret id"))
+		return
+	case t.id == "":
+		a.failed(q.Context, badRequest("missing "+t.kind.Word+" id"))
+		return
+	case q.body == nil:
+		a.failed(q.Context, badRequest("missing new configuration"))
+		return
+	}
+	merge := len(t.rest) == 0 || t.kind.Parent != ""
+	if merge && q.doc.Kind() != jsonedit.Object && q.doc.Kind() != jsonedit.Array {
+		a.failed(q.Context, badRequest("invalid configuration"))
+		return
+	}
+	a.write(q, t, func() (draft, error) {
+		before, err := a.fetch(q, t.kind, t.fullID())
+		if err != nil {
+			return draft{}, err
+		}
+		doc, err := a.open(t.kind, before.Key, before.Value)
+		if err != nil {
+			return draft{}, err
+		}
+		if merge {
+			doc, err = jsonedit.Merge(doc, q.body)
+		} else {
+			doc, err = jsonedit.SetPath(doc, t.rest, q.body)
+		}
+		var path *jsonedit.PathError
+		if errors.As(err, &path) {
+			return draft{}, badRequest("invalid sub-path: /" + strings.Join(t.rest[:min(path.Depth, len(t.rest))], "/"))
+		}
+		if err != nil {
+			return draft{}, badRequest("invalid configuration: " + err.Error())
+		}
+		if err := sameID(doc, t); err != nil {
+			return draft{}, err
+		}
+		now := a.o.Clock.Now().Unix()
+		d := draft{doc: doc, created: now, updated: now, seen: before.Revision}
+		if created, ok := timeOf(doc, "create_time"); ok {
+			d.created = created
+		}
+		if merge && q.doc.Has("update_time") {
+			if updated, ok := timeOf(doc, "update_time"); ok {
+				d.updated = updated
+			}
+		}
+		return d, nil
+	})
+}
+
+// sameID refuses a patch that changes what an item is called.
+func sameID(doc []byte, t target) error {
+	d, err := jsonedit.Index(doc, jsonedit.Options{})
+	if err != nil {
+		return badRequest("invalid configuration: " + err.Error())
+	}
+	if raw, kind, ok := d.Get("id"); ok && idText(raw, kind) != t.id {
+		return badRequest("wrong " + t.kind.Word + " id")
+	}
+	return nil
+}
+
+// delete removes an item and what lives below it, unless something depends on it.
+func (a *API) delete(q *request, t target) {
+	if t.id == "" || t.kind.IDFrom == resource.IDFromManager && !strings.Contains(t.id, "/") {
+		a.failed(q.Context, badRequest("missing "+t.kind.Word+" id"))
+		return
+	}
+	if q.Query("force") != "true" {
+		if err := a.unused(q, t); err != nil {
+			a.failed(q.Context, err)
+			return
+		}
+	}
+	key := t.kind.Key(a.o.Prefix, t.fullID())
+	ops := []store.Op{{Key: key, Delete: true}}
+	for _, child := range resource.Kinds() {
+		if child.Parent == t.kind.Name {
+			below := child.Key(a.o.Prefix, child.ChildID(t.id, ""))
+			ops = append(ops, store.Op{Key: below, Delete: true, Prefix: true})
+		}
+	}
+	res, err := a.o.Store.Commit(q.Request.Context(), nil, ops)
+	switch {
+	case err != nil:
+		a.failed(q.Context, err)
+	case len(res.Prev[0]) == 0:
+		a.failed(q.Context, errKeyNotFound)
+	default:
+		revision(q.Context, res)
+		a.json(q.Context, http.StatusOK, []byte(`{"deleted":"1","key":`+quoted(key)+`}`))
+	}
+}
+
+// unused refuses to delete what another item depends on (spec/01 §3.6).
+func (a *API) unused(q *request, t target) error {
+	for _, use := range t.kind.UsedBy {
+		users, err := a.items(q, resource.ByName(use.Kind), "")
+		if err != nil {
+			return err
+		}
+		for _, item := range users {
+			// Decoding every item would cost the most where nothing is in use.
+			if !strings.Contains(string(item.Value), t.id) {
+				continue
+			}
+			doc, err := schema.Decode(item.Value)
+			if err != nil {
+				continue
+			}
+			if use.By(doc, t.id) {
+				_, user, _ := resource.Locate(strings.TrimPrefix(item.Key, a.o.Prefix+"/"))
+				return badRequest(use.Refusal(user).Error())
+			}
+		}
+	}
+	return nil
+}
+

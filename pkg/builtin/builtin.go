@@ -1,0 +1,23 @@
+// Package builtin is the two lists of what this program has: plugins in the order in which
+// they run, and drivers by provider. It knows their names and nothing of what they do.
+package builtin
+
+import (
+	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/drivers/openai"
+	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/plugin/aiproxy"
+	"github.com/gosix/gosix/pkg/plugin/keyauth"
+)
+
+// Plugins lists the plugins by descending priority.
+func Plugins(d aiproxy.Deps) []plugin.Definition {
+	return []plugin.Definition{
+		keyauth.Definition(), // 2500
+		aiproxy.Multi(d),     // 1041
+		aiproxy.Single(d),    // 1040
+	}
+}
+
+// Drivers are the providers of language models.
+func Drivers() *drivers.Set { return drivers.NewSet(openai.Providers()) }

@@ -1,0 +1,244 @@
+// Package drivers speaks to providers of language models: what a driver is, and what it is
+// given. Choosing an instance, sending, retrying and deciding what a client may see happen
+// elsewhere; drivers translate.
+package drivers
+
+import (
+	"context"
+	"iter"
+	"net/url"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/gosix/gosix/pkg/drivers/protocol"
+	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/jsonedit"
+	"github.com/gosix/gosix/pkg/upstream"
+)
+
+// Driver translates between a client's protocol and a provider's. Drivers are immutable
+// and safe for concurrent use.
+type Driver interface {
+	// Native lists the protocols that the provider speaks itself.
+	Native() []protocol.ID
+	// Endpoint is where the provider is unless an instance says otherwise. Host is empty
+	// when there is no such place.
+	Endpoint() Endpoint
+	// Request builds the request of one attempt: a pure function of the client's bytes
+	// and the instance.
+	Request(*Call) (*upstream.Request, error)
+	// Sign adds what depends on the moment: tokens, signatures. It may do I/O within ctx.
+	Sign(context.Context, *Call, *upstream.Request) error
+	// Begin reads up to the point from which there is no way back and writes nothing. An
+	// error may fall back to another instance; the response is closed by it, or by the
+	// Reply.
+	Begin(context.Context, *upstream.Response, *Call) (Reply, error)
+}
+
+// Endpoint is the place of a provider.
+type Endpoint struct {
+	Host string // always over TLS, port 443
+}
+
+// Reply is an answer that goes to the client.
+type Reply interface {
+	// Relay writes the answer. An error means that it was broken off, by either side.
+	Relay(*exchange.Response) (Outcome, error)
+	// Body is the whole answer, up to limit bytes, for those who want it instead.
+	Body(limit int64) ([]byte, error)
+	Status() int
+	ContentType() string
+	Close()
+}
+
+// Outcome is what is known of an answer when it ended.
+type Outcome struct {
+	Usage      Usage
+	FirstToken time.Time // when the first byte of the body came
+	Stream     bool
+	Complete   bool // ended as its protocol says
+	Length     int64
+	ToolCalls  bool
+}
+
+// Usage is the provider's count of tokens; zero: not told.
+type Usage struct {
+	Prompt, Completion, Total, Cached, CacheCreation, Reasoning int64
+}
+
+// Limits bound an answer; zero: none.
+type Limits struct {
+	Duration time.Duration // of a stream
+	Bytes    int64
+}
+
+// Instance is a configured account at a provider, compiled. It is immutable.
+type Instance struct {
+	Name, Provider string
+	Driver         Driver
+
+	Target   *upstream.Target
+	Timeouts upstream.Timeouts
+	Host     string // of the Host header
+	Scheme   string
+	Path     string // of the endpoint; empty: the provider's
+	// Query is what is sent: configured arguments, then the endpoint's, encoded. Fixed
+	// names those that a client's arguments do not override.
+	Query string
+	Fixed map[string]bool
+
+	Header      []exchange.Field // credentials
+	Credentials bool             // it has some of its own
+	Forward     bool             // the client's headers go along
+	Usage       bool             // a stream is asked for its usage
+
+	Options   []jsonedit.Edit // members set in the body
+	MaxTokens []byte          // JSON number for the provider's member; nil: not set
+	Bodies    map[protocol.ID][]byte
+	Force     bool // Bodies overwrite what the client sent
+
+	Limits Limits
+}
+
+// Call is one attempt.
+type Call struct {
+	Instance *Instance
+	Request  *exchange.Request // the client's
+	Body     *jsonedit.Doc     // its body
+	Protocol protocol.ID       // the client's
+	Stream   bool
+}
+
+// UnsupportedError is a call in a protocol that the provider does not speak.
+type UnsupportedError struct {
+	Provider  string
+	Protocol  protocol.ID
+	Supported []protocol.ID
+}
+
+func (e *UnsupportedError) Error() string {
+	list := ""
+	for i, p := range e.Supported {
+		if i > 0 {
+			list += ", "
+		}
+		list += string(p)
+	}
+	return "provider " + e.Provider + " does not support " + string(e.Protocol) + " protocol (supported: " + list + ")"
+}
+
+// Failure is an answer that an attempt did not survive: a status that may fall back, or an
+// answer that is none.
+type Failure struct {
+	Status      int
+	ContentType string
+	Header      []exchange.Field // of a provider's error, for the client
+	Body        []byte
+	Err         error // nil: the provider said so itself
+}
+
+func (e *Failure) Error() string {
+	if e.Err != nil {
+		return e.Err.Error()
+	}
+	return "status " + itoa(e.Status)
+}
+
+// Unwrap returns the cause.
+func (e *Failure) Unwrap() error { return e.Err }
+
+func itoa(n int) string {
+	return string([]byte{byte('0' + n/100%10), byte('0' + n/10%10), byte('0' + n%10)})
+}
+
+// Set is the drivers of a program by provider. It is immutable.
+type Set struct {
+	byName map[string]Driver
+}
+
+// NewSet returns the set of those drivers.
+func NewSet(byName map[string]Driver) *Set { return &Set{byName} }
+
+// Get returns the driver of a provider; false if there is none.
+func (s *Set) Get(provider string) (Driver, bool) {
+	d, ok := s.byName[provider]
+	return d, ok
+}
+
+// Providers lists the names in order.
+func (s *Set) Providers() []string {
+	names := make([]string, 0, len(s.byName))
+	for name := range s.byName {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// WithClientQuery joins what an instance sends with a client's arguments, which override the
+// endpoint's but never the configured ones.
+func (i *Instance) WithClientQuery(raw string) string {
+	if raw == "" {
+		return i.Query
+	}
+	client, err := url.ParseQuery(raw)
+	if err != nil {
+		return i.Query
+	}
+	kept := ""
+	add := func(pair string) {
+		if kept != "" {
+			kept += "&"
+		}
+		kept += pair
+	}
+	for pair := range pairs(i.Query) {
+		if name := nameOf(pair); i.Fixed[name] || !client.Has(name) {
+			add(pair)
+		}
+	}
+	for pair := range pairs(raw) {
+		if !i.Fixed[nameOf(pair)] {
+			add(pair)
+		}
+	}
+	return kept
+}
+
+func pairs(query string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for query != "" {
+			var pair string
+			pair, query, _ = strings.Cut(query, "&")
+			if pair != "" && !yield(pair) {
+				return
+			}
+		}
+	}
+}
+
+func nameOf(pair string) string {
+	name, _, _ := strings.Cut(pair, "=")
+	if decoded, err := url.QueryUnescape(name); err == nil {
+		return decoded
+	}
+	return name
+}
+
+// kept are the headers of a provider's error that a client needs (spec/00 16).
+func kept(name string) bool {
+	lower := strings.ToLower(name)
+	return lower == "retry-after" || lower == "retry-after-ms" || strings.HasPrefix(lower, "x-ratelimit-") ||
+		strings.HasPrefix(lower, "anthropic-ratelimit-") || strings.HasSuffix(lower, "request-id")
+}
+
+// ErrorHeader returns what of a provider's error answer a client gets.
+func ErrorHeader(h *exchange.Header) (fields []exchange.Field) {
+	for _, f := range h.Fields() {
+		if kept(f.Name) {
+			fields = append(fields, f)
+		}
+	}
+	return fields
+}

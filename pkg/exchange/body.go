@@ -1,0 +1,166 @@
+package exchange
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/gosix/gosix/pkg/jsonedit"
+)
+
+// TooLargeError is a body above its limit. Sizes are in bytes.
+type TooLargeError struct {
+	Size int64 // announced, or read so far
+	Max  int64
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("request size %d is greater than the maximum size %d allowed", e.Size, e.Max)
+}
+
+// ErrBodyTaken is a second reading of a body that was streamed.
+var ErrBodyTaken = errors.New("request body was already streamed")
+
+// Body is a request's body. It is either buffered once (Bytes, JSON) or streamed once
+// (Reader). The zero value is an empty body.
+type Body struct {
+	source  io.Reader
+	length  int64 // -1: unknown
+	data    []byte
+	doc     *jsonedit.Doc
+	whole   bool // data is the complete body
+	taken   bool // source was handed out
+	changed bool
+	memo    any
+	err     error
+}
+
+// SetSource is called by the engine: the body follows from r and is length bytes long,
+// -1 if unknown.
+func (b *Body) SetSource(r io.Reader, length int64) {
+	b.reset()
+	b.source, b.length, b.whole = r, length, r == nil || length == 0
+	if b.whole {
+		b.length = 0
+	}
+}
+
+func (b *Body) reset() { *b = Body{whole: true} }
+
+// Length is the body's size in bytes, -1 while unknown.
+func (b *Body) Length() int64 {
+	if b.whole {
+		return int64(len(b.data))
+	}
+	return b.length
+}
+
+// Changed reports whether Set replaced what the client sent.
+func (b *Body) Changed() bool { return b.changed }
+
+// Buffered reports whether the whole body is in memory, so that it can be sent again.
+func (b *Body) Buffered() bool { return b.whole }
+
+// Bytes reads the whole body once and returns it; later calls return the same bytes.
+// limit is in bytes, 0 means none; above it the error is a *TooLargeError and an
+// announced length is refused before anything is read. The bytes may not be changed.
+func (b *Body) Bytes(limit int64) ([]byte, error) {
+	if b.err != nil {
+		return nil, b.err
+	}
+	if b.whole {
+		if limit > 0 && int64(len(b.data)) > limit {
+			return nil, &TooLargeError{Size: int64(len(b.data)), Max: limit}
+		}
+		return b.data, nil
+	}
+	if b.taken {
+		return nil, ErrBodyTaken
+	}
+	if limit > 0 && b.length > limit {
+		return nil, &TooLargeError{Size: b.length, Max: limit}
+	}
+	b.data, b.err = read(b.source, b.length, limit)
+	if b.err != nil {
+		return nil, b.err
+	}
+	b.whole = true
+	return b.data, nil
+}
+
+// read takes all of r. An announced length is allocated in steps, so that a client that
+// only announces cannot make the gateway allocate.
+func read(r io.Reader, length, limit int64) ([]byte, error) {
+	const step = 1 << 20
+	size := int64(4 << 10)
+	if length >= 0 {
+		size = min(length, step)
+	}
+	data := make([]byte, 0, size+1)
+	for {
+		n, err := r.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		if limit > 0 && int64(len(data)) > limit {
+			return nil, &TooLargeError{Size: int64(len(data)), Max: limit}
+		}
+		switch {
+		case err == io.EOF:
+			return data, nil
+		case err != nil:
+			return nil, err
+		case len(data) == cap(data):
+			grown := make([]byte, len(data), 2*cap(data))
+			copy(grown, data)
+			data = grown
+		}
+	}
+}
+
+// JSON buffers the body and returns the one index of its top-level members that all
+// share. The error is that of Bytes, or what jsonedit says of the text.
+func (b *Body) JSON(limit int64, o jsonedit.Options) (*jsonedit.Doc, error) {
+	p, err := b.Bytes(limit)
+	if err != nil || b.doc != nil {
+		return b.doc, err
+	}
+	doc, err := jsonedit.Index(p, o)
+	if err == nil {
+		b.doc = doc
+	}
+	return doc, err
+}
+
+// Memo buffers the body and returns what parse makes of it, which is asked once per body
+// for all who read it in that form. Package variable keeps decoded forms here.
+func (b *Body) Memo(limit int64, parse func([]byte) any) (any, error) {
+	p, err := b.Bytes(limit)
+	if err != nil {
+		return nil, err
+	}
+	if b.memo == nil {
+		b.memo = parse(p)
+	}
+	return b.memo, nil
+}
+
+// Reader streams the body: what is buffered, else the source, which can be taken once.
+func (b *Body) Reader() io.Reader {
+	if b.whole {
+		return bytes.NewReader(b.data)
+	}
+	if b.taken {
+		return errReader{ErrBodyTaken}
+	}
+	b.taken = true
+	return b.source
+}
+
+// Set replaces the body. p belongs to the body from then on.
+func (b *Body) Set(p []byte) {
+	b.data, b.doc, b.memo, b.whole, b.changed, b.err = p, nil, nil, true, true, nil
+}
+
+type errReader struct{ err error }
+
+func (r errReader) Read([]byte) (int, error) { return 0, r.err }

@@ -1,0 +1,277 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/variable"
+)
+
+// DefaultFormat is the access log's line unless configured (spec/08 §5).
+const DefaultFormat = `$remote_addr - $remote_user [$time_local] $http_host "$request" $status $body_bytes_sent ` +
+	`$request_time "$http_referer" "$http_user_agent" $upstream_addr $upstream_status $upstream_response_time ` +
+	`"$upstream_scheme://$upstream_host$upstream_uri" "$apisix_request_id"`
+
+// JSONFormat is the line when JSON escaping is chosen without a format.
+const JSONFormat = `{"time":"$time_iso8601","remote_addr":"$remote_addr","host":"$http_host","request":"$request",` +
+	`"status":$status,"bytes":$body_bytes_sent,"took":$request_time,"referer":"$http_referer","agent":"$http_user_agent",` +
+	`"route":"$route_id","consumer":"$consumer_name","upstream_addr":"$upstream_addr","upstream_status":"$upstream_status",` +
+	`"upstream_took":"$upstream_response_time","upstream":"$upstream_scheme://$upstream_host$upstream_uri",` +
+	`"model":"$llm_model","request_id":"$apisix_request_id"}`
+
+const (
+	logShards     = 16
+	shardLimit    = 1 << 20 // bytes held back at the most per shard; more is dropped and counted
+	shardFull     = 16 << 10
+	flushInterval = time.Second
+)
+
+// AccessLog is one line per request, written by one goroutine: requests only append to
+// one of a few buffers. It is safe for concurrent use.
+type AccessLog struct {
+	parts   []logPart
+	json    bool
+	path    string // empty: out
+	out     io.Writer
+	file    *os.File
+	shards  [logShards]logShard
+	next    atomic.Uint32
+	dropped atomic.Int64
+	wake    chan struct{}
+	reopen  chan struct{}
+}
+
+type logShard struct {
+	mu    sync.Mutex
+	lines []byte
+	spare []byte
+	_     [64]byte // shards on cache lines of their own
+}
+
+type logPart struct {
+	text string
+	get  variable.Getter // nil: text
+}
+
+// NewAccessLog returns a log in that format (empty: the default for the escaping) to
+// the file at path, or to out when path is empty. Run writes it.
+func NewAccessLog(path string, out io.Writer, format string, json bool) (*AccessLog, error) {
+	if format == "" {
+		format = DefaultFormat
+		if json {
+			format = JSONFormat
+		}
+	}
+	l := &AccessLog{json: json, path: path, out: out, wake: make(chan struct{}, 1), reopen: make(chan struct{}, 1)}
+	l.parts = parseFormat(format)
+	if path != "" {
+		if err := l.open(); err != nil {
+			return nil, fmt.Errorf("access log: %w", err)
+		}
+	}
+	return l, nil
+}
+
+func (l *AccessLog) open() error {
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return err
+	}
+	if l.file != nil {
+		_ = l.file.Close()
+	}
+	l.file, l.out = f, f
+	return nil
+}
+
+// parseFormat splits a format into text and variables; an unknown variable is absent.
+func parseFormat(format string) (parts []logPart) {
+	text := 0
+	for i := 0; i < len(format); i++ {
+		if format[i] != '$' {
+			continue
+		}
+		start, end := i+1, i+1
+		braced := start < len(format) && format[start] == '{'
+		if braced {
+			start++
+			end = start
+		}
+		for end < len(format) && nameByte(format[end]) {
+			end++
+		}
+		if end == start || braced && (end >= len(format) || format[end] != '}') {
+			continue
+		}
+		if text < i {
+			parts = append(parts, logPart{text: format[text:i]})
+		}
+		get, known := variable.Compile(format[start:end])
+		if !known {
+			get = func(*exchange.Exchange) variable.Value { return variable.Value{} }
+		}
+		parts = append(parts, logPart{get: get})
+		if braced {
+			end++
+		}
+		text, i = end, end-1
+	}
+	if text < len(format) {
+		parts = append(parts, logPart{text: format[text:]})
+	}
+	return parts
+}
+
+func nameByte(b byte) bool {
+	return b == '_' || '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
+}
+
+// Record adds the line of a finished exchange. It never waits for the disk.
+func (l *AccessLog) Record(x *exchange.Exchange) {
+	s := &l.shards[l.next.Add(1)%logShards]
+	s.mu.Lock()
+	if len(s.lines) > shardLimit {
+		s.mu.Unlock()
+		l.dropped.Add(1)
+		return
+	}
+	before := len(s.lines)
+	s.lines = l.append(s.lines, x)
+	full := before < shardFull && len(s.lines) >= shardFull
+	s.mu.Unlock()
+	if full {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (l *AccessLog) append(b []byte, x *exchange.Exchange) []byte {
+	for i := range l.parts {
+		p := &l.parts[i]
+		if p.get == nil {
+			b = append(b, p.text...)
+			continue
+		}
+		v := p.get(x)
+		switch {
+		case v.IsNil() && l.json:
+		case v.IsNil():
+			b = append(b, '-')
+		case l.json:
+			b = appendJSON(b, v.String())
+		default:
+			text := v.String()
+			if text == "" {
+				text = "-"
+			}
+			b = appendEscaped(b, text)
+		}
+	}
+	return append(b, '\n')
+}
+
+const upperHex = "0123456789ABCDEF"
+
+// appendEscaped writes what could break a line as \xXX: quotes, backslashes, and
+// everything outside printable ASCII.
+func appendEscaped(b []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"' || c == '\\' || c < 0x20 || c >= 0x7f:
+			b = append(b, '\\', 'x', upperHex[c>>4], upperHex[c&15])
+		default:
+			b = append(b, c)
+		}
+	}
+	return b
+}
+
+func appendJSON(b []byte, s string) []byte {
+	for i := 0; i < len(s); {
+		c := s[i]
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c < 0x20:
+			b = append(b, '\\', 'u', '0', '0', upperHex[c>>4], upperHex[c&15])
+		case c >= utf8.RuneSelf:
+			r, size := utf8.DecodeRuneInString(s[i:])
+			b = utf8.AppendRune(b, r) // an invalid byte becomes the replacement character
+			i += size
+			continue
+		default:
+			b = append(b, c)
+		}
+		i++
+	}
+	return b
+}
+
+// Reopen makes Run open the file again, after it was renamed.
+func (l *AccessLog) Reopen() {
+	select {
+	case l.reopen <- struct{}{}:
+	default:
+	}
+}
+
+// Dropped is the number of lines lost because the disk did not keep up.
+func (l *AccessLog) Dropped() int64 { return l.dropped.Load() }
+
+// Run writes the log until ctx ends, then what is left, and closes the file.
+func (l *AccessLog) Run(ctx context.Context) {
+	tick := time.NewTicker(flushInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			l.flush()
+			if l.file != nil {
+				_ = l.file.Close()
+			}
+			return
+		case <-tick.C:
+		case <-l.wake:
+		case <-l.reopen:
+			l.flush()
+			if l.path != "" {
+				_ = l.open() // the old file goes on being written if the new one cannot be
+			}
+			continue
+		}
+		l.flush()
+	}
+}
+
+// flush writes every shard's lines with one write each. What a shard held is swapped
+// for an empty buffer, so that requests wait for no disk.
+func (l *AccessLog) flush() {
+	for i := range l.shards {
+		s := &l.shards[i]
+		s.mu.Lock()
+		lines := s.lines
+		s.lines, s.spare = s.spare[:0], nil
+		s.mu.Unlock()
+		if len(lines) > 0 {
+			if _, err := l.out.Write(lines); err != nil {
+				l.dropped.Add(1)
+			}
+		}
+		s.mu.Lock()
+		s.spare = lines[:0]
+		s.mu.Unlock()
+	}
+	if n := l.dropped.Swap(0); n > 0 {
+		_, _ = io.WriteString(l.out, "# "+strconv.FormatInt(n, 10)+" lines dropped\n")
+	}
+}

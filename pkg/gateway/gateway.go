@@ -1,0 +1,285 @@
+// Package gateway is the data plane: it takes an exchange from an engine, finds its
+// route in the snapshot in force, runs the plugin chain and carries the request to the
+// upstream. It holds the order of the phases (spec/04 §2) and the guard against panics.
+// How configuration gets into a snapshot, it does not know.
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/rs/zerolog"
+
+	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/route"
+	"github.com/gosix/gosix/pkg/upstream"
+)
+
+// Options are the settings of a Gateway.
+type Options struct {
+	Server         string // value of the Server header
+	ShowStatus     bool   // X-APISIX-Upstream-Status on every proxied answer
+	Trusted        []netip.Prefix
+	TrustedSet     bool // trusted_addresses is configured, if only by an empty list
+	DeleteTail     bool // delete_uri_tail_slash
+	ServletPaths   bool // normalize_uri_like_servlet
+	KeepSlashes    bool // match_uri_encoded_slash
+	PostLimit      int64
+	MaxBody        int64 // client_max_body_size in bytes, 0: no limit
+	AccessLog      *AccessLog
+	Log            zerolog.Logger
+	Client         *upstream.Client
+	Router         *route.Router
+}
+
+// Gateway serves exchanges. It is safe for concurrent use.
+type Gateway struct {
+	o        Options
+	contexts sync.Pool // *plugin.Context
+	proxies  sync.Pool // *proxying
+	ids      idSource
+	onHead   func(*plugin.Context)
+	panics   atomic.Int64
+}
+
+// New returns a gateway that serves what o.Router has in force.
+func New(o Options) *Gateway {
+	g := &Gateway{o: o}
+	g.contexts.New = func() any { return new(plugin.Context) }
+	g.proxies.New = func() any { return new(proxying) }
+	g.onHead = g.lastWord
+	g.ids.init()
+	return g
+}
+
+// Panics is the number of requests that ended in a panic since the start.
+func (g *Gateway) Panics() int64 { return g.panics.Load() }
+
+// Serve answers one exchange: when it returns, the answer is complete or broken off,
+// the log phase has run and the access log has its line.
+func (g *Gateway) Serve(x *exchange.Exchange) {
+	x.ID = g.ids.next()
+	x.Request.PostLimit = g.o.PostLimit
+	if x.Request.Method == http.MethodHead {
+		x.Response.NoBody()
+	}
+	c := g.contexts.Get().(*plugin.Context)
+	snap := g.o.Router.Snapshot()
+	global, err := snap.Global()
+	c.Begin(x, snap, global, g.o.Log)
+	c.OnHead = g.onHead
+	g.guarded(c, snap, err)
+	g.finish(c)
+	g.contexts.Put(c)
+}
+
+// guarded runs the phases; a panic costs this request and nothing else.
+func (g *Gateway) guarded(c *plugin.Context, snap *route.Snapshot, globalErr error) {
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		g.panics.Add(1)
+		g.o.Log.Error().Any("panic", v).Bytes("stack", debug.Stack()).Str("request", c.ID).
+			Str("route", c.Route.RouteID).Msg("request panicked")
+		if c.Response.Committed() {
+			c.Response.Abort()
+			return
+		}
+		c.Response.Header.Reset()
+		plugin.Exit(http.StatusInternalServerError, nil).Answer(&c.Response)
+	}()
+	if globalErr != nil {
+		answer(c, http.StatusServiceUnavailable, globalErr)
+		return
+	}
+	g.serve(c, snap)
+}
+
+// serve is the order of spec/04 §2.
+func (g *Gateway) serve(c *plugin.Context, snap *route.Snapshot) {
+	if !g.admit(c) {
+		return
+	}
+	r := snap.Match(c.Exchange)
+	if r == nil {
+		if c.Global().Run(c, plugin.Rewrite) || c.Global().Run(c, plugin.Access) {
+			return
+		}
+		plugin.Exit(http.StatusNotFound, notFound).Answer(&c.Response)
+		return
+	}
+	f := &c.Facts
+	f.RouteID, f.RouteName, f.ServiceID, f.ServiceName = r.Labels.RouteID, r.Labels.RouteName, r.Labels.ServiceID, r.Labels.ServiceName
+	f.MatchedURI, f.MatchedHost = r.Pattern, r.Host
+	if r.Broken != nil && r.Status != http.StatusBadGateway {
+		answer(c, r.Status, r.Broken)
+		return
+	}
+	c.SetRoute(r.Chain, r.Labels)
+	if c.Global().Run(c, plugin.Rewrite) || c.Chain().Run(c, plugin.Rewrite) || c.MergeConsumer() ||
+		c.Global().Run(c, plugin.Access) || c.Chain().Run(c, plugin.Access) {
+		return
+	}
+	if c.Bypass {
+		if !c.Global().Run(c, plugin.BeforeProxy) && !c.Chain().Run(c, plugin.BeforeProxy) {
+			answer(c, http.StatusInternalServerError, errNobodyAnswered)
+		}
+		return
+	}
+	g.proxy(c, r)
+}
+
+var (
+	notFound = struct {
+		Message string `json:"error_msg"`
+	}{"404 Route Not Found"}
+	errNobodyAnswered = errors.New("a plugin took over the upstream and gave no answer")
+	errNoUpstream     = errors.New("missing upstream configuration in Route or Service")
+	errAboveRoot      = errors.New("path is malformed or leads above its root")
+)
+
+// admit refuses what no route may see and removes what only the gateway may say.
+func (g *Gateway) admit(c *plugin.Context) bool {
+	r := &c.Request
+	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
+		answer(c, http.StatusMethodNotAllowed, nil)
+		return false
+	}
+	raw, ok := pathOf(r.Target)
+	if ok {
+		r.Path, ok = CleanPath(raw)
+	}
+	if ok && g.o.KeepSlashes {
+		r.Path = keepSlashes(raw, r.Path)
+	}
+	if ok && g.o.ServletPaths {
+		r.Path, ok = servletPath(r.Path)
+	}
+	if !ok {
+		answer(c, http.StatusBadRequest, errAboveRoot)
+		return false
+	}
+	if g.o.DeleteTail && len(r.Path) > 1 && r.Path[len(r.Path)-1] == '/' {
+		r.Path = r.Path[:len(r.Path)-1]
+	}
+	if g.o.MaxBody > 0 && r.Body.Length() > g.o.MaxBody {
+		answer(c, http.StatusRequestEntityTooLarge, nil)
+		return false
+	}
+	for _, f := range r.Header.Fields() {
+		if strings.IndexByte(f.Name, '_') >= 0 && identityTwin(f.Name) {
+			r.Header.DelFunc(func(f exchange.Field) bool { return identityTwin(f.Name) })
+			break
+		}
+	}
+	return true
+}
+
+// identityTwin reports whether a name with underscores reads as one of the headers by
+// which the gateway tells upstreams who the client is (spec/00 17).
+func identityTwin(name string) bool {
+	if strings.IndexByte(name, '_') < 0 {
+		return false
+	}
+	dashed := strings.ReplaceAll(strings.ToLower(name), "_", "-")
+	return strings.HasPrefix(dashed, "x-consumer-") || dashed == "x-credential-identifier"
+}
+
+// answer ends the request with a bare page.
+func answer(c *plugin.Context, status int, cause error) {
+	e := &plugin.ExitError{Status: status, Err: cause, Proxy: status == http.StatusBadGateway || status == http.StatusGatewayTimeout}
+	if cause != nil {
+		c.Facts.Failed = e
+		c.Log.Warn().Int("status", status).Err(cause).Str("route", c.Facts.RouteID).Str("request", c.ID).
+			Msg("request was answered by the gateway")
+	}
+	e.Answer(&c.Response)
+}
+
+// lastWord completes the head of every answer.
+func (g *Gateway) lastWord(c *plugin.Context) {
+	h := &c.Response.Header
+	h.Set("Server", g.o.Server)
+	attempts := c.Facts.Attempts
+	if len(attempts) == 0 {
+		return
+	}
+	if last := attempts[len(attempts)-1].Status; last < 500 && !g.o.ShowStatus {
+		return
+	}
+	list := make([]byte, 0, 16)
+	for i := range attempts {
+		if i > 0 {
+			list = append(list, ", "...)
+		}
+		list = strconv.AppendInt(list, int64(attempts[i].Status), 10)
+	}
+	h.Set("X-APISIX-Upstream-Status", string(list))
+}
+
+// finish completes the answer and runs what comes after it.
+func (g *Gateway) finish(c *plugin.Context) {
+	r := &c.Response
+	if !r.Aborted() {
+		if gone(c) && !r.Committed() {
+			// Nobody reads it; the log shows what nginx would (spec/00 22).
+			r.Status = statusClientGone
+			r.Abort()
+		} else {
+			_ = r.Finish()
+		}
+	}
+	c.RunLog()
+	if g.o.AccessLog != nil {
+		g.o.AccessLog.Record(c.Exchange)
+	}
+}
+
+// statusClientGone is what the access log shows when the client left first.
+const statusClientGone = 499
+
+func gone(c *plugin.Context) bool {
+	return errors.Is(c.Context().Err(), context.Canceled)
+}
+
+// idSource makes request ids: a random prefix of the process and a counter, 32
+// hexadecimal digits, unique without asking the kernel for each.
+type idSource struct {
+	prefix [8]byte
+	count  atomic.Uint64
+}
+
+func (s *idSource) init() {
+	var seed [16]byte
+	_, _ = rand.Read(seed[:]) // documented never to fail
+	copy(s.prefix[:], seed[:8])
+	var start uint64
+	for _, b := range seed[8:] {
+		start = start<<8 | uint64(b)
+	}
+	s.count.Store(start)
+}
+
+func (s *idSource) next() string {
+	var raw [16]byte
+	copy(raw[:8], s.prefix[:])
+	n := s.count.Add(1) * 0x9e3779b97f4a7c15 // an odd factor: a bijection that spreads the counter
+	for i := range 8 {
+		raw[8+i] = byte(n >> (56 - 8*i))
+	}
+	var text [32]byte
+	hex.Encode(text[:], raw[:])
+	return string(text[:])
+}

@@ -1,0 +1,342 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gosix/gosix/pkg/balancer"
+	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/route"
+	"github.com/gosix/gosix/pkg/upstream"
+)
+
+// proxying is what one proxied request needs beside its context; pooled.
+type proxying struct {
+	header exchange.Header
+	req    upstream.Request
+	pick   balancer.Attempt
+	buffer [32 << 10]byte
+}
+
+// proxy carries the request to a node of the route's upstream and the answer back,
+// trying other nodes as spec/05 §5 allows.
+func (g *Gateway) proxy(c *plugin.Context, r *route.Route) {
+	up := r.Upstream
+	switch {
+	case r.Status == http.StatusBadGateway:
+		answer(c, r.Status, r.Broken)
+		return
+	case up == nil || len(up.Nodes) == 0 && up.Unsupported == nil:
+		answer(c, http.StatusServiceUnavailable, errNoUpstream)
+		return
+	case up.Unsupported != nil:
+		answer(c, up.UnsupportedStatus(), up.Unsupported)
+		return
+	}
+	p := g.proxies.Get().(*proxying)
+	defer g.proxies.Put(p)
+	res, cause := g.attempts(c, r, p)
+	if res == nil {
+		g.failed(c, cause)
+		return
+	}
+	defer func() { _ = res.Close() }()
+	g.relay(c, r, p, res)
+}
+
+// attempts tries nodes until one answers. Between tries before_proxy runs again.
+func (g *Gateway) attempts(c *plugin.Context, r *route.Route, p *proxying) (*upstream.Response, error) {
+	up := r.Upstream
+	pick := &p.pick
+	*pick = balancer.Attempt{}
+	if up.Hashes {
+		pick.Hash = balancer.Hash(up.HashKey(c.Exchange))
+	}
+	start := time.Now()
+	var last error
+	for try := 0; try <= up.Retries; try++ {
+		if try > 0 && up.RetryTimeout > 0 && time.Since(start) > up.RetryTimeout {
+			c.Log.Warn().Str("route", r.ID).Int("retries", try).Msg("proxy retry timeout")
+			return nil, errRetryTimeout
+		}
+		i := 0
+		// One node is used whatever became of it: there is nothing to choose
+		// (spec/05 §3.3, recorded: the same node is tried again).
+		if len(up.Nodes) > 1 {
+			var err error
+			if i, err = up.Picker.Pick(pick); err != nil {
+				if last == nil {
+					last = err
+				}
+				return nil, last
+			}
+		}
+		node := &up.Nodes[i]
+		c.Facts.BalancerIP, c.Facts.BalancerPort = node.Host, strconv.Itoa(node.Port)
+		if c.Global().Run(c, plugin.BeforeProxy) || c.Chain().Run(c, plugin.BeforeProxy) {
+			return nil, errAnswered
+		}
+		res, err := g.attempt(c, r, p, node)
+		if len(up.Nodes) > 1 {
+			up.Picker.Done(i, balancer.Outcome{Failed: err != nil, Duration: time.Since(start)})
+			pick.Tried.Add(i)
+		}
+		if err == nil {
+			return res, nil
+		}
+		last = err
+		if gone(c) || !replayable(c, err) {
+			return nil, err
+		}
+	}
+	return nil, last
+}
+
+var (
+	errAnswered     = errors.New("a plugin answered")
+	errRetryTimeout = errors.New("proxy retry timeout")
+)
+
+// replayable says whether a failed try may be followed by another (spec/05 §5): an
+// idempotent request whose body can be sent again, or any of which nothing left.
+func replayable(c *plugin.Context, err error) bool {
+	var e *upstream.Error
+	if !errors.As(err, &e) || e.Client != nil {
+		return false
+	}
+	if !e.Wrote {
+		return true
+	}
+	switch c.Request.Method {
+	case http.MethodPost, http.MethodPatch, "LOCK":
+		return false
+	}
+	return c.Request.Body.Buffered()
+}
+
+func (g *Gateway) attempt(c *plugin.Context, r *route.Route, p *proxying, node *route.Node) (*upstream.Response, error) {
+	up, x := r.Upstream, c.Exchange
+	p.req = upstream.Request{
+		Method: x.Request.Method, Path: originForm(x.Request.Target), Header: &p.header, Timeouts: r.Timeouts(),
+	}
+	switch up.PassHost {
+	case "node":
+		p.req.Host = node.HostHeader
+	case "rewrite":
+		p.req.Host = up.UpstreamHost
+	default:
+		p.req.Host = x.Request.Host
+	}
+	p.req.Target = node.TargetFor(p.req.Host)
+	if r.Websocket {
+		p.req.Upgrade = upgradeOf(&x.Request.Header)
+	}
+	g.forward(x, &p.header)
+	if b := &x.Request.Body; b.Buffered() {
+		if body, err := b.Bytes(0); err == nil && len(body) > 0 {
+			p.req.Body = [][]byte{body}
+		}
+	} else {
+		p.req.Stream, p.req.Length = b.Reader(), b.Length()
+		if g.o.MaxBody > 0 && p.req.Length < 0 {
+			p.req.Stream = &cappedReader{r: p.req.Stream, left: g.o.MaxBody, max: g.o.MaxBody}
+		}
+	}
+	f := &x.Facts
+	f.UpstreamScheme, f.UpstreamHost, f.UpstreamURI, f.UpstreamUnresolvedHost = up.Scheme, p.req.Host, p.req.Path, node.Host
+
+	begin := time.Now()
+	res, err := g.o.Client.Do(x.Context(), &p.req)
+	tried := exchange.Attempt{Addr: node.Addr, Header: time.Since(begin), Response: time.Since(begin), Err: err}
+	switch {
+	case err == nil:
+		tried.Status = res.Status
+	default:
+		tried.Status = statusOf(err)
+	}
+	f.Attempts = append(f.Attempts, tried)
+	return res, err
+}
+
+// statusOf is what a failed try counts as (spec/05 §6).
+func statusOf(err error) int {
+	var e *upstream.Error
+	if errors.As(err, &e) && e.Timeout {
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusBadGateway
+}
+
+func (g *Gateway) failed(c *plugin.Context, err error) {
+	if errors.Is(err, errAnswered) || c.Response.Committed() || gone(c) {
+		return
+	}
+	var e *upstream.Error
+	if errors.As(err, &e) && e.Client != nil {
+		status := http.StatusBadRequest
+		var large *exchange.TooLargeError
+		if errors.As(e.Client, &large) {
+			status = http.StatusRequestEntityTooLarge
+		} else if ne, ok := errors.AsType[net.Error](e.Client); ok && ne.Timeout() {
+			status = http.StatusRequestTimeout
+		}
+		answer(c, status, err)
+		return
+	}
+	answer(c, statusOf(err), err)
+}
+
+// originForm is the path and query to send: as they came (spec/05 §7).
+func originForm(target string) string {
+	if target != "" && target[0] == '/' {
+		return target
+	}
+	path, _ := pathOf(target)
+	if _, query, has := strings.Cut(target, "?"); has {
+		return path + "?" + query
+	}
+	return path
+}
+
+// forward writes into h what the upstream is told: the client's headers without those
+// of the connection, and who asked for what (spec/05 §7).
+func (g *Gateway) forward(x *exchange.Exchange, h *exchange.Header) {
+	in := &x.Request.Header
+	h.Reset()
+	trusted := g.trusts(x.Request.Remote.Addr())
+	named := in.Has("Connection")
+	var forwardedFor string
+	for _, f := range in.Fields() {
+		switch {
+		case exchange.HopByHop(f.Name), exchange.EqualName(f.Name, "Host"), exchange.EqualName(f.Name, "Content-Length"),
+			exchange.EqualName(f.Name, "Expect"), exchange.EqualName(f.Name, "X-Real-IP"),
+			named && in.NamedByConnection(f.Name):
+		case exchange.EqualName(f.Name, "X-Forwarded-For"):
+			if forwardedFor == "" && (trusted || !g.o.TrustedSet) {
+				forwardedFor = in.Joined("X-Forwarded-For")
+			}
+		case exchange.EqualName(f.Name, "X-Forwarded-Proto"), exchange.EqualName(f.Name, "X-Forwarded-Host"),
+			exchange.EqualName(f.Name, "X-Forwarded-Port"), exchange.EqualName(f.Name, "Forwarded"):
+			if trusted {
+				h.Add(f.Name, f.Value)
+			}
+		default:
+			h.Add(f.Name, f.Value)
+		}
+	}
+	remote := x.Request.Remote.Addr().String()
+	h.Add("X-Real-IP", remote)
+	if forwardedFor != "" {
+		remote = forwardedFor + ", " + remote
+	}
+	h.Add("X-Forwarded-For", remote)
+	if !h.Has("X-Forwarded-Proto") {
+		h.Add("X-Forwarded-Proto", x.Request.Scheme)
+	}
+	if !h.Has("X-Forwarded-Host") {
+		h.Add("X-Forwarded-Host", x.Request.Host)
+	}
+	if !h.Has("X-Forwarded-Port") {
+		h.Add("X-Forwarded-Port", forwardedPort(x))
+	}
+}
+
+func (g *Gateway) trusts(peer netip.Addr) bool {
+	for _, p := range g.o.Trusted {
+		if p.Contains(peer) {
+			return true
+		}
+	}
+	return false
+}
+
+// forwardedPort is the port of the Host header, else the one that was listened on.
+func forwardedPort(x *exchange.Exchange) string {
+	host := x.Request.Host
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && i > strings.LastIndexByte(host, ']') {
+		return host[i+1:]
+	}
+	return strconv.Itoa(int(x.Request.Local.Port()))
+}
+
+func upgradeOf(h *exchange.Header) string {
+	if h.NamedByConnection("Upgrade") {
+		return h.Get("Upgrade")
+	}
+	return ""
+}
+
+// relay passes the answer on. A body is flushed whenever reading on may take time, so
+// that a stream is a stream; a cut body breaks the client's connection as well.
+func (g *Gateway) relay(c *plugin.Context, r *route.Route, p *proxying, res *upstream.Response) {
+	out := &c.Response
+	out.Status, out.Length, out.Origin = res.Status, res.Length, exchange.FromUpstream
+	named := res.Header.Has("Connection")
+	for _, f := range res.Header.Fields() {
+		if exchange.HopByHop(f.Name) || exchange.EqualName(f.Name, "Content-Length") || exchange.EqualName(f.Name, "Server") ||
+			named && res.Header.NamedByConnection(f.Name) {
+			continue
+		}
+		out.Header.Add(f.Name, f.Value)
+	}
+	if res.Framing == upstream.NoBody && c.Request.Method != http.MethodHead && out.Length < 0 {
+		out.Length = 0
+	}
+	tried := &c.Facts.Attempts[len(c.Facts.Attempts)-1]
+	begin := time.Now()
+	defer func() { tried.Response += time.Since(begin) }()
+	if res.Status == http.StatusSwitchingProtocols {
+		g.tunnel(c, res)
+		return
+	}
+	if out.Commit() != nil {
+		return
+	}
+	for {
+		n, err := res.Read(p.buffer[:])
+		tried.Length += int64(n)
+		if n > 0 {
+			if _, werr := out.Write(p.buffer[:n]); werr != nil {
+				return
+			}
+		}
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			tried.Err = err
+			if !gone(c) {
+				c.Log.Warn().Err(err).Str("route", r.ID).Str("upstream", tried.Addr).Str("request", c.ID).
+					Msg("upstream cut its answer")
+			}
+			out.Abort()
+			return
+		}
+		if res.Length < 0 || tried.Length < res.Length {
+			if out.Flush() != nil {
+				return
+			}
+		}
+	}
+}
+
+// cappedReader refuses a body above its limit while it streams.
+type cappedReader struct {
+	r         io.Reader
+	left, max int64
+}
+
+func (r *cappedReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if r.left -= int64(n); r.left < 0 {
+		return 0, &exchange.TooLargeError{Size: r.max - r.left, Max: r.max}
+	}
+	return n, err
+}

@@ -1,0 +1,161 @@
+package jsonedit
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+)
+
+// Span is a part of a document, in bytes: from Start up to, but not with, End.
+type Span struct{ Start, End int }
+
+// Member is one member of a top-level object.
+type Member struct {
+	Name       string // unescaped
+	Key, Value Span   // Key with its quotes
+	Kind       Kind   // of the value
+}
+
+// Doc is a validated document and the index of its top-level members. It aliases the
+// bytes it was made from, which must not change while it is used; the strings it hands out
+// are its own. It is safe for concurrent reading.
+type Doc struct {
+	p        []byte
+	kind     Kind
+	elements int // of a top-level array
+	members  []Member
+	inline   [10]Member // for members: most bodies have no more, which saves an allocation
+}
+
+// Index validates a document as Check does and finds its top-level members in the same
+// pass. Members that occur twice are both kept, unless the options refuse them.
+func Index(p []byte, o Options) (*Doc, error) {
+	d := &Doc{p: p}
+	d.members = d.inline[:0]
+	s := newScanner(p, o)
+	if d.kind = s.document(d); s.err != nil {
+		return nil, s.err
+	}
+	d.nameMembers()
+	return d, nil
+}
+
+// nameMembers gives the members their names, which share one allocation.
+func (d *Doc) nameMembers() {
+	size := 0
+	for i := range d.members {
+		size += d.members[i].Key.End - d.members[i].Key.Start - 2
+	}
+	var b strings.Builder
+	b.Grow(size) // unescaping never makes a name longer, so the strings below stay in place
+	for i := range d.members {
+		m := &d.members[i]
+		from := b.Len()
+		raw := d.p[m.Key.Start+1 : m.Key.End-1]
+		if bytes.IndexByte(raw, '\\') >= 0 {
+			raw = appendUnescaped(make([]byte, 0, len(raw)), raw)
+		}
+		b.Write(raw)
+		m.Name = b.String()[from:]
+	}
+}
+
+// Kind is the kind of the whole document.
+func (d *Doc) Kind() Kind { return d.kind }
+
+// Bytes returns the document as it was given to Index.
+func (d *Doc) Bytes() []byte { return d.p }
+
+// Members returns the members of the top-level object in their order, nothing for other
+// documents. The list is the document's own.
+func (d *Doc) Members() []Member { return d.members }
+
+// Len is the number of members of the object, or of elements of the array, at the top.
+func (d *Doc) Len() int { return len(d.members) + d.elements }
+
+// Get returns the value of the last member of that name, as it stands in the text.
+func (d *Doc) Get(name string) (value []byte, k Kind, ok bool) {
+	for i := len(d.members) - 1; i >= 0; i-- {
+		if m := &d.members[i]; m.Name == name {
+			return d.value(m), m.Kind, true
+		}
+	}
+	return nil, Invalid, false
+}
+
+func (d *Doc) value(m *Member) []byte { return d.p[m.Value.Start:m.Value.End] }
+
+// Has reports whether there is a member of that name.
+func (d *Doc) Has(name string) bool {
+	_, _, ok := d.Get(name)
+	return ok
+}
+
+// String returns the text of the last member of that name if that is a string.
+func (d *Doc) String(name string) (string, bool) {
+	raw, kind, ok := d.Get(name)
+	if !ok || kind != String {
+		return "", false
+	}
+	return unescape(raw[1 : len(raw)-1]), true
+}
+
+// trustedDepth is the depth for what was already checked against a limit of the caller's:
+// it bounds the stack, nothing else.
+const trustedDepth = 10000
+
+var (
+	errNoArray  = errors.New("not an array")
+	errNoObject = errors.New("not an object")
+)
+
+// Elements calls f for each element of an array that is known to be valid; raw aliases p.
+// It ends with the first error of f. An array that turns out not to be one is an error,
+// after f saw what is before the fault.
+func Elements(p []byte, f func(i int, raw []byte, k Kind) error) error {
+	s := newScanner(p, Options{MaxDepth: trustedDepth})
+	i := s.space(0)
+	if i >= len(p) || p[i] != '[' {
+		return errNoArray
+	}
+	if i = s.space(i + 1); i < len(p) && p[i] == ']' {
+		return nil
+	}
+	for n := 0; ; n++ {
+		kind, end := s.value(i, 1, nil)
+		if end < 0 {
+			return s.err
+		}
+		if err := f(n, p[i:end:end], kind); err != nil {
+			return err
+		}
+		switch i = s.space(end); {
+		case i < len(p) && p[i] == ']':
+			return nil
+		case i < len(p) && p[i] == ',':
+			i = s.space(i + 1)
+		default:
+			s.unexpected("comma or array end", i)
+			return s.err
+		}
+	}
+}
+
+// Members calls f for each member of an object that is known to be valid, with its name
+// unescaped; raw aliases p, name does not. It ends with the first error of f.
+func Members(p []byte, f func(name string, raw []byte, k Kind) error) error {
+	d, err := Index(p, Options{MaxDepth: trustedDepth})
+	if err != nil {
+		return err
+	}
+	if d.kind != Object {
+		return errNoObject
+	}
+	for i := range d.members {
+		m := &d.members[i]
+		if err := f(m.Name, d.p[m.Value.Start:m.Value.End:m.Value.End], m.Kind); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,185 @@
+package aiproxy
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/gosix/gosix/pkg/balancer"
+	"github.com/gosix/gosix/pkg/drivers/protocol"
+	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/jsonedit"
+	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/schema"
+)
+
+// pending is what the access phase found out, for the phases after it.
+type pending struct {
+	owner    *proxy // which of the two plugins serves the request
+	doc      *jsonedit.Doc
+	protocol protocol.ID
+	stream   bool
+	attempt  balancer.Attempt
+	picked   int
+	done     bool // the provider was asked, in passthrough
+}
+
+var pendingKey = plugin.NewKey[*pending]("aiproxy.pending")
+
+type message struct {
+	Message string `json:"message"`
+}
+
+// access reads the request, finds out what it speaks, and chooses an instance, so that
+// plugins between here and the call know it (spec/06 §A4, B2).
+func (p *proxy) access(c *plugin.Context) error {
+	if pendingKey.Get(c) != nil {
+		return nil // the other plugin of this package has the request already
+	}
+	q := &c.Request
+	if kind := q.Header.Get("Content-Type"); kind != "" && !strings.HasPrefix(kind, "application/json") {
+		text := "unsupported content-type: " + kind
+		if !p.seed {
+			text += ", only application/json is supported"
+		}
+		return plugin.Exit(http.StatusBadRequest, text)
+	}
+	doc, err := p.read(q)
+	if err != nil {
+		return err
+	}
+	w := &pending{owner: p, doc: doc}
+	if p.seed {
+		w.protocol = protocol.OpenAIChat
+		if err := checkMessages(doc); err != nil {
+			return plugin.Exit(http.StatusBadRequest, "request format doesn't match schema: "+err.Error())
+		}
+	} else {
+		var known bool
+		if w.protocol, known = protocol.Detect(q.Path, doc); !known {
+			return plugin.Exit(http.StatusBadRequest, "no matching AI protocol for the request")
+		}
+	}
+	w.stream = protocol.Streams(w.protocol, doc)
+	c.Facts.RequestType = "ai_chat"
+	if w.stream {
+		c.Facts.RequestType = "ai_stream"
+	}
+	model, _ := doc.String("model")
+	llm := &c.Facts.LLM
+	llm.RequestModel, llm.Model, llm.Stream = strings.Clone(model), strings.Clone(model), w.stream
+	llm.EndUserID = endUser(doc)
+	if err := p.choose(c, w); err != nil {
+		return err
+	}
+	pendingKey.Set(c, w)
+	// The route's upstream is not bypassed when the model's answer becomes its request.
+	c.Bypass = !p.passthrough
+	return nil
+}
+
+func (p *proxy) read(q *exchange.Request) (*jsonedit.Doc, error) {
+	body, err := q.Body.Bytes(p.maxBody)
+	var large *exchange.TooLargeError
+	switch {
+	case errors.As(err, &large):
+		return nil, plugin.Exit(http.StatusRequestEntityTooLarge, message{"could not get body: " + large.Error()})
+	case err != nil:
+		return nil, &plugin.ExitError{Status: http.StatusBadRequest, Body: message{"could not get body: " + err.Error()}, Err: err}
+	case len(body) == 0:
+		return nil, plugin.Exit(http.StatusBadRequest, message{"could not get body: request body is empty"})
+	}
+	doc, err := q.Body.JSON(p.maxBody, jsonedit.Options{MaxDepth: p.depth, Duplicates: true})
+	if err != nil {
+		text := "could not parse JSON request body: "
+		if p.seed {
+			text = "could not get parse JSON request body: "
+		}
+		return nil, plugin.Exit(http.StatusBadRequest, message{text + err.Error()})
+	}
+	return doc, nil
+}
+
+func endUser(doc *jsonedit.Doc) string {
+	if id, ok := doc.String("safety_identifier"); ok {
+		return id
+	}
+	id, _ := doc.String("user")
+	return id
+}
+
+// choose picks the first instance.
+func (p *proxy) choose(c *plugin.Context, w *pending) error {
+	if len(p.instances) > 1 {
+		if p.state == nil {
+			return plugin.Exit(http.StatusInternalServerError, nil)
+		}
+		if p.hash != nil {
+			w.attempt.Hash = balancer.Hash(p.hash(c.Exchange))
+		}
+		i, err := p.state.picker.Pick(&w.attempt)
+		if err != nil {
+			return &plugin.ExitError{Status: http.StatusServiceUnavailable, Body: err.Error(), Err: err}
+		}
+		w.picked = i
+	}
+	p.take(c, w)
+	return nil
+}
+
+// take notes which instance is in use.
+func (p *proxy) take(c *plugin.Context, w *pending) {
+	i := p.instances[w.picked]
+	c.Facts.BalancerIP, c.Facts.BalancerPort = i.Name, ""
+	for _, o := range i.Options {
+		if o.Name == "model" {
+			if model, err := jsonedit.Unquote(o.Value); err == nil {
+				c.Facts.LLM.Model = model
+			}
+		}
+	}
+}
+
+// messagesSchema is what the seed generation asks of a request, in words; members beyond it
+// pass (spec/00 15).
+var messagesSchema = schema.MustCompile("messages", []byte(`{"type":"object","required":["messages"],"properties":{"messages":`+
+	`{"type":"array","minItems":1,"items":{"type":"object","required":["role"],"properties":{"role":{"type":"string"}}}}}}`))
+
+// checkMessages judges the messages of a request. A good one, which nearly all are, is not
+// decoded for it.
+func checkMessages(doc *jsonedit.Doc) error {
+	if messagesAreGood(doc) {
+		return nil
+	}
+	value, err := schema.Decode(doc.Bytes())
+	if err != nil {
+		return err
+	}
+	return messagesSchema.Check(value)
+}
+
+var errBadMessage = errors.New("not a message")
+
+func messagesAreGood(doc *jsonedit.Doc) bool {
+	raw, kind, ok := doc.Get("messages")
+	if !ok || kind != jsonedit.Array {
+		return false
+	}
+	n := 0
+	err := jsonedit.Elements(raw, func(_ int, e []byte, kind jsonedit.Kind) error {
+		n++
+		role := false
+		if kind != jsonedit.Object {
+			return errBadMessage
+		}
+		err := jsonedit.Members(e, func(name string, _ []byte, kind jsonedit.Kind) error {
+			role = role || name == "role" && kind == jsonedit.String
+			return nil
+		})
+		if err == nil && !role {
+			err = errBadMessage
+		}
+		return err
+	})
+	return err == nil && n > 0
+}

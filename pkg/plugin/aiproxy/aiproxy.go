@@ -1,0 +1,84 @@
+// Package aiproxy is the plugins ai-proxy and ai-proxy-multi: a chat request in, a model's
+// answer out, from one configured account or the best of several. Both generations of
+// configuration compile to one form, and one path serves them. How a provider is spoken to
+// is its driver's business; how targets are spread, the balancer's.
+package aiproxy
+
+import (
+	_ "embed"
+
+	"github.com/gosix/gosix/pkg/balancer"
+	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/upstream"
+)
+
+// Deps are what the plugins work with.
+type Deps struct {
+	Client  *upstream.Client
+	Drivers *drivers.Set
+	Pickers *balancer.Cache
+	Depth   int   // of JSON in request bodies; 0: 64
+	MaxBody int64 // bytes of a request body where the configuration names no limit; 0: 64 MiB
+}
+
+//go:embed schema_single.json
+var singleSchema []byte
+
+//go:embed schema_multi.json
+var multiSchema []byte
+
+//go:embed schema_seed_single.json
+var seedSingleSchema []byte
+
+//go:embed schema_seed_multi.json
+var seedMultiSchema []byte
+
+// Single is the plugin ai-proxy: one account.
+func Single(d Deps) plugin.Definition {
+	return plugin.Definition{
+		Name: "ai-proxy", Version: "0.1", Priority: 1040, Schema: singleSchema,
+		Secrets: []string{
+			"auth.header", "auth.query", "auth.gcp.service_account_json", "auth.aws.secret_access_key", "auth.aws.session_token",
+		},
+		SchemaFor: generationSchema("model", seedSingleSchema, "provider"),
+		Check:     d.checkSingle,
+		New:       func(b *plugin.Build) (plugin.Phases, error) { return d.build(b, "ai-proxy", readSingle) },
+	}
+}
+
+// Multi is the plugin ai-proxy-multi: several accounts, balanced.
+func Multi(d Deps) plugin.Definition {
+	return plugin.Definition{
+		Name: "ai-proxy-multi", Version: "0.1", Priority: 1041, Schema: multiSchema,
+		Secrets: []string{
+			"instances.auth.header", "instances.auth.query", "instances.auth.gcp.service_account_json",
+			"instances.auth.aws.secret_access_key", "instances.auth.aws.session_token",
+			"providers.auth.header", "providers.auth.query",
+			"semantic_opts.embeddings.auth.header", "semantic_opts.embeddings.auth.query",
+		},
+		SchemaFor: generationSchema("providers", seedMultiSchema, "instances"),
+		Check:     d.checkMulti,
+		New:       func(b *plugin.Build) (plugin.Phases, error) { return d.build(b, "ai-proxy-multi", readMulti) },
+	}
+}
+
+// build compiles a configuration of either plugin: both put the same functions into the
+// same phases.
+func (d Deps) build(b *plugin.Build, name string, read func([]byte) (*conf, error)) (plugin.Phases, error) {
+	c, err := read(b.Conf)
+	if err != nil {
+		return plugin.Phases{}, err
+	}
+	p, err := d.compile(name, c)
+	if err != nil {
+		return plugin.Phases{}, err
+	}
+	if err := p.picker(b, d.Pickers); err != nil {
+		return plugin.Phases{}, err
+	}
+	for _, w := range c.warnings {
+		b.Log.Warn().Str("plugin", name).Str("parent", b.Parent.Kind+"/"+b.Parent.ID).Msg(w)
+	}
+	return plugin.Phases{Access: p.access, BeforeProxy: p.beforeProxy, State: p.state}, nil
+}

@@ -1,0 +1,28 @@
+package aiproxy
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/plugin"
+)
+
+// account notes what the answer cost (spec/06 §A10).
+func (p *proxy) account(c *plugin.Context, out drivers.Outcome) {
+	llm, u := &c.Facts.LLM, out.Usage
+	llm.PromptTokens, llm.CompletionTokens, llm.TotalTokens = u.Prompt, u.Completion, u.Total
+	llm.CachedTokens, llm.CacheCreationTokens, llm.ReasoningTokens = u.Cached, u.CacheCreation, u.Reasoning
+	llm.Stream, llm.HasToolCalls = out.Stream, out.ToolCalls
+	if !out.FirstToken.IsZero() {
+		llm.FirstToken = out.FirstToken.Sub(c.Start)
+	}
+}
+
+func jsonMarshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return b.Bytes(), err
+}

@@ -1,0 +1,123 @@
+package resource
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Ref is a member that names another item, which must exist when the document is written
+// (spec/01 §3.6).
+type Ref struct {
+	Member string // dotted path: "upstream.tls.client_cert_id"
+	Kind   string // of the item that is named: "ssls"
+	Word   string // for it in messages: "ssl"
+
+	text  string // of the message, if it has another form
+	check func(doc any) error
+}
+
+// ID returns the id that doc refers to; ok is false if it refers to none.
+func (r Ref) ID(doc any) (id string, ok bool) {
+	ids := values(doc, r.Member)
+	if len(ids) == 0 {
+		return "", false
+	}
+	return idString(ids[0])
+}
+
+// Missing is the error for an id that does not exist.
+func (r Ref) Missing(id string) error {
+	return fmt.Errorf("%s, response code: %d", r.failure(id), http.StatusNotFound)
+}
+
+// Failed is the error for an id that could not be looked up.
+func (r Ref) Failed(id string, err error) error {
+	return fmt.Errorf("%s: %w", r.failure(id), err)
+}
+
+func (r Ref) failure(id string) string {
+	if r.text != "" {
+		return fmt.Sprintf(r.text, id)
+	}
+	return fmt.Sprintf("failed to fetch %s info by %s id [%s]", r.Word, r.Word, id)
+}
+
+// Check judges the item that id names: whether it is one that may be named here.
+func (r Ref) Check(id string, item any) error {
+	if r.check == nil {
+		return nil
+	}
+	if err := r.check(item); err != nil {
+		return fmt.Errorf("%s, %w", r.failure(id), err)
+	}
+	return nil
+}
+
+func isClientCert(item any) error {
+	if text(object(item)["type"]) != "client" {
+		return errors.New("wrong ssl type")
+	}
+	return nil
+}
+
+// Use is a way in which items of another kind depend on an item, which then must not be
+// deleted (spec/01 §3.6).
+type Use struct {
+	Kind   string // of the items that depend
+	Plugin string // the dependence is in the configuration of this plugin, if not empty
+	Member string // dotted path from the document or the plugin's configuration; "a[].b" goes through lists
+
+	text string
+}
+
+// By reports whether doc, an item of kind u.Kind, depends on the item called id.
+func (u Use) By(doc any, id string) bool {
+	if u.Plugin != "" {
+		doc = object(object(doc)["plugins"])[u.Plugin]
+	}
+	return slices.ContainsFunc(values(doc, u.Member), func(v any) bool {
+		used, ok := idString(v)
+		return ok && used == id
+	})
+}
+
+// Refusal is the error that names the item which depends.
+func (u Use) Refusal(user string) error { return fmt.Errorf(u.text, user) }
+
+// values returns what stands at a dotted path; a step "x[]" stands for every element of x.
+func values(doc any, path string) []any {
+	if path == "" {
+		return []any{doc}
+	}
+	step, rest, _ := strings.Cut(path, ".")
+	name, each := strings.CutSuffix(step, "[]")
+	v, ok := object(doc)[name]
+	if !ok {
+		return nil
+	}
+	if !each {
+		return values(v, rest)
+	}
+	var found []any
+	list, _ := v.([]any)
+	for _, item := range list {
+		found = append(found, values(item, rest)...)
+	}
+	return found
+}
+
+// idString is an id as text; ids may be written as numbers (spec/01 §3.1).
+func idString(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return v, v != ""
+	case json.Number, float64:
+		return strconv.FormatFloat(number(v), 'f', -1, 64), true
+	}
+	return "", false
+}

@@ -1,0 +1,489 @@
+package route
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/resource"
+	"github.com/gosix/gosix/pkg/store"
+)
+
+// Report is what applying a batch did, for logs and metrics.
+type Report struct {
+	Revision int64
+	Reset    bool
+	Changed  int // items that are new, different or gone
+	Compiled int // routes that were compiled
+	// Rejected are the items that this batch brought and whose newest version is not in
+	// force, by key; Accepted the keys of those which were rejected before and no
+	// longer are.
+	Rejected []Rejected
+	Accepted []string
+	Warnings []Warning
+	Panics   int // while compiling; each cost one item
+}
+
+// Warning is something that is in force but not as it was meant.
+type Warning struct{ Key, Text string }
+
+// object is the last good version of a stored item, decoded. Immutable.
+type object struct {
+	kind              *resource.Kind
+	id                string
+	rest, key         string // below the prefix, and whole
+	created, revision int64
+	doc               any // *resource.Route, …
+	plugins           resource.Plugins
+	// unknown is the plugin that this program does not have: what is built from the
+	// object is answered 503 (spec/00 19).
+	unknown error
+}
+
+func (o *object) ref() plugin.Ref {
+	return plugin.Ref{Kind: o.kind.Name, ID: o.id, Revision: o.revision}
+}
+
+// change is one item that is new, different or gone.
+type change struct {
+	rest   string
+	item   *store.Item // nil: gone
+	object *object     // nil: not an item, or err
+	err    error
+	warn   []Warning
+}
+
+// build is one apply in the making. Its editors are used by one goroutine; what is
+// compiled in parallel reads committed trees alone.
+type build struct {
+	env  Env
+	prev *Snapshot
+	next Snapshot
+
+	objects  editor[*object]
+	rejected editor[Rejected]
+	uses     editor[struct{}]
+	dirty    map[string]struct{} // keys whose compiled form is stale
+	stale    map[string][]string // the same by kind
+	checked  sync.Map            // verdicts on plugin configurations, by checkedKey
+	panics   atomic.Int64
+	report   Report
+}
+
+// apply returns the snapshot after b. It is pure but for the pickers it makes: equal
+// arguments give equal snapshots. It costs what b changes, with everything built from
+// that; a Reset is compared with prev item by item, so that equal revisions keep what
+// was compiled from them. An item that is bad keeps its last good version and is
+// reported; only items that b brings are judged anew.
+func apply(prev *Snapshot, b store.Batch, env Env) (*Snapshot, Report) {
+	w := &build{
+		env: env, prev: prev, next: *prev, dirty: map[string]struct{}{}, stale: map[string][]string{},
+		objects: prev.objects.edit(), rejected: prev.rejected.edit(), uses: prev.uses.edit(),
+	}
+	w.next.counts = maps.Clone(prev.counts)
+	w.next.revision = max(b.Revision, prev.revision)
+	if b.Reset {
+		// A store that was restored may stand at a lower revision than before.
+		w.next.revision = b.Revision
+	}
+	w.report.Revision, w.report.Reset = w.next.revision, b.Reset
+
+	w.read(w.diff(b))
+	for _, keys := range w.stale {
+		slices.Sort(keys)
+	}
+	w.next.objects = w.objects.commit()
+	w.compileUpstreams()
+	w.compileRoutes()
+	w.next.objects = w.objects.commit() // a route may have fallen back
+	w.compileConsumers()
+	w.compileGlobal()
+
+	w.next.rejected, w.next.uses = w.rejected.commit(), w.uses.commit()
+	w.report.Panics = int(w.panics.Load())
+	slices.SortFunc(w.report.Rejected, func(a, b Rejected) int { return strings.Compare(a.Key, b.Key) })
+	slices.SortStableFunc(w.report.Warnings, func(a, b Warning) int { return strings.Compare(a.Key, b.Key) })
+	return &w.next, w.report
+}
+
+// diff brings the stored content up to date and returns what is different, by key.
+func (w *build) diff(b store.Batch) []*change {
+	latest := make(map[string]*store.Item, len(b.Events))
+	for i := range b.Events {
+		e := &b.Events[i]
+		rest, ok := below(w.env.Prefix, e.Item.Key)
+		if !ok {
+			rest = e.Item.Key
+		}
+		if e.Delete {
+			latest[rest] = nil
+		} else {
+			latest[rest] = &e.Item
+		}
+	}
+	if b.Reset {
+		w.prev.stored.walk("", func(rest string, _ *store.Item) bool {
+			if _, ok := latest[rest]; !ok {
+				latest[rest] = nil
+			}
+			return true
+		})
+	}
+	stored := w.prev.stored.edit()
+	var changes []*change
+	for rest, item := range latest {
+		old, known := stored.get(rest)
+		switch {
+		case !known && item == nil:
+			continue
+		case known && item != nil && old.Revision == item.Revision && old.CreateRevision == item.CreateRevision &&
+			bytes.Equal(old.Value, item.Value):
+			continue
+		}
+		if known {
+			addItem(&w.next.digest, old, true)
+		}
+		if item != nil {
+			addItem(&w.next.digest, item, false)
+			kept := *item // the batch is not kept alive by one of its items
+			stored.set(rest, &kept)
+			item = &kept
+		} else {
+			stored.del(rest)
+		}
+		changes = append(changes, &change{rest: rest, item: item})
+	}
+	slices.SortFunc(changes, func(a, b *change) int { return strings.Compare(a.rest, b.rest) })
+	w.next.stored = stored.commit()
+	w.report.Changed = len(changes)
+	return changes
+}
+
+// read decodes and judges the changed items, in parallel, and takes over what is good.
+func (w *build) read(changes []*change) {
+	w.parallel(len(changes), func(i int) {
+		c := changes[i]
+		if c.item != nil {
+			c.err = w.guarded(func() error { return w.readItem(c) })
+		}
+	})
+	for _, c := range changes {
+		old, known := w.objects.get(c.rest)
+		switch {
+		case c.err != nil:
+			if known && !w.report.Reset && old.created != c.item.CreateRevision {
+				// The item was deleted in between: its last good version died with it.
+				w.objects.del(c.rest)
+				w.count(old.kind.Name, -1)
+				w.markOwner(c.rest)
+			}
+			w.reject(c.rest, c.item, c.err)
+			continue
+		case c.object == nil && !known:
+			if c.item == nil {
+				w.accept(c.rest)
+			}
+			continue
+		case c.object == nil:
+			w.objects.del(c.rest)
+			w.count(old.kind.Name, -1)
+			w.accept(c.rest)
+		default:
+			w.objects.set(c.rest, c.object)
+			if !known {
+				w.count(c.object.kind.Name, 1)
+			}
+			w.accept(c.rest)
+			if c.object.unknown != nil {
+				w.rejectUnknown(c.object)
+			}
+		}
+		w.report.Warnings = append(w.report.Warnings, c.warn...)
+		w.markOwner(c.rest)
+	}
+}
+
+// markOwner is mark; a credential is a part of its consumer.
+func (w *build) markOwner(rest string) {
+	w.mark(rest)
+	if kind, id, ok := resource.Locate(rest); ok && kind.Parent == "consumers" {
+		owner, _, _ := strings.Cut(id, "/")
+		w.mark("consumers/" + owner)
+	}
+}
+
+func (w *build) count(kind string, n int) {
+	if w.next.counts[kind] += n; w.next.counts[kind] == 0 {
+		delete(w.next.counts, kind)
+	}
+}
+
+// reject keeps an item's last good version.
+func (w *build) reject(rest string, item *store.Item, err error) {
+	r := Rejected{Key: item.Key, Refused: item.Revision, Reason: err.Error()}
+	if old, ok := w.objects.get(rest); ok && old.unknown == nil {
+		r.InForce = old.revision
+	}
+	w.rejected.set(rest, r)
+	w.report.Rejected = append(w.report.Rejected, r)
+	// A route is taken for good until it is compiled.
+	w.report.Accepted = slices.DeleteFunc(w.report.Accepted, func(key string) bool { return key == r.Key })
+}
+
+// rejectUnknown reports an item that is in force as a refusal to serve.
+func (w *build) rejectUnknown(o *object) {
+	r := Rejected{Key: o.key, Refused: o.revision, Reason: o.unknown.Error()}
+	w.rejected.set(o.rest, r)
+	w.report.Rejected = append(w.report.Rejected, r)
+}
+
+func (w *build) accept(rest string) {
+	if r, ok := w.rejected.get(rest); ok {
+		w.rejected.del(rest)
+		w.report.Accepted = append(w.report.Accepted, r.Key)
+	}
+}
+
+// mark says that everything built from the item is stale.
+func (w *build) mark(rest string) {
+	if _, ok := w.dirty[rest]; ok {
+		return
+	}
+	w.dirty[rest] = struct{}{}
+	if k, _, ok := resource.Locate(rest); ok {
+		w.stale[k.Name] = append(w.stale[k.Name], rest)
+	}
+	prefix := rest + "\x00"
+	w.prev.uses.walk(prefix, func(edge string, _ struct{}) bool {
+		w.mark(edge[len(prefix):])
+		return true
+	})
+}
+
+// link replaces what user is built from.
+func (w *build) link(user string, before, now []string) {
+	if slices.Equal(before, now) {
+		return
+	}
+	for _, target := range before {
+		w.uses.del(target + "\x00" + user)
+	}
+	for _, target := range now {
+		w.uses.set(target+"\x00"+user, struct{}{})
+	}
+}
+
+// objectAt returns the last good version of an item, nil if there is none.
+func (w *build) objectAt(kind, id string) *object {
+	o, _ := w.next.objects.get(kind + "/" + id)
+	return o
+}
+
+// readItem decodes and judges one item. A key that is no item leaves c.object nil.
+func (w *build) readItem(c *change) error {
+	kind, id, ok := resource.Locate(c.rest)
+	if !ok {
+		return nil
+	}
+	doc := c.item.Value
+	if w.env.Decrypt != nil {
+		var err error
+		if doc, err = w.env.Decrypt(c.rest, doc); err != nil {
+			return fmt.Errorf("decrypt: %w", err)
+		}
+	}
+	o := &object{
+		kind: kind, id: id, rest: c.rest, key: c.item.Key,
+		created: c.item.CreateRevision, revision: c.item.Revision,
+	}
+	var err error
+	if o.doc, o.plugins, err = decode(kind.Name, id, doc); err != nil {
+		return err
+	}
+	if err := w.checkPlugins(o, c); err != nil {
+		return err
+	}
+	c.object = o
+	return nil
+}
+
+// decode returns the typed form of an item and the plugin configurations in it.
+func decode(kind, id string, doc []byte) (any, resource.Plugins, error) {
+	switch kind {
+	case "routes":
+		d, err := resource.DecodeRoute(id, doc)
+		if err != nil {
+			return nil, nil, err
+		}
+		return d, d.Plugins, nil
+	case "services":
+		d, err := resource.DecodeService(id, doc)
+		if err != nil {
+			return nil, nil, err
+		}
+		return d, d.Plugins, nil
+	case "consumers":
+		d, err := resource.DecodeConsumer(id, doc)
+		if err != nil {
+			return nil, nil, err
+		}
+		return d, d.Plugins, nil
+	case "credentials":
+		d, err := resource.DecodeCredential(id, doc)
+		if err != nil {
+			return nil, nil, err
+		}
+		return d, d.Plugins, nil
+	case "consumer_groups":
+		d, err := resource.DecodeConsumerGroup(id, doc)
+		if err != nil {
+			return nil, nil, err
+		}
+		return d, d.Plugins, nil
+	case "plugin_configs":
+		d, err := resource.DecodePluginConfig(id, doc)
+		if err != nil {
+			return nil, nil, err
+		}
+		return d, d.Plugins, nil
+	case "global_rules":
+		d, err := resource.DecodeGlobalRule(id, doc)
+		if err != nil {
+			return nil, nil, err
+		}
+		return d, d.Plugins, nil
+	}
+	d, err := decodePlain(kind, id, doc)
+	return d, nil, err
+}
+
+// decodePlain is decode for the kinds that carry no plugins of this node's.
+func decodePlain(kind, id string, doc []byte) (any, error) {
+	switch kind {
+	case "upstreams":
+		return resource.DecodeUpstream(id, doc)
+	case "plugin_metadata":
+		return resource.DecodePluginMetadata(id, doc)
+	case "ssls":
+		return resource.DecodeSSL(id, doc)
+	case "secrets":
+		return resource.DecodeSecret(id, doc)
+	case "protos":
+		return resource.DecodeProto(id, doc)
+	case "stream_routes":
+		return resource.DecodeStreamRoute(id, doc)
+	case "graphql_cost_decorations":
+		return resource.DecodeGraphQLCostDecoration(id, doc)
+	}
+	return nil, fmt.Errorf("kind %q is not read by this node", kind)
+}
+
+// checkedKey names a plugin configuration for which a verdict exists.
+type checkedKey struct {
+	plugin, digest string
+	consumer       bool
+}
+
+// checkPlugins judges the plugin configurations of an item. Those of routes are left
+// alone: compiling them is the check, and there are too many to do it twice.
+func (w *build) checkPlugins(o *object, c *change) error {
+	if o.kind.Name == "plugin_metadata" {
+		m := o.doc.(*resource.PluginMetadata)
+		if err := w.env.Registry.CheckMetadata(m.Name, m.Conf); err != nil && !isUnknown(err) {
+			return err
+		}
+		return nil
+	}
+	for _, p := range o.plugins {
+		if _, known := w.env.Registry.Definition(p.Name); !known {
+			err := error(&plugin.UnknownError{Plugin: p.Name})
+			if w.env.SkipUnknown {
+				c.warn = append(c.warn, Warning{o.key, err.Error() + " is left out"})
+			} else if o.unknown == nil {
+				o.unknown = err
+			}
+			continue
+		}
+		if o.kind.Name == "routes" {
+			continue
+		}
+		if err := w.checkPlugin(o, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *build) checkPlugin(o *object, p resource.PluginConf) error {
+	key := checkedKey{p.Name, plugin.Digest(p.Conf), o.kind.Name == "consumers" || o.kind.Name == "credentials"}
+	if verdict, ok := w.checked.Load(key); ok {
+		err, _ := verdict.(error)
+		return err
+	}
+	source := plugin.Source{Name: p.Name, Conf: p.Conf, Parent: o.ref()}
+	var err error
+	if !key.consumer {
+		err = w.env.Registry.Check(source)
+	} else {
+		var conf *plugin.ConsumerConf
+		conf, _, err = w.env.Registry.CompileConsumer(source, nil, nil)
+		if err == nil && conf == nil && o.kind.Name == "credentials" {
+			return plugin.ErrNotAuth
+		}
+	}
+	w.checked.Store(key, err)
+	return err
+}
+
+func isUnknown(err error) bool {
+	_, ok := errors.AsType[*plugin.UnknownError](err)
+	return ok
+}
+
+// parallel calls f for 0 … n-1, by several goroutines if that pays.
+func (w *build) parallel(n int, f func(i int)) {
+	const share = 32
+	workers := min(runtime.GOMAXPROCS(0), n/share)
+	if workers < 2 {
+		for i := range n {
+			f(i)
+		}
+		return
+	}
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range workers {
+		all.Go(func() {
+			for {
+				start := int(next.Add(share)) - share
+				if start >= n {
+					return
+				}
+				for i := start; i < min(start+share, n); i++ {
+					f(i)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// guarded makes a panic of f an error: it costs the item, not the node.
+func (w *build) guarded(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			w.panics.Add(1)
+			w.env.Log.Error().Any("panic", v).Bytes("stack", debug.Stack()).Msg("compiling an item panicked")
+			err = fmt.Errorf("compiling it panicked: %v", v)
+		}
+	}()
+	return f()
+}

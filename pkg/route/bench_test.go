@@ -1,0 +1,75 @@
+package route
+
+import (
+	"fmt"
+	"testing"
+)
+
+// manyRoutes are n routes over a thousand hosts, each with a plugin and its upstream.
+func manyRoutes(n int) *world {
+	w := newWorld()
+	for i := range n {
+		w.put(fmt.Sprintf("routes/%d", i), manyDoc(i, 0))
+	}
+	return w
+}
+
+func manyDoc(i, version int) string {
+	return routeDoc(fmt.Sprintf(`"uri":"/api/%d/v1/*","host":"h%d.test","methods":["GET","POST"],"plugins":{"plain":{"n":%d}},"priority":%d`, i, i%1000, i, version))
+}
+
+func BenchmarkMatch(b *testing.B) {
+	for _, router := range routers {
+		for _, n := range []int{1, 1000, 100_000} {
+			b.Run(fmt.Sprintf("%s/%d", router, n), func(b *testing.B) {
+				f := follow(b, testEnv(router))
+				f.apply(manyRoutes(n).reset())
+				i := n / 2
+				x := exchangeOf(fmt.Sprintf("GET h%d.test/api/%d/v1/chat/completions", i%1000, i))
+				if idOf(f.snap.Match(x)) != fmt.Sprint(i) {
+					b.Fatal("got another route")
+				}
+				b.ReportAllocs()
+				b.ResetTimer()
+				for b.Loop() {
+					f.snap.Match(x)
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkApplyOneOf100k(b *testing.B) {
+	for _, router := range routers {
+		b.Run(router, func(b *testing.B) {
+			w := manyRoutes(100_000)
+			f := follow(b, testEnv(router))
+			f.apply(w.reset())
+			version := 0
+			b.ReportAllocs()
+			b.ResetTimer()
+			for b.Loop() {
+				version++
+				f.apply(w.batch(w.put("routes/50000", manyDoc(50_000, version))))
+			}
+		})
+	}
+}
+
+func BenchmarkReset100k(b *testing.B) {
+	w := manyRoutes(100_000)
+	full := w.reset()
+	b.Run("first", func(b *testing.B) {
+		for b.Loop() {
+			follow(b, testEnv(HostURI)).apply(full)
+		}
+	})
+	b.Run("again", func(b *testing.B) {
+		f := follow(b, testEnv(HostURI))
+		f.apply(full)
+		b.ResetTimer()
+		for b.Loop() {
+			f.apply(full)
+		}
+	})
+}

@@ -1,0 +1,168 @@
+// Package embedetcd is a real etcd of one member inside the process, for `gosix run`
+// and for tests. It starts and ends it; what is stored, and how it is read, it does not
+// know.
+package embedetcd
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// Config is what a server is started with.
+type Config struct {
+	Dir    string // where the data is; made if it does not exist
+	Listen string // host:port of a loopback address; empty: 127.0.0.1 and a free port
+	Log    zerolog.Logger
+	// QuotaBytes is the size above which nothing more is stored; 0: etcd's default, 2 GiB.
+	QuotaBytes int64
+}
+
+// Server is a running etcd.
+type Server struct {
+	etcd *embed.Etcd
+	lock *os.File
+}
+
+const (
+	name = "gosix"
+	// peer is what the one member calls itself in its data. Nobody dials it: another
+	// address would make the data look like another member's after a restart.
+	peer = "http://127.0.0.1:2380"
+	// maxRequestBytes leaves room around the largest body that the Admin API takes.
+	maxRequestBytes = 4 << 20
+	startTimeout    = 30 * time.Second
+)
+
+// ErrInUse is a data directory that another process works on.
+var ErrInUse = errors.New("another process uses this directory")
+
+// Start returns when the server answers.
+func Start(c Config) (*Server, error) {
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:0"
+	}
+	if err := loopback(c.Listen); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("etcd data: %w", err)
+	}
+	// etcd itself would wait without end for a lock that another process holds.
+	lock, err := os.OpenFile(filepath.Join(c.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("etcd data: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = lock.Close()
+		return nil, fmt.Errorf("etcd data %s: %w", c.Dir, ErrInUse)
+	}
+	s, err := start(c)
+	if err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
+	s.lock = lock
+	return s, nil
+}
+
+func loopback(listen string) error {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return fmt.Errorf("deployment.etcd.listen: %w", err)
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return fmt.Errorf("deployment.etcd.listen: %q is no loopback address; the embedded etcd has no authentication", host)
+	}
+	return nil
+}
+
+func start(c Config) (*Server, error) {
+	cfg := embed.NewConfig()
+	cfg.Name = name
+	cfg.Dir = filepath.Join(c.Dir, "member-data")
+	cfg.ListenClientUrls = []url.URL{{Scheme: "http", Host: c.Listen}}
+	cfg.AdvertiseClientUrls = cfg.ListenClientUrls
+	cfg.ListenPeerUrls = []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
+	self, err := url.Parse(peer)
+	if err != nil {
+		return nil, err
+	}
+	cfg.AdvertisePeerUrls = []url.URL{*self}
+	cfg.InitialCluster = name + "=" + peer
+	// Of new data it makes the cluster's id, by which watchers know a store from another.
+	cfg.InitialClusterToken = rand.Text()
+	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = "periodic", "1h"
+	cfg.MaxRequestBytes = maxRequestBytes
+	cfg.QuotaBackendBytes = c.QuotaBytes
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(bridge{log: c.Log}))
+	e, err := embed.StartEtcd(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("etcd: %w", err)
+	}
+	select {
+	case <-e.Server.ReadyNotify():
+		return &Server{etcd: e}, nil
+	case err := <-e.Err():
+		e.Close()
+		return nil, fmt.Errorf("etcd: %w", err)
+	case <-time.After(startTimeout):
+		e.Close()
+		return nil, fmt.Errorf("etcd: not ready after %v", startTimeout)
+	}
+}
+
+// Endpoint is where clients reach the server: "http://127.0.0.1:2379".
+func (s *Server) Endpoint() string { return "http://" + s.etcd.Clients[0].Addr().String() }
+
+// Close ends the server and lets go of its directory.
+func (s *Server) Close() {
+	s.etcd.Close()
+	_ = s.lock.Close()
+}
+
+// bridge hands etcd's warnings and errors to our log; the rest is of no use to a person.
+type bridge struct {
+	log    zerolog.Logger
+	fields []zapcore.Field
+}
+
+func (b bridge) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
+
+func (b bridge) With(f []zapcore.Field) zapcore.Core {
+	b.fields = append(b.fields[:len(b.fields):len(b.fields)], f...)
+	return b
+}
+
+func (b bridge) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if b.Enabled(e.Level) {
+		return c.AddCore(e, b)
+	}
+	return c
+}
+
+func (b bridge) Write(e zapcore.Entry, f []zapcore.Field) error {
+	facts := zapcore.NewMapObjectEncoder()
+	for _, field := range append(b.fields[:len(b.fields):len(b.fields)], f...) {
+		field.AddTo(facts)
+	}
+	event := b.log.Warn()
+	if e.Level >= zapcore.ErrorLevel {
+		event = b.log.Error()
+	}
+	event.Str("part", "etcd").Fields(facts.Fields).Msg(e.Message)
+	return nil
+}
+
+func (b bridge) Sync() error { return nil }

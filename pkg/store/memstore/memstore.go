@@ -1,0 +1,280 @@
+// Package memstore is a configuration store in memory, with the revisions, leases and
+// watches of a real one. Tests use it, and can take it away, compact it and restore it.
+// It does not know how to keep anything.
+package memstore
+
+import (
+	"context"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gosix/gosix/pkg/store"
+)
+
+// Store is a store in memory. Use New. It is safe for concurrent use.
+type Store struct {
+	mu       sync.Mutex
+	items    map[string]store.Item
+	log      []store.Batch // since compacted, one batch per revision
+	revision int64
+	cluster  uint64
+	era      int // grows with each Restore
+	cause    store.Cause
+	down     bool
+	changed  chan struct{} // closed and replaced at every change
+	timers   map[string]*time.Timer
+}
+
+// New returns an empty store.
+func New() *Store {
+	return &Store{
+		items: map[string]store.Item{}, timers: map[string]*time.Timer{}, revision: 1, cluster: 1,
+		changed: make(chan struct{}),
+	}
+}
+
+// Close stops the timers of leases.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.timers {
+		t.Stop()
+	}
+	clear(s.timers)
+	return nil
+}
+
+// SetDown makes the store fail until it is called with false; watches stand still.
+func (s *Store) SetDown(down bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down = down
+	s.wake()
+}
+
+// Compact forgets the history; watchers that are behind begin anew.
+func (s *Store) Compact() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log = nil
+	s.wake()
+}
+
+// Restore replaces the content, as if from a backup taken at an older revision.
+func (s *Store) Restore(items []store.Item, revision int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.items)
+	for _, it := range items {
+		s.items[it.Key] = it
+	}
+	s.cause = store.WentBack
+	if revision >= s.revision {
+		s.cause = store.OtherCluster
+		s.cluster++
+	}
+	s.log, s.revision = nil, revision
+	s.era++
+	s.wake()
+}
+
+func (s *Store) wake() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Get implements store.Store.
+func (s *Store) Get(ctx context.Context, key string) (store.Item, int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.fails(ctx); err != nil {
+		return store.Item{}, 0, err
+	}
+	it, ok := s.items[key]
+	if !ok {
+		return store.Item{}, s.revision, store.ErrNotFound
+	}
+	return it, s.revision, nil
+}
+
+// List implements store.Store.
+func (s *Store) List(ctx context.Context, prefix string) ([]store.Item, int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.fails(ctx); err != nil {
+		return nil, 0, err
+	}
+	return s.under(prefix), s.revision, nil
+}
+
+func (s *Store) fails(ctx context.Context) error {
+	if s.down {
+		return store.ErrUnavailable
+	}
+	return ctx.Err()
+}
+
+func (s *Store) under(prefix string) []store.Item {
+	var list []store.Item
+	for key, it := range s.items {
+		if strings.HasPrefix(key, prefix) {
+			list = append(list, it)
+		}
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Key < list[j].Key })
+	return list
+}
+
+// Commit implements store.Store.
+func (s *Store) Commit(ctx context.Context, when []store.Cond, then []store.Op) (store.Result, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.fails(ctx); err != nil {
+		return store.Result{}, err
+	}
+	for _, c := range when {
+		if s.items[c.Key].Revision != c.Revision {
+			return store.Result{}, &store.ConflictError{Cond: c}
+		}
+	}
+	next := s.revision + 1
+	var events []store.Event
+	res := store.Result{Prev: make([][]store.Item, len(then))}
+	for i, op := range then {
+		switch {
+		case op.Delete && op.Prefix:
+			for _, it := range s.under(op.Key) {
+				res.Prev[i] = append(res.Prev[i], it)
+				events = append(events, s.remove(it.Key, next))
+			}
+		case op.Delete:
+			if it, ok := s.items[op.Key]; ok {
+				res.Prev[i] = []store.Item{it}
+				events = append(events, s.remove(op.Key, next))
+			}
+		default:
+			it := store.Item{Key: op.Key, Value: append([]byte(nil), op.Value...), CreateRevision: next, Revision: next}
+			if before, ok := s.items[op.Key]; ok {
+				res.Prev[i] = []store.Item{before}
+				it.CreateRevision = before.CreateRevision
+			}
+			s.stopTimer(op.Key)
+			s.items[op.Key] = it
+			if op.TTL > 0 {
+				s.timers[op.Key] = time.AfterFunc(op.TTL, func() { s.expire(op.Key, it.Revision) })
+			}
+			events = append(events, store.Event{Item: it})
+		}
+	}
+	if len(events) > 0 {
+		s.revision = next
+		s.log = append(s.log, store.Batch{Events: events, Revision: next, ClusterID: s.cluster})
+		s.wake()
+	}
+	res.Revision = s.revision
+	return res, nil
+}
+
+func (s *Store) remove(key string, revision int64) store.Event {
+	s.stopTimer(key)
+	delete(s.items, key)
+	return store.Event{Item: store.Item{Key: key, Revision: revision}, Delete: true}
+}
+
+func (s *Store) stopTimer(key string) {
+	if t := s.timers[key]; t != nil {
+		t.Stop()
+		delete(s.timers, key)
+	}
+}
+
+func (s *Store) expire(key string, revision int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.items[key].Revision != revision {
+		return
+	}
+	s.revision++
+	s.log = append(s.log, store.Batch{Events: []store.Event{s.remove(key, s.revision)}, Revision: s.revision, ClusterID: s.cluster})
+	s.wake()
+}
+
+// Watch implements store.Source.
+func (s *Store) Watch(ctx context.Context, prefix string) <-chan store.Batch {
+	out := make(chan store.Batch)
+	go func() {
+		defer close(out)
+		at, era, cause := int64(0), 0, store.Start
+		for {
+			s.mu.Lock()
+			changed := s.changed
+			var batches []store.Batch
+			if !s.down {
+				batches = s.since(prefix, at, era, cause)
+				at, era = s.revision, s.era
+				cause = store.NoCause
+			}
+			s.mu.Unlock()
+			for _, b := range batches {
+				select {
+				case out <- b:
+				case <-ctx.Done():
+					return
+				}
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// since returns what a watcher at that revision has missed.
+func (s *Store) since(prefix string, at int64, era int, cause store.Cause) []store.Batch {
+	switch {
+	case cause == store.Start:
+	case era != s.era:
+		cause = s.cause
+	case at == s.revision:
+		return nil
+	case len(s.log) == 0 || s.log[0].Revision > at+1:
+		cause = store.Compacted
+	default:
+		var missed []store.Batch
+		for _, b := range s.log {
+			if b.Revision <= at {
+				continue
+			}
+			var events []store.Event
+			for _, e := range b.Events {
+				if strings.HasPrefix(e.Item.Key, prefix) {
+					events = append(events, e)
+				}
+			}
+			if len(events) > 0 {
+				missed = append(missed, store.Batch{Events: events, Revision: b.Revision, ClusterID: b.ClusterID})
+			}
+		}
+		return missed
+	}
+	all := s.under(prefix)
+	b := store.Batch{Reset: true, Cause: cause, Revision: s.revision, ClusterID: s.cluster, Events: make([]store.Event, len(all))}
+	for i, it := range all {
+		b.Events[i] = store.Event{Item: it}
+	}
+	return []store.Batch{b}
+}
+
+// State tells how watches stand.
+func (s *Store) State() store.State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return store.State{Connected: !s.down, Observed: s.revision, Endpoint: "memory", ClusterID: s.cluster}
+}
+
+var _ store.Store = (*Store)(nil)

@@ -1,0 +1,122 @@
+// Package store moves opaque bytes in and out of the configuration store: what a store
+// is, and in which form changes arrive. It does not know what the bytes mean, and not
+// how any particular store is spoken to.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Item is one key and what is stored under it.
+type Item struct {
+	Key                      string
+	Value                    []byte
+	CreateRevision, Revision int64 // of the store when the key came to be, and when it last changed
+}
+
+// Event is one change. Of a deletion Item has the key and the revision.
+type Event struct {
+	Item   Item
+	Delete bool
+}
+
+// Cause says why a batch is a Reset.
+type Cause uint8
+
+// The causes of a Reset.
+const (
+	NoCause      Cause = iota // the batch is no Reset
+	Start                     // the first batch
+	Compacted                 // the history since the last batch is gone
+	WentBack                  // the store's revision is lower than it was: it was restored
+	OtherCluster              // the store answers with another cluster's id
+	AntiEntropy               // a comparison found a difference
+)
+
+var causes = [...]string{"", "start", "compacted", "went back", "other cluster", "anti-entropy"}
+
+func (c Cause) String() string { return causes[c] }
+
+// A Batch is one step of a watch, its events in the order they happened.
+type Batch struct {
+	Reset     bool  // Events is the complete content; whatever was known before is void
+	Cause     Cause // why a Reset
+	Events    []Event
+	Revision  int64 // of the store after the last event
+	ClusterID uint64
+}
+
+// Source is the half of a store that a gateway node needs.
+type Source interface {
+	// Watch streams the content under prefix. The first batch is always a Reset;
+	// another follows whenever the backend lost history. The channel is closed only
+	// after ctx is done.
+	Watch(ctx context.Context, prefix string) <-chan Batch
+}
+
+// Cond is what must hold for a Commit: the key was last changed at Revision; 0 means
+// that it does not exist.
+type Cond struct {
+	Key      string
+	Revision int64
+}
+
+// Op is one step of a Commit.
+type Op struct {
+	Key    string
+	Value  []byte
+	TTL    time.Duration // after which the key goes; 0: it stays. Whole seconds, rounded up
+	Delete bool
+	Prefix bool // with Delete: everything below Key
+}
+
+// Result is what a Commit did.
+type Result struct {
+	Revision int64
+	Prev     [][]Item // per Op, what it replaced or removed; none means created
+}
+
+// Store is a configuration store. Implementations are safe for concurrent use and pass
+// the suite of package storetest.
+type Store interface {
+	Source
+	// Get reads one key; ErrNotFound if there is none. The revision is the store's.
+	Get(ctx context.Context, key string) (Item, int64, error)
+	// List reads everything under prefix in the order of keys, and the revision at
+	// which that is true.
+	List(ctx context.Context, prefix string) ([]Item, int64, error)
+	// Commit applies all of then, or nothing, in one transaction. A *ConflictError
+	// names the Cond that failed; ErrUnknownOutcome means that it may have happened.
+	Commit(ctx context.Context, when []Cond, then []Op) (Result, error)
+}
+
+// State is how a watch stands, for people and for readiness.
+type State struct {
+	Connected bool
+	Since     time.Time // of the change to or from Connected
+	Observed  int64     // newest revision that the store is known to have
+	Endpoint  string    // that answers, or answered last
+	ClusterID uint64
+}
+
+// Errors of stores, to be tested for with errors.Is.
+var (
+	ErrNotFound       = errors.New("key not found")
+	ErrConflict       = errors.New("the stored state is another than expected")
+	ErrUnavailable    = errors.New("configuration store is not available")
+	ErrUnknownOutcome = errors.New("the store did not say whether the change happened")
+	ErrTooLarge       = errors.New("the configuration store does not take a value of this size")
+)
+
+// ConflictError is the Cond of a Commit that did not hold. It is an ErrConflict.
+type ConflictError struct{ Cond Cond }
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("%s: %v", e.Cond.Key, ErrConflict)
+}
+
+// Is makes a ConflictError an ErrConflict.
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
