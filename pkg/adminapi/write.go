@@ -202,13 +202,13 @@ func (a *API) judgeable(q *request, k *resource.Kind) ([]byte, error) {
 		return []byte("{}"), nil
 	}
 	doc, err := schema.Decode(q.body)
-	if err == nil && k.Schema != nil {
-		err = k.Schema.Check(doc)
+	if err == nil {
+		_, err = k.Validate("", doc)
 	}
 	if err == nil {
-		err = errors.New("wrong type: expected object")
+		err = errors.New("invalid configuration: wrong type: expected object")
 	}
-	return nil, badRequest("invalid configuration: " + err.Error())
+	return nil, badRequest(err.Error())
 }
 
 func idText(raw []byte, kind jsonedit.Kind) string {

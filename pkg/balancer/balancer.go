@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"slices"
 	"time"
 )
@@ -37,8 +38,8 @@ type Attempt struct {
 // Picker spreads attempts over a fixed list of targets. It is safe for concurrent use.
 type Picker interface {
 	// Pick returns the index of a target in Config.Targets, or ErrExhausted when there is
-	// none left that may be picked. It does not allocate, but for the first picks after
-	// targets went down. It does not add to Tried: that is the caller's.
+	// none left that may be picked. It does not allocate, but for the first pick from
+	// what is left when certain targets are down or tried. It does not add to Tried: that is the caller's.
 	Pick(a *Attempt) (int, error)
 	// Done reports how an attempt on target i ended. Every pick is followed by one.
 	Done(i int, o Outcome)
@@ -99,7 +100,7 @@ type member struct {
 }
 
 // maxWeight bounds weights so that their sum cannot overflow.
-const maxWeight = 1 << 31
+const maxWeight = math.MaxInt32
 
 func (c Config) members() []member {
 	weightless := !slices.ContainsFunc(c.Targets, func(t Target) bool { return t.Weight > 0 })

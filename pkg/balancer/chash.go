@@ -35,11 +35,11 @@ func newRing(members []member, prev Picker) Picker {
 		return before
 	}
 	r := &ring{members: members, pool: poolOf(members)}
-	d, sum := divisor(members), 0
+	d, sum := divisor(members), uint64(0)
 	for _, m := range members {
-		sum += m.weight / d
+		sum += uint64(m.weight / d)
 	}
-	r.points = make([]point, 0, pointsPerUnit*min(sum, maxUnits+len(members)))
+	r.points = make([]point, 0, pointsPerUnit*min(sum, maxUnits+uint64(len(members))))
 	for _, m := range members {
 		units := m.weight / d
 		if sum > maxUnits {

@@ -125,7 +125,9 @@ type cycle struct {
 	targets []int
 	ends    []uint64 // where each target's turns end; the last is the length
 	stride  uint64
-	next    atomic.Uint64
+
+	_    [64]byte // or each draw would take the cache line of the above from other cores
+	next atomic.Uint64
 }
 
 func newCycle(members []member, out Set) *cycle {
@@ -142,13 +144,13 @@ func newCycle(members []member, out Set) *cycle {
 	return c
 }
 
-// stride returns the number nearest above length divided by the golden ratio that has no
-// divisor in common with length. Steps of that size spread the turns of each target
+// stride returns the first number from length divided by the golden ratio upwards that has
+// no divisor in common with length. Steps of that size spread the turns of each target
 // evenly, instead of picking a heavy one many times in a row.
 func stride(length uint64) uint64 {
 	const golden = 11400714819323198485 // 2^64 divided by the golden ratio
 	s, _ := bits.Mul64(length, golden)
-	for s++; ; s++ {
+	for s = max(s, 1); ; s++ {
 		a, b := length, s
 		for b != 0 {
 			a, b = b, a%b
@@ -166,8 +168,11 @@ func (c *cycle) draw() int {
 		return c.targets[0]
 	}
 	length := c.ends[len(c.ends)-1]
-	hi, lo := bits.Mul64(ticket%length, c.stride)
-	turn := bits.Rem64(hi, lo, length)
-	i, _ := slices.BinarySearch(c.ends, turn+1)
+	turn := ticket % length
+	if c.stride != 1 {
+		hi, lo := bits.Mul64(turn, c.stride)
+		turn = bits.Rem64(hi, lo, length)
+	}
+	i, _ := slices.BinarySearch(c.ends, turn+1) // the first that ends behind the turn
 	return c.targets[i]
 }

@@ -99,6 +99,9 @@ type Instance struct {
 	Force     bool // Bodies overwrite what the client sent
 
 	Limits Limits
+
+	// Unreachable is why no call can be made; nil if one can.
+	Unreachable error
 }
 
 // Call is one attempt.

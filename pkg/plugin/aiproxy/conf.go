@@ -452,6 +452,9 @@ func (d Deps) compile(name string, c *conf) (*proxy, error) {
 			}
 			return nil, err
 		}
+		if compiled.Unreachable != nil {
+			c.warnings = append(c.warnings, "instance "+i.Name+" cannot be called: "+compiled.Unreachable.Error())
+		}
 		p.instances = append(p.instances, compiled)
 		p.targets = append(p.targets, balancer.Target{ID: i.Name, Weight: i.Weight, Priority: i.Priority})
 		if len(i.Checks) > 0 {
@@ -532,8 +535,9 @@ func place(out *drivers.Instance, c *conf, i *instance) error {
 	if i.Override.Endpoint != "" {
 		u, err := url.Parse(i.Override.Endpoint)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			// ai-proxy accepts any text (spec/06 §A2); what cannot be reached fails then.
-			u = &url.URL{Scheme: "http", Host: "invalid.invalid"}
+			// ai-proxy accepts any text (spec/06 §A2); the call fails then.
+			out.Unreachable = fmt.Errorf("override.endpoint %q is no address", i.Override.Endpoint)
+			u = &url.URL{Scheme: "http"}
 		}
 		out.Scheme, host, port = u.Scheme, u.Hostname(), u.Port()
 		out.Path, rawQuery = u.EscapedPath(), u.RawQuery
@@ -545,8 +549,8 @@ func place(out *drivers.Instance, c *conf, i *instance) error {
 			port = "80"
 		}
 	}
-	if host == "" {
-		return fmt.Errorf("provider %s requires override.endpoint", i.Provider)
+	if host == "" && out.Unreachable == nil {
+		out.Unreachable = fmt.Errorf("provider %s has no address of its own and override.endpoint names none", i.Provider)
 	}
 	out.Host = host
 	if strings.Contains(host, ":") {

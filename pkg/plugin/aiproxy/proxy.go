@@ -75,6 +75,9 @@ func (p *proxy) attempt(c *plugin.Context, w *pending) (drivers.Reply, *failed) 
 	begin := time.Now()
 	defer func() { tried.Response = time.Since(begin) }()
 
+	if i.Unreachable != nil {
+		return nil, p.transport(tried, i.Unreachable)
+	}
 	req, err := i.Driver.Request(call)
 	if err == nil {
 		err = i.Driver.Sign(c.Context(), call, req)
