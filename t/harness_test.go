@@ -22,7 +22,9 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/gosix/gosix/pkg/store"
 	"github.com/gosix/gosix/pkg/store/embedetcd"
+	"github.com/gosix/gosix/pkg/store/etcdstore"
 )
 
 // programs is where the three programs were built to.
@@ -133,10 +135,28 @@ func start(t *testing.T, program, conf string, args ...string) *node {
 			t.Fatalf("%s ended: %v\n%s", program, n.err, n.log)
 		default:
 		}
-		raw, err := os.ReadFile(filepath.Join(n.dir, "ports.json"))
-		return err == nil && json.Unmarshal(raw, n) == nil
+		return readPorts(n)
 	})
 	return n
+}
+
+// readPorts reports whether the program has written where it listens.
+func readPorts(n *node) bool {
+	raw, err := os.ReadFile(filepath.Join(n.dir, "ports.json"))
+	return err == nil && json.Unmarshal(raw, n) == nil
+}
+
+// raw writes into etcd past the Admin API.
+func raw(t *testing.T, endpoint, key, value string) {
+	t.Helper()
+	s, err := etcdstore.New(etcdstore.Config{Endpoints: []string{endpoint}, Timeout: patience, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if _, err := s.Commit(t.Context(), nil, []store.Op{{Key: key, Value: []byte(value)}}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // launch runs a program and does not wait.
@@ -294,4 +314,23 @@ func serve(t *testing.T, h http.Handler) string {
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	return strings.TrimPrefix(s.URL, "http://")
+}
+
+// list is everything that is stored, as text.
+func list(t *testing.T, endpoint string) string {
+	t.Helper()
+	s, err := etcdstore.New(etcdstore.Config{Endpoints: []string{endpoint}, Timeout: patience, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	items, _, err := s.List(t.Context(), "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, it := range items {
+		all.WriteString(it.Key + " " + string(it.Value) + "\n")
+	}
+	return all.String()
 }
