@@ -27,19 +27,19 @@ import (
 
 // Options are the settings of a Gateway.
 type Options struct {
-	Server         string // value of the Server header
-	ShowStatus     bool   // X-APISIX-Upstream-Status on every proxied answer
-	Trusted        []netip.Prefix
-	TrustedSet     bool // trusted_addresses is configured, if only by an empty list
-	DeleteTail     bool // delete_uri_tail_slash
-	ServletPaths   bool // normalize_uri_like_servlet
-	KeepSlashes    bool // match_uri_encoded_slash
-	PostLimit      int64
-	MaxBody        int64 // client_max_body_size in bytes, 0: no limit
-	AccessLog      *AccessLog
-	Log            zerolog.Logger
-	Client         *upstream.Client
-	Router         *route.Router
+	Server       string // value of the Server header
+	ShowStatus   bool   // X-APISIX-Upstream-Status on every proxied answer
+	Trusted      []netip.Prefix
+	TrustedSet   bool // trusted_addresses is configured, if only by an empty list
+	DeleteTail   bool // delete_uri_tail_slash
+	ServletPaths bool // normalize_uri_like_servlet
+	KeepSlashes  bool // match_uri_encoded_slash
+	PostLimit    int64
+	MaxBody      int64 // client_max_body_size in bytes, 0: no limit
+	AccessLog    *AccessLog
+	Log          zerolog.Logger
+	Client       *upstream.Client
+	Router       *route.Router
 }
 
 // Gateway serves exchanges. It is safe for concurrent use.

@@ -271,4 +271,3 @@ func (w errorWriter) Write(p []byte) (int, error) {
 	w.log.Debug().Str("err", strings.TrimSpace(string(p))).Msg("http server")
 	return len(p), nil
 }
-
