@@ -381,4 +381,3 @@ func (a *API) unused(q *request, t target) error {
 	}
 	return nil
 }
-

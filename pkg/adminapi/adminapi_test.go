@@ -1,0 +1,396 @@
+package adminapi
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/resource"
+	"github.com/gosix/gosix/pkg/seal"
+	"github.com/gosix/gosix/pkg/store"
+	"github.com/gosix/gosix/pkg/store/memstore"
+)
+
+const (
+	adminKey  = "admin-key-for-tests"
+	viewerKey = "viewer-key-for-tests"
+)
+
+// clock stands still until it is moved.
+type clock struct{ at time.Time }
+
+func (c *clock) Now() time.Time { return c.at }
+
+type world struct {
+	t     *testing.T
+	api   *API
+	store *memstore.Store
+	clock *clock
+}
+
+func newWorld(t *testing.T, change func(*Options)) *world {
+	t.Helper()
+	w := &world{t: t, store: memstore.New(), clock: &clock{time.Unix(1700000000, 0)}}
+	t.Cleanup(func() { _ = w.store.Close() })
+	ring, err := seal.New([]string{"0123456789abcdef"}, seal.GCM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := plugin.NewRegistry(plugin.Settings{Log: zerolog.Nop()},
+		plugin.Definition{
+			Name: "tag", Version: "1", Priority: 10, Secrets: []string{"secret", "list.key"},
+			Schema: []byte(`{"type":"object","properties":{"secret":{"type":"string"},"n":{"type":"integer","default":1}}}`),
+			New:    func(*plugin.Build) (plugin.Phases, error) { return plugin.Phases{}, nil },
+		},
+		plugin.Definition{
+			Name: "door", Version: "1", Priority: 20, Auth: true, ConsumerKey: "key", ConsumerSecrets: []string{"key"},
+			Schema: []byte(`{"type":"object"}`), ConsumerSchema: []byte(`{"type":"object","properties":{"key":{"type":"string"}},"required":["key"]}`),
+			New: func(*plugin.Build) (plugin.Phases, error) { return plugin.Phases{}, nil },
+		})
+	o := Options{
+		Store: w.store, Registry: registry, Ring: ring, Prefix: "/apisix", KeyRequired: true, CORS: true, Server: "APISIX/3.18.0 gosix/test",
+		Keys: []Key{{"a", adminKey, RoleAdmin}, {"v", viewerKey, RoleViewer}}, Log: zerolog.Nop(), Clock: w.clock,
+	}
+	if change != nil {
+		change(&o)
+	}
+	w.api = New(o)
+	return w
+}
+
+func (w *world) call(method, path, body string, header ...string) *httptest.ResponseRecorder {
+	req := httptest.NewRequest(method, Base+path, strings.NewReader(body))
+	if len(header) == 0 {
+		req.Header.Set("X-API-KEY", adminKey)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	rec := httptest.NewRecorder()
+	w.api.ServeHTTP(rec, req)
+	return rec
+}
+
+// expect makes a call and looks at its status and for a part of its body.
+func (w *world) expect(t *testing.T, method, path, body string, status int, part string) string {
+	t.Helper()
+	rec := w.call(method, path, body)
+	if got := rec.Body.String(); rec.Code != status || !strings.Contains(got, part) {
+		t.Errorf("%s %s %s: got %d %s want %d %s", method, path, body, rec.Code, got, status, part)
+	}
+	return rec.Body.String()
+}
+
+func TestKeys(t *testing.T) {
+	w := newWorld(t, nil)
+	tests := map[string]struct {
+		method string
+		header []string
+		want   string
+	}{
+		"no key":             {"GET", []string{"X-Other", "1"}, "missing apikey"},
+		"a wrong key":        {"GET", []string{"X-API-KEY", "nope"}, "wrong apikey"},
+		"an empty key":       {"GET", []string{"X-API-KEY", ""}, "wrong apikey"},
+		"a viewer may read":  {"GET", []string{"X-API-KEY", viewerKey}, ""},
+		"a viewer who wants": {"PUT", []string{"X-API-KEY", viewerKey}, "invalid method for role viewer"},
+	}
+	// Every path is behind the key: none must be forgotten when one is added.
+	paths := []string{"/routes", "/routes/1", "/nope", "/plugins/list", "/plugins/tag", "/schema/route", "/schema/validate/routes", "/plugins/reload"}
+	for _, k := range resource.Kinds() {
+		paths = append(paths, "/"+k.Name)
+	}
+	for name, tt := range tests {
+		for _, path := range paths {
+			rec := w.call(tt.method, path, "", tt.header...)
+			refused := rec.Code == 401
+			if refused != (tt.want != "") || refused && rec.Body.String() != `{"error_msg":"failed to check token","description":"`+tt.want+"\"}\n" {
+				t.Errorf("%s: %s: got %d %s", name, path, rec.Code, rec.Body)
+			}
+		}
+	}
+	if rec := w.call("GET", "/routes?api_key="+adminKey, "", "X-Other", "1"); rec.Code != 401 {
+		t.Errorf("a key in the query opens: %d", rec.Code)
+	}
+	open := newWorld(t, func(o *Options) { o.KeyIn = []string{"query", "cookie"} })
+	if rec := open.call("GET", "/routes?api_key="+adminKey, "", "X-Other", "1"); rec.Code != 200 {
+		t.Errorf("a key in the query, allowed: %d", rec.Code)
+	}
+	if rec := open.call("GET", "/routes", "", "Cookie", "x_api_key="+adminKey); rec.Code != 200 {
+		t.Errorf("a key in a cookie, allowed: %d", rec.Code)
+	}
+}
+
+func TestHeadOfAnswers(t *testing.T) {
+	w := newWorld(t, nil)
+	rec := w.call("OPTIONS", "/routes", "", "X-Other", "1")
+	if rec.Code != 200 || rec.Body.Len() != 0 || rec.Header().Get("Access-Control-Allow-Methods") == "" {
+		t.Errorf("OPTIONS: %d %v", rec.Code, rec.Header())
+	}
+	if rec = w.call("HEAD", "", "", "X-Other", "1"); rec.Code != 200 {
+		t.Errorf("HEAD of the base: %d", rec.Code)
+	}
+	if rec = w.call("PURGE", "/routes", ""); rec.Code != 404 || !strings.Contains(rec.Body.String(), "<title>404 Not Found</title>") {
+		t.Errorf("PURGE: %d %s", rec.Code, rec.Body)
+	}
+	rec = w.call("GET", "/routes", "")
+	if rec.Header().Get("X-API-VERSION") != "v3" || rec.Header().Get("Server") != "APISIX/3.18.0 gosix/test" || rec.Header().Get("Content-Type") != "application/json" {
+		t.Errorf("GET: %v", rec.Header())
+	}
+	closed := newWorld(t, func(o *Options) { o.Allow = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}; o.CORS = false })
+	if rec = closed.call("GET", "/routes", ""); rec.Code != 403 || rec.Header().Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("from elsewhere: %d %v", rec.Code, rec.Header())
+	}
+}
+
+const goodRoute = `{"uri":"/x","upstream":{"type":"roundrobin","nodes":{"127.0.0.1:1":1}}}`
+
+func TestLifeOfARoute(t *testing.T) {
+	w := newWorld(t, nil)
+	w.expect(t, "GET", "/routes/1", "", 404, `{"message":"Key not found"}`)
+	w.expect(t, "GET", "/routes", "", 200, `{"total":0,"list":[]}`)
+	body := `{ "uri" : "/x", "priority":10, "upstream":{"type":"roundrobin","nodes":{"127.0.0.1:1":1}}, "vars":[], "labels":{} }`
+	created := w.expect(t, "PUT", "/routes/1", body, 201, `{"key":"/apisix/routes/1","value":{ "uri" : "/x", "priority":10,`)
+	if strings.Contains(created, "createdIndex") || !strings.Contains(created, `"create_time":1700000000,"update_time":1700000000`) {
+		t.Errorf("got %s", created)
+	}
+	w.clock.at = w.clock.at.Add(time.Minute)
+	w.expect(t, "PUT", "/routes/1", goodRoute, 200, `"create_time":1700000000,"update_time":1700000060`)
+	w.expect(t, "GET", "/routes/1/", "", 200, `"createdIndex":`)
+	w.expect(t, "PATCH", "/routes/1", `{"desc":"new","upstream":{"retries":2}}`, 200, `"nodes":{"127.0.0.1:1":1},"retries":2`)
+	w.expect(t, "PATCH", "/routes/1/labels/a", `"b"`, 200, `"labels":{"a":"b"}`)
+	w.expect(t, "PATCH", "/routes/1/desc/x", `1`, 400, `invalid sub-path: /desc`)
+	w.expect(t, "PATCH", "/routes/1", `{"update_time":5}`, 200, `"update_time":5`)
+	w.expect(t, "PATCH", "/routes/1", `{"uri":null}`, 400, `invalid configuration: `)
+	w.expect(t, "PATCH", "/routes/1", `{"id":"2"}`, 400, `wrong route id`)
+	w.expect(t, "PATCH", "/routes/1", `5`, 400, `{"error_msg":"invalid configuration"}`)
+	w.expect(t, "PATCH", "/routes/1", ``, 400, `missing new configuration`)
+	w.expect(t, "DELETE", "/routes/1", "", 200, `{"deleted":"1","key":"/apisix/routes/1"}`)
+	w.expect(t, "DELETE", "/routes/1", "", 404, `Key not found`)
+	w.expect(t, "PATCH", "/routes/1", `{}`, 404, `Key not found`)
+	rec := w.call("POST", "/routes", goodRoute)
+	if rec.Code != 201 || !strings.Contains(rec.Body.String(), `"id":"0000000000000000`) || rec.Header().Get("X-Gosix-Revision") == "" {
+		t.Errorf("POST: %d %s %v", rec.Code, rec.Body, rec.Header())
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	w := newWorld(t, nil)
+	w.expect(t, "PUT", "/upstreams/u", `{"nodes":{"127.0.0.1:1":1}}`, 201, "")
+	tests := map[string]struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		"an unknown resource":           {"GET", "/routs", "", 404, `{"error_msg":"Unsupported resource type: routs"}`},
+		"a verb that a kind lacks":      {"POST", "/consumers", `{}`, 405, "not supported `POST` method for consumer"},
+		"no body":                       {"PUT", "/routes/1", "", 400, `{"error_msg":"missing configurations"}`},
+		"no id":                         {"PUT", "/routes", goodRoute, 400, `missing route id`},
+		"another id in the body":        {"PUT", "/routes/1", `{"id":2,"uri":"/x","plugins":{}}`, 400, `wrong route id`},
+		"an id at POST":                 {"POST", "/routes", `{"id":"1","uri":"/x","plugins":{}}`, 400, `wrong route id, do not need it`},
+		"an id of another type":         {"PUT", "/routes", `{"id":true,"uri":"/x","plugins":{}}`, 400, `property \"id\" validation failed`},
+		"text that is no JSON":          {"PUT", "/routes/1", `{"uri" "/x"}`, 400, `invalid request body: Expected colon but found T_STRING at character 8","req_body":`},
+		"a member twice":                {"PUT", "/routes/1", `{"uri":"/a","uri":"/b","plugins":{}}`, 400, `invalid request body: duplicate member`},
+		"a number":                      {"PUT", "/routes/1", `5`, 400, `invalid configuration`},
+		"too deep":                      {"PUT", "/routes/1", strings.Repeat("[", 100), 400, `Found too many nested data structures (65)`},
+		"too large":                     {"PUT", "/routes/1", strings.Repeat(" ", defaultBodyLimit+1), 400, `request size 1572865 is greater than the maximum size 1572864 allowed`},
+		"a time to live that is none":   {"PUT", "/routes/1?ttl=soon", goodRoute, 400, `invalid argument ttl: should be a number`},
+		"times":                         {"PUT", "/routes/1", `{"uri":"/x","plugins":{},"create_time":1}`, 400, `the property is forbidden:  create_time`},
+		"times below":                   {"PUT", "/routes/1", `{"uri":"/x","upstream":{"nodes":{"a:1":1},"create_time":1}}`, 400, `the property is forbidden:  upstream.create_time`},
+		"a wrong type":                  {"PUT", "/routes/1", `{"uri":1,"plugins":{}}`, 400, `invalid configuration: property \"uri\" validation failed: wrong type: expected string, got number`},
+		"an unknown member":             {"PUT", "/routes/1", `{"uri":"/x","plugins":{},"maple":1}`, 400, `additional properties forbidden, found maple`},
+		"an unknown plugin":             {"PUT", "/routes/1", `{"uri":"/x","plugins":{"teleport":{}}}`, 400, `unknown plugin [teleport]`},
+		"a plugin's wrong conf":         {"PUT", "/routes/1", `{"uri":"/x","plugins":{"tag":{"n":"x"}}}`, 400, `failed to check the configuration of plugin tag err: property \"n\" validation failed`},
+		"a plugin's conf that is none":  {"PUT", "/routes/1", `{"uri":"/x","plugins":{"tag":"x"}}`, 400, `invalid plugin conf \"x\" for plugin [tag]`},
+		"a null as a plugin's conf":     {"PUT", "/routes/1", `{"uri":"/x","plugins":{"tag":null}}`, 400, `invalid plugin conf \"userdata: NULL\" for plugin [tag]`},
+		"a dangling upstream":           {"PUT", "/routes/1", `{"uri":"/x","upstream_id":"99"}`, 400, `failed to fetch upstream info by upstream id [99], response code: 404`},
+		"a dangling service":            {"PUT", "/routes/1", `{"uri":"/x","service_id":"9"}`, 400, `failed to fetch service info by service id [9], response code: 404`},
+		"a bad expression":              {"PUT", "/routes/1", `{"uri":"/x","plugins":{},"vars":[["a","xx","b"]]}`, 400, `failed to validate the 'vars' expression: invalid operator 'xx'`},
+		"lua":                           {"PUT", "/routes/1", `{"uri":"/x","plugins":{},"filter_func":"function(vars) return true end"}`, 400, `error_msg`},
+		"metadata of no plugin":         {"PUT", "/plugin_metadata/teleport", `{}`, 400, `invalid plugin name`},
+		"metadata without a name":       {"PUT", "/plugin_metadata", `{}`, 400, `missing plugin name`},
+		"a consumer of another name":    {"PUT", "/consumers/a", `{"username":"b"}`, 400, `wrong username`},
+		"a credential without consumer": {"PUT", "/consumers/none/credentials/c", `{"plugins":{"door":{"key":"k"}}}`, 404, `consumer not found`},
+		"a secret without a manager":    {"PUT", "/secrets/vault", `{"uri":"http://x","prefix":"p","token":"t"}`, 400, `error_msg`},
+		"a page that is too small":      {"GET", "/routes?page=1&page_size=9", "", 400, `page_size must be between 10 and 500`},
+		"stream routes":                 {"GET", "/stream_routes", "", 400, `stream mode is disabled, can not add stream routes`},
+		"dots in the path":              {"GET", "/routes/..", "", 400, `invalid path`},
+		"an unknown schema":             {"GET", "/schema/nope", "", 400, `not found schema: nope`},
+		"a plugin's unknown schema":     {"GET", "/plugins/nope", "", 404, `plugin not found in subsystem http`},
+		"a subsystem that is none":      {"GET", "/plugins/list?subsystem=x", "", 400, `invalid subsystem passed`},
+	}
+	before, _, _ := w.store.List(t.Context(), "/")
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) { w.expect(t, tt.method, tt.path, tt.body, tt.status, tt.want) })
+	}
+	if after, _, _ := w.store.List(t.Context(), "/"); len(after) != len(before) {
+		t.Errorf("the refused calls left %d items behind", len(after)-len(before))
+	}
+}
+
+func TestWhatIsInUseStays(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, call := range []struct{ path, body string }{
+		{"/upstreams/u", `{"nodes":{"127.0.0.1:1":1}}`},
+		{"/services/s", `{"upstream_id":"u"}`},
+		{"/plugin_configs/p", `{"plugins":{}}`},
+		{"/consumer_groups/g", `{"plugins":{}}`},
+		{"/routes/r", `{"uri":"/x","service_id":"s","plugin_config_id":"p"}`},
+		{"/consumers", `{"username":"ann","group_id":"g"}`},
+	} {
+		w.expect(t, "PUT", call.path, call.body, 201, "")
+	}
+	w.expect(t, "DELETE", "/upstreams/u", "", 400, `can not delete this upstream, service [s] is still using it now`)
+	w.expect(t, "DELETE", "/services/s", "", 400, `can not delete this service directly, route [r] is still using it now`)
+	w.expect(t, "DELETE", "/plugin_configs/p", "", 400, `can not delete this plugin config, route [r] is still using it now`)
+	w.expect(t, "DELETE", "/consumer_groups/g", "", 400, `can not delete this consumer group, consumer [ann] is still using it now`)
+	w.expect(t, "DELETE", "/upstreams/u?force=true", "", 200, `"deleted":"1"`)
+}
+
+func TestConsumersAndCredentials(t *testing.T) {
+	w := newWorld(t, nil)
+	w.expect(t, "PUT", "/consumers", `{"username":"ann","plugins":{"door":{"key":"k1"}}}`, 201, `"key":"sealed:v1:`)
+	w.expect(t, "GET", "/consumers/ann", "", 200, `{"door":{"key":"k1"}}`)
+	w.expect(t, "PUT", "/consumers/ann/credentials/c", `{"plugins":{"door":{"key":"k2"}}}`, 201, `"id":"c"`)
+	w.expect(t, "GET", "/consumers/ann/credentials", "", 200, `{"total":1,`)
+	w.expect(t, "GET", "/consumers", "", 200, `{"total":1,`)
+	w.expect(t, "PUT", "/consumers", `{"username":"bob","plugins":{"door":{"key":"k1"}}}`, 400, `duplicate key of plugin door found with consumer: ann`)
+	w.expect(t, "PUT", "/consumers", `{"username":"bob","plugins":{"door":{"key":"k2"}}}`, 400, `duplicate key of plugin door found with credential: c of consumer: ann`)
+	w.expect(t, "PUT", "/consumers", `{"username":"ann","plugins":{"door":{"key":"k1"}}}`, 200, "")
+	w.expect(t, "PUT", "/consumers/ann/credentials/d", `{"plugins":{"tag":{}}}`, 400, `only supports auth type plugins in consumer credential`)
+	w.expect(t, "PUT", "/consumers", `{"username":"bob","plugins":{"door":{}}}`, 400, `invalid plugins configuration: failed to check the configuration of plugin door`)
+	w.expect(t, "DELETE", "/consumers/ann", "", 200, "")
+	w.expect(t, "GET", "/consumers/ann/credentials", "", 404, "Key not found")
+	if items, _, _ := w.store.List(t.Context(), "/apisix/consumers/"); len(items) != 0 {
+		t.Errorf("left: %v", items)
+	}
+}
+
+func TestSecretsSurviveEdits(t *testing.T) {
+	w := newWorld(t, nil)
+	w.expect(t, "PUT", "/routes/1", `{"uri":"/x","plugins":{"tag":{"secret":"hush","list":[{"key":"a"},{"key":"b"}]}}}`, 201, "")
+	for i := range 10 {
+		w.expect(t, "PATCH", "/routes/1", fmt.Sprintf(`{"desc":"%d"}`, i), 200, "")
+	}
+	w.expect(t, "GET", "/routes/1", "", 200, `{"tag":{"secret":"hush","list":[{"key":"a"},{"key":"b"}]}}`)
+	items, _, _ := w.store.List(t.Context(), "/apisix/routes/")
+	if text := string(items[0].Value); strings.Contains(text, "hush") || strings.Count(text, "sealed:v1:") != 3 {
+		t.Errorf("stored: %s", text)
+	}
+}
+
+func TestListsAreFilteredAndPaged(t *testing.T) {
+	w := newWorld(t, nil)
+	w.expect(t, "PUT", "/services/s", `{}`, 201, "")
+	for i := range 25 {
+		w.expect(t, "PUT", fmt.Sprintf("/routes/r%02d", 24-i), fmt.Sprintf(`{"uri":"/u%d","name":"n%d","service_id":"s","labels":{"l%d":"1"}}`, i, i, i%2), 201, "")
+	}
+	for query, want := range map[string]string{
+		"":                       `{"total":25,"list":[{"key":"/apisix/routes/r00"`,
+		"?page=1&page_size=10":   `{"total":25,"list":[{"key":"/apisix/routes/r24"`,
+		"?page=3&page_size=10":   `{"total":25,"list":[{"key":"/apisix/routes/r04"`,
+		"?page=9&page_size=10":   `{"total":25,"list":[]}`,
+		"?name=^n1$":             `{"total":1,`,
+		"?name=[":                `{"total":0,"list":[]}`,
+		"?uri=u2":                `{"total":6,`,
+		"?label=l1":              `{"total":12,`,
+		"?filter=service_id%3Ds": `{"total":25,`,
+		"?filter=service_id%3Dx": `{"total":0,`,
+		"?label=l1&name=n3":      `{"total":1,`,
+		"?page=1":                `{"total":25,`,
+		"?filter=colour%3Dred":   `{"total":25,`,
+	} {
+		w.expect(t, "GET", "/routes"+query, "", 200, want)
+	}
+}
+
+func TestTheStoreIsAway(t *testing.T) {
+	w := newWorld(t, nil)
+	w.store.SetDown(true)
+	for _, method := range []string{"GET", "PUT", "POST", "PATCH", "DELETE"} {
+		path, body := "/routes/1", goodRoute
+		if method == "POST" {
+			path = "/routes"
+		}
+		if method == "GET" || method == "DELETE" {
+			body = ""
+		}
+		w.expect(t, method, path, body, 503, store.ErrUnavailable.Error())
+	}
+}
+
+func TestOneOfManyPatchesWinsEachRound(t *testing.T) {
+	w := newWorld(t, nil)
+	w.expect(t, "PUT", "/routes/1", goodRoute, 201, "")
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	codes := map[int]int{}
+	for i := range 20 {
+		wg.Go(func() {
+			rec := w.call("PATCH", "/routes/1", fmt.Sprintf(`{"labels":{"l%d":"1"}}`, i))
+			mu.Lock()
+			codes[rec.Code]++
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	body := w.expect(t, "GET", "/routes/1", "", 200, "")
+	if kept := strings.Count(body, `":"1"`) - 1; kept != codes[200] || codes[200]+codes[503] != 20 {
+		t.Errorf("%d labels after answers %v: %s", kept, codes, body)
+	}
+}
+
+func TestPluginAndSchemaEndpoints(t *testing.T) {
+	w := newWorld(t, nil)
+	w.expect(t, "GET", "/plugins/list", "", 200, `["door","tag"]`)
+	w.expect(t, "GET", "/plugins/tag", "", 200, `"_meta":{"type":"object"`)
+	w.expect(t, "GET", "/plugins/door?schema_type=consumer", "", 200, `"required":["key"]`)
+	w.expect(t, "GET", "/plugins/tag?schema_type=consumer", "", 400, `not found schema`)
+	w.expect(t, "GET", "/schema/plugins/tag", "", 200, `"type":"object"`)
+	w.expect(t, "GET", "/plugins?all=true", "", 200, `"type":"auth"`)
+	w.expect(t, "GET", "/schema/route", "", 200, `"type"`)
+	w.expect(t, "POST", "/schema/validate/routes", `{"uri":"/x","plugins":{"whatever":{}}}`, 200, "")
+	w.expect(t, "POST", "/schema/validate/routes", `{"uri":5,"plugins":{}}`, 400, `{"error_msg":"property \"uri\" validation failed`)
+	w.expect(t, "POST", "/schema/validate/nope", `{}`, 404, `Unsupported resource type: nope`)
+	w.expect(t, "POST", "/schema/validate/routes", ``, 400, `wrong type: expected object, got nil`)
+}
+
+func TestMarkersAreWrittenOnce(t *testing.T) {
+	w := newWorld(t, nil)
+	for range 2 {
+		if err := w.api.Init(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	items, _, _ := w.store.List(t.Context(), "/apisix/")
+	if len(items) != 13 {
+		t.Errorf("%d markers, want 13: %v", len(items), items)
+	}
+	w.expect(t, "GET", "/routes", "", 200, `{"total":0,"list":[]}`)
+}
+
+func TestTimeToLive(t *testing.T) {
+	w := newWorld(t, nil)
+	ended := w.store.Watch(t.Context(), "/apisix/routes/")
+	<-ended
+	w.expect(t, "PUT", "/routes/1?ttl=1", goodRoute, 201, "")
+	<-ended
+	select {
+	case b := <-ended:
+		if !b.Events[0].Delete {
+			t.Errorf("got %+v", b)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the route stays")
+	}
+	w.expect(t, "GET", "/routes/1", "", 404, "")
+}
+
+var _ http.Handler = (*API)(nil)
