@@ -10,14 +10,16 @@ import (
 	"time"
 )
 
-// Item is one key and what is stored under it.
+// Item is one key and what is stored under it. Value is shared by everybody who was handed
+// the item: it is read, never written.
 type Item struct {
 	Key                      string
 	Value                    []byte
 	CreateRevision, Revision int64 // of the store when the key came to be, and when it last changed
 }
 
-// Event is one change. Of a deletion Item has the key and the revision.
+// Event is one change: Item is what was put. Of a deletion, Item has the key and the
+// revision of the deletion, and nothing else.
 type Event struct {
 	Item   Item
 	Delete bool
@@ -33,27 +35,45 @@ const (
 	Compacted                 // the history since the last batch is gone
 	WentBack                  // the store's revision is lower than it was: it was restored
 	OtherCluster              // the store answers with another cluster's id
-	AntiEntropy               // a comparison found a difference
+	AntiEntropy               // a comparison with the store found a difference
 )
 
-var causes = [...]string{"", "start", "compacted", "went back", "other cluster", "anti-entropy"}
+// String is the cause as logs show it; of NoCause it is empty.
+func (c Cause) String() string {
+	switch c {
+	case NoCause:
+		return ""
+	case Start:
+		return "start"
+	case Compacted:
+		return "compacted"
+	case WentBack:
+		return "went back"
+	case OtherCluster:
+		return "other cluster"
+	case AntiEntropy:
+		return "anti-entropy"
+	}
+	return fmt.Sprintf("cause %d", uint8(c))
+}
 
-func (c Cause) String() string { return causes[c] }
-
-// A Batch is one step of a watch, its events in the order they happened.
+// A Batch is one step of a watch, its events in the order they happened. All changes of one
+// revision are in one batch.
 type Batch struct {
-	Reset     bool  // Events is the complete content; whatever was known before is void
+	Reset     bool  // Events is the complete content in the order of keys; whatever was known before is void
 	Cause     Cause // why a Reset
 	Events    []Event
-	Revision  int64 // of the store after the last event
-	ClusterID uint64
+	Revision  int64  // of the store after the last event; of a Reset the one at which the content was read
+	ClusterID uint64 // never 0
 }
 
 // Source is the half of a store that a gateway node needs.
 type Source interface {
-	// Watch streams the content under prefix. The first batch is always a Reset;
-	// another follows whenever the backend lost history. The channel is closed only
-	// after ctx is done.
+	// Watch streams the content under prefix; an empty prefix is everything. The first
+	// batch is always a Reset; another follows whenever the backend lost history. Between
+	// two Resets revisions only grow and no change is left out. An unreachable store is
+	// no error: the channel is silent until it is back. The channel is closed only after
+	// ctx is done; until then the caller reads it.
 	Watch(ctx context.Context, prefix string) <-chan Batch
 }
 
@@ -64,39 +84,46 @@ type Cond struct {
 	Revision int64
 }
 
-// Op is one step of a Commit.
+// Op is one step of a Commit: a put, or with Delete a deletion.
 type Op struct {
-	Key    string
-	Value  []byte
-	TTL    time.Duration // after which the key goes; 0: it stays. Whole seconds, rounded up
+	Key   string
+	Value []byte
+	// TTL is after which time the key goes by itself; 0: it stays. Stores may round it
+	// up, to whole seconds or to the shortest that they know.
+	TTL    time.Duration
 	Delete bool
-	Prefix bool // with Delete: everything below Key
+	Prefix bool // with Delete: every key that begins with Key
 }
 
 // Result is what a Commit did.
 type Result struct {
-	Revision int64
+	Revision int64    // of the store after it
 	Prev     [][]Item // per Op, what it replaced or removed; none means created
 }
 
 // Store is a configuration store. Implementations are safe for concurrent use and pass
-// the suite of package storetest.
+// the suite of package storetest. While the store is out of reach every method fails with
+// ErrUnavailable within the time that the implementation was configured with.
 type Store interface {
 	Source
-	// Get reads one key; ErrNotFound if there is none. The revision is the store's.
+	// Get reads one key; ErrNotFound if there is none. The revision is the store's, with
+	// ErrNotFound too.
 	Get(ctx context.Context, key string) (Item, int64, error)
 	// List reads everything under prefix in the order of keys, and the revision at
 	// which that is true.
 	List(ctx context.Context, prefix string) ([]Item, int64, error)
-	// Commit applies all of then, or nothing, in one transaction. A *ConflictError
-	// names the Cond that failed; ErrUnknownOutcome means that it may have happened.
+	// Commit applies all of then, or nothing, in one transaction. No key may be changed
+	// by two of its puts, or by a put and a deletion. A *ConflictError names the Cond
+	// that failed; ErrUnknownOutcome means that it may have happened; after any other
+	// error nothing happened.
 	Commit(ctx context.Context, when []Cond, then []Op) (Result, error)
 }
 
-// State is how a watch stands, for people and for readiness.
+// State is how the watch of a source stands, for people and for readiness.
 type State struct {
 	Connected bool
 	Since     time.Time // of the change to or from Connected
+	Revision  int64     // up to which changes were delivered
 	Observed  int64     // newest revision that the store is known to have
 	Endpoint  string    // that answers, or answered last
 	ClusterID uint64
@@ -104,8 +131,10 @@ type State struct {
 
 // Errors of stores, to be tested for with errors.Is.
 var (
-	ErrNotFound       = errors.New("key not found")
-	ErrConflict       = errors.New("the stored state is another than expected")
+	ErrNotFound = errors.New("key not found")
+	ErrConflict = errors.New("the stored state is another than expected")
+	// ErrUnavailable means that no endpoint answered in time. Together with
+	// ErrUnknownOutcome one had been handed the change before.
 	ErrUnavailable    = errors.New("configuration store is not available")
 	ErrUnknownOutcome = errors.New("the store did not say whether the change happened")
 	ErrTooLarge       = errors.New("the configuration store does not take a value of this size")

@@ -8,44 +8,47 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/url"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+	"google.golang.org/grpc"
 
 	"github.com/gosix/gosix/pkg/store"
 )
 
 // Config says where etcd is.
 type Config struct {
-	Endpoints          []string // "http://127.0.0.1:2379"
+	Endpoints          []string // "http://127.0.0.1:2379"; one that answers is enough
 	Username, Password string
-	TLS                *tls.Config   // nil: as the endpoints say, with the system's roots
+	TLS                *tls.Config   // for https endpoints; nil: the system's roots
+	DialTimeout        time.Duration // of a connection, its login included; 0: Timeout; 3 s at most
 	Timeout            time.Duration // of a call, over all endpoints; 0: 2 s
 	Log                zerolog.Logger
 }
 
 // Store is a client of an etcd cluster. It is safe for concurrent use.
 type Store struct {
-	c      Config
-	client *clientv3.Client // of calls; watches have their own
+	c            Config
+	members      []*member         // of calls; watches have clients of their own
+	preferred    atomic.Int32      // the member that answered last
+	watchOptions []grpc.DialOption // of the clients of watches, beside those that all have
+	auditEvery   time.Duration     // between two comparisons at least; at most twice that
 
 	mu    sync.Mutex
 	state store.State
 }
 
 const (
-	defaultTimeout = 2 * time.Second
-	pageSize       = 1000
-	// maxMessage bounds an answer; a page of the largest values fits.
-	maxMessage = 256 << 20
+	defaultTimeout    = 2 * time.Second
+	defaultAuditEvery = 5 * time.Minute
+	pageSize          = 1000
 )
 
 // New returns a store. It does not wait for etcd: an error is a mistake in c.
@@ -54,52 +57,41 @@ func New(c Config) (*Store, error) {
 		return nil, errors.New("etcd: no endpoints")
 	}
 	for _, e := range c.Endpoints {
-		if u, err := url.Parse(e); err != nil || u.Host == "" {
-			return nil, fmt.Errorf("etcd: %q is no address", e)
+		u, err := url.Parse(e)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return nil, fmt.Errorf("etcd: %q is no address such as http://127.0.0.1:2379", e)
 		}
 	}
-	if c.Timeout == 0 {
+	if (c.Username == "") != (c.Password == "") {
+		return nil, errors.New("etcd: user name and password go together")
+	}
+	if c.Timeout <= 0 {
 		c.Timeout = defaultTimeout
 	}
-	s := &Store{c: c, state: store.State{Since: time.Now(), Endpoint: c.Endpoints[0]}}
-	client, err := s.dial(context.Background(), c.Endpoints)
-	if err != nil {
-		return nil, err
+	if c.DialTimeout <= 0 {
+		c.DialTimeout = c.Timeout
 	}
-	s.client = client
+	c.DialTimeout = min(c.DialTimeout, silence)
+	s := &Store{c: c, auditEvery: defaultAuditEvery, state: store.State{Since: time.Now(), Endpoint: c.Endpoints[0]}}
+	for _, e := range c.Endpoints {
+		s.members = append(s.members, newMember(func(ctx context.Context) (*clientv3.Client, error) { return s.dial(ctx, e) }))
+	}
+	// Nodes that are configured alike do not all ask the same endpoint.
+	s.preferred.Store(rand.Int32N(int32(len(s.members))))
 	return s, nil
 }
 
-func (s *Store) dial(ctx context.Context, endpoints []string) (*clientv3.Client, error) {
-	client, err := clientv3.New(clientv3.Config{
-		Context: ctx, Endpoints: endpoints, TLS: s.tlsFor(endpoints), Username: s.c.Username, Password: s.c.Password,
-		// Lower keepalives are raised to 10 s by gRPC; the watch's own heartbeat is what finds a dead peer.
-		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
-		MaxCallSendMsgSize: maxMessage, MaxCallRecvMsgSize: maxMessage,
-		Logger: zap.NewNop(),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("etcd: %w", err)
+// Close ends the connections of calls; calls after it fail. Watches end with their
+// contexts.
+func (s *Store) Close() error {
+	var errs []error
+	for _, m := range s.members {
+		errs = append(errs, m.close())
 	}
-	return client, nil
+	return errors.Join(errs...)
 }
 
-func (s *Store) tlsFor(endpoints []string) *tls.Config {
-	for _, e := range endpoints {
-		if strings.HasPrefix(e, "https://") {
-			if s.c.TLS != nil {
-				return s.c.TLS
-			}
-			return &tls.Config{MinVersion: tls.VersionTLS12}
-		}
-	}
-	return nil
-}
-
-// Close ends the store's connections. Watches end with their contexts.
-func (s *Store) Close() error { return s.client.Close() }
-
-// State tells how the watch stands.
+// State tells how the watch stands; of several, the one that changed last.
 func (s *Store) State() store.State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,55 +102,119 @@ func (s *Store) State() store.State {
 func (s *Store) Get(ctx context.Context, key string) (store.Item, int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.c.Timeout)
 	defer cancel()
-	res, err := s.client.Get(ctx, key)
+	var res *clientv3.GetResponse
+	_, err := s.read(ctx, key, func(ctx context.Context, client *clientv3.Client) (err error) {
+		res, err = client.Get(ctx, key)
+		return err
+	})
 	if err != nil {
-		return store.Item{}, 0, s.failed(err, false)
+		return store.Item{}, 0, err
 	}
 	if len(res.Kvs) == 0 {
 		return store.Item{}, res.Header.Revision, store.ErrNotFound
 	}
-	kv := res.Kvs[0]
-	return store.Item{Key: key, Value: kv.Value, CreateRevision: kv.CreateRevision, Revision: kv.ModRevision}, res.Header.Revision, nil
+	return item(res.Kvs[0]), res.Header.Revision, nil
 }
 
-// List implements store.Store. Pages are read at the revision of the first.
-func (s *Store) List(ctx context.Context, prefix string) ([]store.Item, int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.c.Timeout)
-	defer cancel()
-	items, revision, _, err := list(ctx, s.client, prefix)
-	if err != nil {
-		return nil, 0, s.failed(err, false)
-	}
-	return items, revision, nil
-}
-
-func list(ctx context.Context, client *clientv3.Client, prefix string) (items []store.Item, revision int64, cluster uint64, err error) {
-	end := clientv3.GetPrefixRangeEnd(prefix)
-	for from := prefix; ; {
-		opts := []clientv3.OpOption{
-			clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithSort(clientv3.SortByKey, clientv3.SortAscend),
-		}
-		if revision > 0 {
-			opts = append(opts, clientv3.WithRev(revision))
-		}
-		res, err := client.Get(ctx, from, opts...)
+// read calls f with a client until it gets an answer. An attempt has half of the time, so
+// that an endpoint which stopped a moment ago leaves some for another.
+func (s *Store) read(ctx context.Context, key string, f func(ctx context.Context, client *clientv3.Client) error) (*clientv3.Client, error) {
+	for {
+		m, client, err := s.reach(ctx, key)
 		if err != nil {
-			return nil, 0, 0, err
+			return nil, err
 		}
-		if revision == 0 {
-			revision, cluster = res.Header.Revision, res.Header.ClusterId
+		attempt, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), s.c.Timeout/2)
+		err = f(attempt, client)
+		cancel()
+		if err == nil {
+			m.answered()
+			return client, nil
 		}
-		for _, kv := range res.Kvs {
-			items = append(items, store.Item{Key: string(kv.Key), Value: kv.Value, CreateRevision: kv.CreateRevision, Revision: kv.ModRevision})
+		if !silent(err) {
+			return nil, s.failed(ctx, err)
 		}
-		if !res.More || len(res.Kvs) == 0 {
-			return items, revision, cluster, nil
+		m.suspect()
+		if ctx.Err() != nil {
+			return nil, s.failed(ctx, err)
 		}
-		from = string(res.Kvs[len(res.Kvs)-1].Key) + "\x00"
 	}
 }
 
-// Commit implements store.Store.
+// List implements store.Store. Pages are read at the revision of the first, which has the
+// time of a call; each further one has so, too: a long list is not a store that is away.
+func (s *Store) List(ctx context.Context, prefix string) ([]store.Item, int64, error) {
+	l := newList(prefix, pageSize)
+	first, cancel := context.WithTimeout(ctx, s.c.Timeout)
+	defer cancel()
+	client, err := s.read(first, l.from, l.page)
+	if err != nil {
+		return nil, 0, err
+	}
+	for !l.done {
+		page, cancel := context.WithTimeout(ctx, s.c.Timeout)
+		err := l.page(page, client)
+		if err != nil {
+			err = s.failed(page, err)
+		}
+		cancel()
+		if err != nil {
+			return nil, 0, err
+		}
+	}
+	return l.items, l.revision, nil
+}
+
+// listing is a list that is read page by page, all at one revision.
+type listing struct {
+	from, end string
+	limit     int64
+	keysOnly  bool
+
+	items    []store.Item
+	revision int64 // 0: nothing read yet
+	cluster  uint64
+	done     bool
+}
+
+func newList(prefix string, limit int64) *listing {
+	if prefix == "" {
+		return &listing{from: "\x00", end: "\x00", limit: limit} // etcd's way to say: everything
+	}
+	return &listing{from: prefix, end: clientv3.GetPrefixRangeEnd(prefix), limit: limit}
+}
+
+func (l *listing) page(ctx context.Context, client *clientv3.Client) error {
+	opts := []clientv3.OpOption{
+		clientv3.WithRange(l.end), clientv3.WithLimit(l.limit), clientv3.WithSort(clientv3.SortByKey, clientv3.SortAscend),
+		clientv3.WithRev(l.revision), // 0 is the newest
+	}
+	if l.keysOnly {
+		opts = append(opts, clientv3.WithKeysOnly())
+	}
+	res, err := client.Get(ctx, l.from, opts...)
+	if err != nil {
+		return err
+	}
+	if l.revision == 0 {
+		l.revision, l.cluster = res.Header.Revision, res.Header.ClusterId
+		l.items = make([]store.Item, 0, res.Count)
+	}
+	for _, kv := range res.Kvs {
+		l.items = append(l.items, item(kv))
+	}
+	l.done = !res.More || len(res.Kvs) == 0
+	if !l.done {
+		l.from = string(res.Kvs[len(res.Kvs)-1].Key) + "\x00"
+	}
+	return nil
+}
+
+func item(kv *mvccpb.KeyValue) store.Item {
+	return store.Item{Key: string(kv.Key), Value: kv.Value, CreateRevision: kv.CreateRevision, Revision: kv.ModRevision}
+}
+
+// Commit implements store.Store. etcd takes 128 conditions and 128 operations at most.
 func (s *Store) Commit(ctx context.Context, when []store.Cond, then []store.Op) (store.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.c.Timeout)
 	defer cancel()
@@ -168,8 +224,58 @@ func (s *Store) Commit(ctx context.Context, when []store.Cond, then []store.Op) 
 		ifs[i] = clientv3.Compare(clientv3.ModRevision(c.Key), "=", c.Revision)
 		elses[i] = clientv3.OpGet(c.Key, clientv3.WithKeysOnly())
 	}
-	thens := make([]clientv3.Op, len(then))
-	var leases []clientv3.LeaseID
+	for {
+		m, client, err := s.reach(ctx, about(when, then))
+		if err != nil {
+			return store.Result{}, err
+		}
+		thens, leases, err := ops(ctx, client, then)
+		if err != nil {
+			m.suspect()
+			s.revoke(client, leases)
+			return store.Result{}, s.failed(ctx, err)
+		}
+		res, err := client.Txn(clientv3.WithRequireLeader(ctx)).If(ifs...).Then(thens...).Else(elses...).Commit()
+		switch {
+		case errors.Is(err, rpctypes.ErrNoLeader):
+			// Refused before it was looked at; another member may see a leader. The
+			// leases are of no key and end by themselves.
+			m.suspect()
+			continue
+		case err != nil && silent(err):
+			// It was handed over. Whether it is carried out, or was, nobody says; once
+			// more would be once too often if it was.
+			m.suspect()
+			return store.Result{}, fmt.Errorf("%w: %w", store.ErrUnknownOutcome, s.failed(ctx, err))
+		case err != nil:
+			s.revoke(client, leases)
+			return store.Result{}, s.failed(ctx, err)
+		}
+		m.answered()
+		if !res.Succeeded {
+			s.revoke(client, leases)
+			return store.Result{}, conflict(when, res)
+		}
+		return result(res, len(then)), nil
+	}
+}
+
+// about is a key that a commit has to do with.
+func about(when []store.Cond, then []store.Op) string {
+	for _, op := range then {
+		if op.Key != "" {
+			return op.Key
+		}
+	}
+	for _, c := range when {
+		return c.Key
+	}
+	return "\x00"
+}
+
+// ops translates, and makes the leases that are needed.
+func ops(ctx context.Context, client *clientv3.Client, then []store.Op) (thens []clientv3.Op, leases []clientv3.LeaseID, err error) {
+	thens = make([]clientv3.Op, len(then))
 	for i, op := range then {
 		switch {
 		case op.Delete && op.Prefix:
@@ -177,10 +283,9 @@ func (s *Store) Commit(ctx context.Context, when []store.Cond, then []store.Op) 
 		case op.Delete:
 			thens[i] = clientv3.OpDelete(op.Key, clientv3.WithPrevKV())
 		case op.TTL > 0:
-			lease, err := s.client.Grant(ctx, int64(math.Ceil(op.TTL.Seconds())))
+			lease, err := client.Grant(ctx, int64(math.Ceil(op.TTL.Seconds())))
 			if err != nil {
-				s.revoke(leases)
-				return store.Result{}, s.failed(err, false)
+				return nil, leases, err
 			}
 			leases = append(leases, lease.ID)
 			thens[i] = clientv3.OpPut(op.Key, string(op.Value), clientv3.WithPrevKV(), clientv3.WithLease(lease.ID))
@@ -188,31 +293,20 @@ func (s *Store) Commit(ctx context.Context, when []store.Cond, then []store.Op) 
 			thens[i] = clientv3.OpPut(op.Key, string(op.Value), clientv3.WithPrevKV())
 		}
 	}
-	res, err := s.client.Txn(ctx).If(ifs...).Then(thens...).Else(elses...).Commit()
-	if err != nil {
-		err = s.failed(err, true)
-		if !errors.Is(err, store.ErrUnknownOutcome) {
-			s.revoke(leases)
-		}
-		return store.Result{}, err
-	}
-	if !res.Succeeded {
-		s.revoke(leases)
-		return store.Result{}, conflict(when, res)
-	}
-	out := store.Result{Revision: res.Header.Revision, Prev: make([][]store.Item, len(then))}
+	return thens, leases, nil
+}
+
+func result(res *clientv3.TxnResponse, n int) store.Result {
+	out := store.Result{Revision: res.Header.Revision, Prev: make([][]store.Item, n)}
 	for i, r := range res.Responses {
 		if put := r.GetResponsePut(); put != nil && put.PrevKv != nil {
-			kv := put.PrevKv
-			out.Prev[i] = []store.Item{{Key: string(kv.Key), Value: kv.Value, CreateRevision: kv.CreateRevision, Revision: kv.ModRevision}}
+			out.Prev[i] = []store.Item{item(put.PrevKv)}
 		}
-		if del := r.GetResponseDeleteRange(); del != nil {
-			for _, kv := range del.PrevKvs {
-				out.Prev[i] = append(out.Prev[i], store.Item{Key: string(kv.Key), Value: kv.Value, CreateRevision: kv.CreateRevision, Revision: kv.ModRevision})
-			}
+		for _, kv := range r.GetResponseDeleteRange().GetPrevKvs() {
+			out.Prev[i] = append(out.Prev[i], item(kv))
 		}
 	}
-	return out, nil
+	return out
 }
 
 // conflict finds the condition that did not hold.
@@ -230,37 +324,19 @@ func conflict(when []store.Cond, res *clientv3.TxnResponse) error {
 }
 
 // revoke takes back leases of a change that did not happen. A lease that stays is of no
-// key and ends by itself, so that an error here is none.
-func (s *Store) revoke(leases []clientv3.LeaseID) {
+// key and ends by itself, so that an error here is none, and not worth waiting for: it must
+// not add to the time of a call.
+func (s *Store) revoke(client *clientv3.Client, leases []clientv3.LeaseID) {
 	if len(leases) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.c.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.c.Timeout/10)
 	defer cancel()
 	for _, id := range leases {
-		_, _ = s.client.Revoke(ctx, id)
-	}
-}
-
-// failed gives an error of etcd its meaning. sent says that a change was on its way.
-func (s *Store) failed(err error, sent bool) error {
-	var e rpctypes.EtcdError
-	code := status.Code(err)
-	if errors.As(err, &e) {
-		code = e.Code()
-	}
-	switch {
-	case errors.Is(err, rpctypes.ErrRequestTooLarge), code == codes.ResourceExhausted && strings.Contains(err.Error(), "large"):
-		return fmt.Errorf("%w: %w", store.ErrTooLarge, err)
-	case errors.Is(err, context.Canceled) || code == codes.Canceled:
-		return err
-	case code == codes.Unavailable || code == codes.DeadlineExceeded || errors.Is(err, context.DeadlineExceeded):
-		if sent {
-			return fmt.Errorf("%w, %w: %w", store.ErrUnavailable, store.ErrUnknownOutcome, err)
+		if _, err := client.Revoke(ctx, id); err != nil {
+			return
 		}
-		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
-	return fmt.Errorf("etcd: %w", err)
 }
 
 var _ store.Store = (*Store)(nil)

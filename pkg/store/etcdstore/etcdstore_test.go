@@ -4,19 +4,20 @@ import (
 	"context"
 	"errors"
 	"net"
-	"path/filepath"
-	"strings"
-	"sync"
-	"sync/atomic"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/goleak"
 
 	"github.com/gosix/gosix/pkg/store"
 	"github.com/gosix/gosix/pkg/store/embedetcd"
 	"github.com/gosix/gosix/pkg/store/storetest"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func server(t *testing.T, dir, listen string) *embedetcd.Server {
 	t.Helper()
@@ -27,9 +28,22 @@ func server(t *testing.T, dir, listen string) *embedetcd.Server {
 	return s
 }
 
+// running is a server that ends with the test.
+func running(t *testing.T) *embedetcd.Server {
+	t.Helper()
+	s := server(t, t.TempDir(), "")
+	t.Cleanup(s.Close)
+	return s
+}
+
 func open(t *testing.T, endpoints ...string) *Store {
 	t.Helper()
-	s, err := New(Config{Endpoints: endpoints, Log: zerolog.New(zerolog.NewTestWriter(t))})
+	return openWith(t, Config{Endpoints: endpoints})
+}
+
+func openWith(t *testing.T, c Config) *Store {
+	t.Helper()
+	s, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,263 +51,269 @@ func open(t *testing.T, endpoints ...string) *Store {
 	return s
 }
 
+// watch is a watch under "/t/" that has ended when the test has.
+func watched(t *testing.T, s store.Source) <-chan store.Batch {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	batches := s.Watch(ctx, "/t/")
+	t.Cleanup(func() {
+		cancel()
+		for range batches { //nolint:revive // until it is closed
+		}
+	})
+	return batches
+}
+
+// etcd is the client under a store.
+func etcd(t *testing.T, s *Store) *clientv3.Client {
+	t.Helper()
+	c, err := s.members[0].connected(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func put(key, value string) store.Op { return store.Op{Key: "/t/" + key, Value: []byte(value)} }
+
 func set(t *testing.T, s store.Store, key, value string) store.Result {
 	t.Helper()
-	res, err := s.Commit(t.Context(), nil, []store.Op{{Key: "/t/" + key, Value: []byte(value)}})
+	res, err := s.Commit(t.Context(), nil, []store.Op{put(key, value)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return res
 }
 
+// until waits for what comes about by itself.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(20 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("it did not come about: %s", what)
+		}
+	}
+}
+
 func TestContract(t *testing.T) {
-	srv := server(t, t.TempDir(), "")
-	t.Cleanup(srv.Close)
-	storetest.Run(t, func(t *testing.T) store.Store {
-		s := open(t, srv.Endpoint())
-		if _, err := s.Commit(t.Context(), nil, []store.Op{{Key: "/t/", Delete: true, Prefix: true}}); err != nil {
+	t.Parallel()
+	srv := running(t)
+	direct := open(t, srv.Endpoint())
+	storetest.Run(t, func(t *testing.T) (store.Store, storetest.Faults) {
+		if _, err := direct.Commit(t.Context(), nil, []store.Op{{Key: "/t/", Delete: true, Prefix: true}}); err != nil {
 			t.Fatal(err)
 		}
-		return s
-	})
-}
-
-func TestAValueThatEtcdDoesNotTakeIsTooLarge(t *testing.T) {
-	srv := server(t, t.TempDir(), "")
-	t.Cleanup(srv.Close)
-	_, err := open(t, srv.Endpoint()).Commit(t.Context(), nil, []store.Op{{Key: "/t/a", Value: make([]byte, 5<<20)}})
-	if !errors.Is(err, store.ErrTooLarge) {
-		t.Errorf("got %v, want %v", err, store.ErrTooLarge)
-	}
-}
-
-func TestEtcdGoesAndComesBack(t *testing.T) {
-	dir := t.TempDir()
-	srv := server(t, dir, "")
-	listen := strings.TrimPrefix(srv.Endpoint(), "http://")
-	s := open(t, srv.Endpoint())
-	w := s.Watch(t.Context(), "/t/")
-	storetest.Next(t, w)
-	set(t, s, "a", "1")
-	storetest.Next(t, w)
-
-	srv.Close()
-	begin := time.Now()
-	_, err := s.Commit(t.Context(), nil, []store.Op{{Key: "/t/b", Value: []byte("1")}})
-	if !errors.Is(err, store.ErrUnavailable) {
-		t.Errorf("while it is away: got %v, want %v", err, store.ErrUnavailable)
-	}
-	t.Logf("refused after %v", time.Since(begin))
-
-	srv = server(t, dir, listen)
-	defer func() { srv.Close() }()
-	waitFor(t, func() bool {
-		_, err := s.Commit(t.Context(), nil, []store.Op{{Key: "/t/c", Value: []byte("1")}})
-		return err == nil
-	})
-	for seen := false; !seen; {
-		b := storetest.Next(t, w)
-		if b.Reset {
-			t.Fatalf("a reset came (%v), the history is still there", b.Cause)
+		p := proxy(t, srv.Endpoint())
+		return open(t, p.endpoint()), storetest.Faults{
+			Direct: direct, Cut: p.cut,
+			Compact: func() {
+				_, revision, err := direct.List(t.Context(), "/t/none")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := etcd(t, direct).Compact(t.Context(), revision); err != nil {
+					t.Fatal(err)
+				}
+			},
 		}
-		for _, e := range b.Events {
-			seen = seen || e.Item.Key == "/t/c"
-		}
-	}
-}
-
-func TestHistoryThatIsGoneGivesAReset(t *testing.T) {
-	dir := t.TempDir()
-	srv := server(t, dir, "")
-	defer func() { srv.Close() }()
-	p := proxy(t, srv.Endpoint())
-	s := open(t, p.endpoint())
-	direct := open(t, srv.Endpoint())
-	w := s.Watch(t.Context(), "/t/")
-	storetest.Next(t, w)
-
-	p.cut(true)
-	var last store.Result
-	for _, v := range []string{"1", "2", "3"} {
-		last = set(t, direct, "a", v)
-	}
-	if _, err := direct.client.Compact(t.Context(), last.Revision); err != nil {
-		t.Fatal(err)
-	}
-	p.cut(false)
-	b := storetest.Next(t, w)
-	if !b.Reset || b.Cause != store.Compacted || len(b.Events) != 1 || string(b.Events[0].Item.Value) != "3" {
-		t.Errorf("got %+v", b)
-	}
-}
-
-func TestAnotherClusterGivesAReset(t *testing.T) {
-	one := server(t, t.TempDir(), "")
-	other := server(t, filepath.Join(t.TempDir(), "x"), "")
-	defer one.Close()
-	defer other.Close()
-	p := proxy(t, one.Endpoint())
-	s := open(t, p.endpoint())
-	set(t, open(t, one.Endpoint()), "a", "1")
-	set(t, open(t, other.Endpoint()), "b", "1")
-	w := s.Watch(t.Context(), "/t/")
-	storetest.Next(t, w)
-	p.target.Store(strings.TrimPrefix(other.Endpoint(), "http://"))
-	p.cut(true)
-	p.cut(false)
-	b := storetest.Next(t, w)
-	if !b.Reset || b.Cause == store.Start || b.Events[0].Item.Key != "/t/b" {
-		t.Errorf("got %+v", b)
-	}
-}
-
-func TestAHungEndpointIsLeft(t *testing.T) {
-	srv := server(t, t.TempDir(), "")
-	defer srv.Close()
-	one, two := proxy(t, srv.Endpoint()), proxy(t, srv.Endpoint())
-	s := open(t, one.endpoint(), two.endpoint())
-	w := s.Watch(t.Context(), "/t/")
-	storetest.Next(t, w)
-	used := one
-	if s.State().Endpoint == two.endpoint() {
-		used = two
-	}
-	used.hang(true)
-	defer used.hang(false)
-	set(t, open(t, srv.Endpoint()), "a", "1")
-	begin := time.Now()
-	if b := storetest.Next(t, w); b.Reset || len(b.Events) != 1 {
-		t.Errorf("got %+v", b)
-	}
-	t.Logf("the change came %v after the endpoint hung", time.Since(begin))
-	if s.State().Endpoint == used.endpoint() {
-		t.Error("the hung endpoint is still in use")
-	}
-}
-
-func TestAQuietStoreDoesNotLookDead(t *testing.T) {
-	srv := server(t, t.TempDir(), "")
-	defer srv.Close()
-	s := open(t, srv.Endpoint())
-	w := s.Watch(t.Context(), "/t/")
-	storetest.Next(t, w)
-	since := s.State().Since
-	// Longer than what counts as silence.
-	select {
-	case b := <-w:
-		t.Errorf("got %+v", b)
-	case <-time.After(silence + 2*heartbeat):
-	}
-	if now := s.State(); !now.Connected || !now.Since.Equal(since) {
-		t.Errorf("the connection was given up: %+v", now)
-	}
+	})
 }
 
 func TestNewRefusesMistakes(t *testing.T) {
-	for name, endpoints := range map[string][]string{"no endpoints": nil, "no address": {"::::"}} {
-		if _, err := New(Config{Endpoints: endpoints}); err == nil {
+	t.Parallel()
+	for name, c := range map[string]Config{
+		"no endpoints":                   {},
+		"what is no address":             {Endpoints: []string{"::::"}},
+		"an address without a scheme":    {Endpoints: []string{"127.0.0.1:2379"}},
+		"a scheme that is not spoken":    {Endpoints: []string{"ftp://127.0.0.1:2379"}},
+		"an address without a host":      {Endpoints: []string{"http://"}},
+		"a user name without a password": {Endpoints: []string{"http://127.0.0.1:2379"}, Username: "u"},
+	} {
+		if _, err := New(c); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
 }
 
-func waitFor(t *testing.T, ok func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	for !ok() {
-		if ctx.Err() != nil {
-			t.Fatal("it did not come to pass")
-		}
-	}
-}
-
-// wire is a TCP proxy that can be cut, or hang.
-type wire struct {
-	listener net.Listener
-	target   atomic.Value
-	mu       sync.Mutex
-	down     bool
-	conns    []net.Conn
-	gate     sync.RWMutex // held while it hangs
-}
-
-func proxy(t *testing.T, endpoint string) *wire {
-	t.Helper()
+func TestNewDoesNotWaitForALogin(t *testing.T) {
+	t.Parallel()
+	// Connections are taken, by the kernel, and nobody ever reads.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &wire{listener: l}
-	p.target.Store(strings.TrimPrefix(endpoint, "http://"))
-	t.Cleanup(func() {
-		_ = l.Close()
-		p.cut(true)
-	})
+	defer func() { _ = l.Close() }()
+	s := openWith(t, Config{Endpoints: []string{"http://" + l.Addr().String()}, Username: "u", Password: "p", Timeout: 300 * time.Millisecond})
+	if _, err := s.Commit(t.Context(), nil, []store.Op{put("a", "1")}); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknownOutcome) {
+		t.Errorf("got %v, want %v", err, store.ErrUnavailable)
+	}
+}
+
+func TestUsers(t *testing.T) {
+	t.Parallel()
+	srv := running(t)
+	admin := etcd(t, open(t, srv.Endpoint()))
+	ctx := t.Context()
+	_, err := admin.RoleAdd(ctx, "root")
+	fine := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	fine(err)
+	_, err = admin.RoleAdd(ctx, "t")
+	fine(err)
+	_, err = admin.RoleGrantPermission(ctx, "t", "/t/", clientv3.GetPrefixRangeEnd("/t/"), clientv3.PermissionType(clientv3.PermReadWrite))
+	fine(err)
+	for name, role := range map[string]string{"root": "root", "u": "t"} {
+		_, err = admin.UserAdd(ctx, name, "secret")
+		fine(err)
+		_, err = admin.UserGrantRole(ctx, name, role)
+		fine(err)
+	}
+	_, err = admin.AuthEnable(ctx)
+	fine(err)
+
+	s := openWith(t, Config{Endpoints: []string{srv.Endpoint()}, Username: "u", Password: "secret"})
+	set(t, s, "a", "1")
+	w := watched(t, s)
+	if b := storetest.Next(t, w); len(b.Events) != 1 {
+		t.Errorf("got %+v, want one item", b)
+	}
+	set(t, s, "b", "1")
+	storetest.Next(t, w)
+	if _, _, err := s.List(ctx, "/other/"); err == nil || errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("what the user may not read: got %v, want a refusal", err)
+	}
+	wrong := openWith(t, Config{Endpoints: []string{srv.Endpoint()}, Username: "u", Password: "guess"})
+	if _, _, err := wrong.List(ctx, "/t/"); err == nil || errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a wrong password: got %v, want a refusal", err)
+	}
+}
+
+func TestAValueThatEtcdDoesNotTakeIsTooLarge(t *testing.T) {
+	t.Parallel()
+	s := open(t, running(t).Endpoint())
+	for _, size := range []int{5 << 20, maxSend + 1} {
+		_, err := s.Commit(t.Context(), nil, []store.Op{{Key: "/t/a", Value: make([]byte, size)}})
+		if !errors.Is(err, store.ErrTooLarge) || errors.Is(err, store.ErrUnknownOutcome) {
+			t.Errorf("%d bytes: got %v, want %v", size, err, store.ErrTooLarge)
+		}
+	}
+}
+
+func TestARefusedCommitLeavesNoLease(t *testing.T) {
+	t.Parallel()
+	s := open(t, running(t).Endpoint())
+	set(t, s, "a", "1")
+	if _, err := s.Commit(t.Context(), []store.Cond{{Key: "/t/a"}}, []store.Op{{Key: "/t/b", TTL: time.Hour}}); !errors.Is(err, store.ErrConflict) {
+		t.Fatalf("got %v, want %v", err, store.ErrConflict)
+	}
+	leases, err := etcd(t, s).Leases(t.Context())
+	if err != nil || len(leases.Leases) != 0 {
+		t.Errorf("got %v, %v, want no lease", leases, err)
+	}
+}
+
+func TestAChangeWithoutAnAnswerHasAnUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	srv := running(t)
+	p := proxy(t, srv.Endpoint())
+	s := open(t, p.endpoint())
+	set(t, s, "a", "1")
+	trustFor(s, time.Hour) // it hangs right after it answered
+	p.hang(true)
+	_, err := s.Commit(t.Context(), nil, []store.Op{put("a", "2")})
+	p.hang(false)
+	if !errors.Is(err, store.ErrUnknownOutcome) || !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("got %v, want both %v and %v", err, store.ErrUnknownOutcome, store.ErrUnavailable)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	trustFor(s, time.Hour)
+	p.hang(true)
+	done := make(chan error)
 	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go p.serve(c)
-		}
+		_, err := s.Commit(ctx, nil, []store.Op{put("a", "3")})
+		done <- err
 	}()
-	return p
+	cancel()
+	err = <-done
+	p.hang(false)
+	if !errors.Is(err, context.Canceled) || errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a caller that left: got %v, want %v", err, context.Canceled)
+	}
 }
 
-func (p *wire) endpoint() string { return "http://" + p.listener.Addr().String() }
+// trustFor makes a store believe that its endpoints answered just now.
+func trustFor(s *Store, d time.Duration) {
+	for _, m := range s.members {
+		m.mu.Lock()
+		m.heard = time.Now().Add(d)
+		m.mu.Unlock()
+	}
+}
 
-func (p *wire) serve(c net.Conn) {
-	up, err := net.Dial("tcp", p.target.Load().(string))
-	p.mu.Lock()
-	if err != nil || p.down {
-		p.mu.Unlock()
-		_ = c.Close()
-		if up != nil {
-			_ = up.Close()
+func TestCallsLeaveAnEndpointThatHangs(t *testing.T) {
+	t.Parallel()
+	srv := running(t)
+	wires := []*wire{proxy(t, srv.Endpoint()), proxy(t, srv.Endpoint()), proxy(t, srv.Endpoint())}
+	s := open(t, wires[0].endpoint(), wires[1].endpoint(), wires[2].endpoint())
+	for round := range 3 {
+		first := set(t, s, "a", "1")
+		used := wires[s.preferred.Load()]
+		if round > 0 {
+			trustFor(s, time.Hour)
 		}
-		return
-	}
-	p.conns = append(p.conns, c, up)
-	p.mu.Unlock()
-	pipe := func(to, from net.Conn) {
-		buf := make([]byte, 32<<10)
-		for {
-			n, err := from.Read(buf)
-			p.gate.RLock()
-			p.gate.RUnlock() //nolint:staticcheck // only to wait while it hangs
-			if n > 0 {
-				if _, werr := to.Write(buf[:n]); werr != nil {
-					break
-				}
-			}
-			if err != nil {
-				break
-			}
+		used.hang(true)
+		// A read may be tried again, so that it succeeds even when nothing warned of it.
+		it, _, err := s.Get(t.Context(), "/t/a")
+		if err != nil || it.Revision != first.Revision {
+			t.Errorf("get: got %+v, %v, want revision %d", it, err, first.Revision)
 		}
-		_ = to.Close()
-		_ = from.Close()
+		if _, _, err := s.List(t.Context(), "/t/"); err != nil {
+			t.Errorf("list: %v", err)
+		}
+		set(t, s, "a", "2")
+		used.hang(false)
 	}
-	go pipe(up, c)
-	pipe(c, up)
 }
 
-// cut breaks all connections and refuses new ones, or takes them again.
-func (p *wire) cut(down bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.down = down
-	for _, c := range p.conns {
-		_ = c.Close()
+func TestADeadEndpointIsPassedOver(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	p.conns = nil
+	dead := "http://" + l.Addr().String()
+	_ = l.Close()
+	srv := running(t)
+	s := open(t, dead, srv.Endpoint(), dead)
+	for range 3 {
+		s.preferred.Store(0)
+		set(t, s, "a", "1")
+	}
+	w := watched(t, s)
+	storetest.Next(t, w)
+	set(t, s, "b", "1")
+	storetest.Next(t, w)
+	if got := s.State(); !got.Connected || got.Endpoint != srv.Endpoint() {
+		t.Errorf("got %+v, want to be connected to %s", got, srv.Endpoint())
+	}
 }
 
-func (p *wire) hang(on bool) {
-	if on {
-		p.gate.Lock()
-	} else {
-		p.gate.Unlock()
+// copyDir copies the data of a server that does not run.
+func copyDir(t *testing.T, from string) string {
+	t.Helper()
+	to := t.TempDir()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
 	}
+	return to
 }

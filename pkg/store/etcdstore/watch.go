@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/gosix/gosix/pkg/store"
 )
 
 const (
 	heartbeat   = time.Second     // between two requests for a sign of life
-	silence     = 3 * time.Second // after which a watch counts as dead
+	silence     = 3 * time.Second // after which an endpoint counts as dead
 	firstPause  = 100 * time.Millisecond
 	longestWait = 5 * time.Second
 	logEvery    = time.Minute
@@ -24,7 +28,7 @@ const (
 // revision learnt anywhere else may be ahead of events that have not come yet.
 func (s *Store) Watch(ctx context.Context, prefix string) <-chan store.Batch {
 	out := make(chan store.Batch)
-	w := &watch{s: s, prefix: prefix, out: out}
+	w := &watch{s: s, prefix: prefix, out: out, pageSize: pageSize, cause: store.Start}
 	go func() {
 		defer close(out)
 		w.run(ctx)
@@ -34,39 +38,41 @@ func (s *Store) Watch(ctx context.Context, prefix string) <-chan store.Batch {
 
 // watch is the state that outlives connections.
 type watch struct {
-	s       *Store
-	prefix  string
-	out     chan<- store.Batch
-	last    int64 // revision up to which everything was delivered
-	cluster uint64
-	filled  bool        // a Reset was delivered
-	full    bool        // and it was not empty
-	cause   store.Cause // why the next list is a Reset; NoCause: go on at last+1
-	logged  time.Time
+	s        *Store
+	prefix   string
+	out      chan<- store.Batch
+	last     int64 // revision up to which everything was delivered
+	cluster  uint64
+	known    map[string]int64 // the keys that were delivered, and their revisions
+	pageSize int64
+	cause    store.Cause // why the content must be read anew; NoCause: go on after last
+	logged   time.Time
 }
 
 func (w *watch) run(ctx context.Context) {
-	w.cause = store.Start
-	pause := firstPause
-	for n := rand.IntN(len(w.s.c.Endpoints)); ctx.Err() == nil; n++ {
-		endpoint := w.s.c.Endpoints[n%len(w.s.c.Endpoints)]
+	endpoints := w.s.c.Endpoints
+	pause, failures := firstPause, 0
+	// Nodes that are configured alike do not all watch the same endpoint.
+	for n := rand.IntN(len(endpoints)); ; n++ {
+		endpoint := endpoints[n%len(endpoints)]
 		lived, err := w.connect(ctx, endpoint)
 		if ctx.Err() != nil {
 			return
 		}
 		w.away(endpoint, err)
 		if lived {
-			pause = firstPause
+			pause, failures = firstPause, 0
+		}
+		// No wait before each endpoint was asked once.
+		if failures++; failures%len(endpoints) != 0 {
+			continue
 		}
 		select {
-		case <-time.After(pause/2 + rand.N(pause)):
+		case <-time.After(pause/2 + rand.N(pause/2)):
 		case <-ctx.Done():
 			return
 		}
-		// Every endpoint is asked once before waiting grows.
-		if n%len(w.s.c.Endpoints) == len(w.s.c.Endpoints)-1 {
-			pause = min(2*pause, longestWait)
-		}
+		pause = min(2*pause, longestWait)
 	}
 }
 
@@ -86,56 +92,77 @@ func (w *watch) away(endpoint string, err error) {
 	}
 }
 
-func (w *watch) here(endpoint string, revision int64, cluster uint64) {
+// here notes that the watch on an endpoint works, and the revision that the store has.
+func (w *watch) here(endpoint string, observed int64, cluster uint64) {
 	w.s.mu.Lock()
-	changed := !w.s.state.Connected
+	st := &w.s.state
+	changed := !st.Connected
 	if changed {
-		w.s.state.Connected, w.s.state.Since = true, time.Now()
+		st.Connected, st.Since = true, time.Now()
 	}
-	w.s.state.Endpoint, w.s.state.ClusterID = endpoint, cluster
-	w.s.state.Observed = revision
+	st.Endpoint, st.Observed, st.ClusterID = endpoint, observed, cluster
 	w.s.mu.Unlock()
 	if changed {
 		w.logged = time.Time{}
-		w.s.c.Log.Info().Str("endpoint", endpoint).Int64("revision", revision).Msg("configuration store is connected")
+		w.s.c.Log.Info().Str("endpoint", endpoint).Int64("revision", observed).Msg("configuration store is connected")
 	}
 }
 
 var (
-	errSilent = errors.New("no sign of life for 3 s")
-	errEnded  = errors.New("watch ended")
+	errSilent  = errors.New("no sign of life for 3 s")
+	errEnded   = errors.New("the watch ended")
+	errDrifted = errors.New("the store holds something else than was delivered")
+	errChanged = errors.New("the store is not the one that it was")
 )
 
-// connect lists if it must, and watches until something is wrong. lived says whether the
-// endpoint answered at all. A client of its own for every connection: a hung one takes
-// nothing else with it.
+// connect reads the content if it must, and watches until something is wrong. lived says
+// whether the watch worked for a while: what only looks alive, such as a proxy that passes
+// calls and refuses watches, is no reason to try again at once. A client of its own for
+// every connection: one that hangs takes nothing else with it.
 func (w *watch) connect(ctx context.Context, endpoint string) (lived bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	client, err := w.s.dial(ctx, []string{endpoint})
+	client, err := w.s.dial(ctx, endpoint, append([]grpc.DialOption{oneStream()}, w.s.watchOptions...)...)
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = client.Close() }()
 	if w.cause == store.NoCause {
-		// Is this the same store, and no older than what we have seen?
+		// Is this the same store, and no older than what was delivered? A watch on a
+		// revision that is yet to come would be accepted, and silent.
 		if err := w.compare(ctx, client); err != nil {
 			return false, err
 		}
 	}
 	if w.cause != store.NoCause {
-		if err := w.reset(ctx, client, endpoint); err != nil {
+		if err := w.reset(ctx, client); err != nil {
 			return false, err
 		}
 	}
-	return true, w.follow(ctx, client, endpoint)
+	return w.follow(ctx, client, endpoint)
 }
 
-// compare reads the store's revision and cluster before going on from last.
+// oneStream lets a client open one watch stream. A second one it would open by itself when
+// the first breaks, from a revision that it takes from progress notifications too; old etcds
+// send those ahead of the events, which then never come.
+func oneStream() grpc.DialOption {
+	var opened atomic.Bool
+	return grpc.WithChainStreamInterceptor(
+		func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			if opened.Swap(true) {
+				// A code that the client takes for final.
+				return nil, status.Error(codes.Aborted, "the watch stream broke")
+			}
+			return streamer(ctx, desc, cc, method, opts...)
+		})
+}
+
+// compare reads the store's revision and cluster, up to date with the majority's, before
+// going on from last.
 func (w *watch) compare(ctx context.Context, client *clientv3.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, silence)
+	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), silence)
 	defer cancel()
-	res, err := client.Get(ctx, w.prefix, clientv3.WithCountOnly())
+	res, err := client.Get(ctx, newList(w.prefix, 1).from, clientv3.WithCountOnly())
 	if err != nil {
 		return err
 	}
@@ -144,7 +171,7 @@ func (w *watch) compare(ctx context.Context, client *clientv3.Client) error {
 }
 
 // judge compares a header with what is known and notes why the content must be read anew.
-func (w *watch) judge(revision int64, cluster uint64) bool {
+func (w *watch) judge(revision int64, cluster uint64) (same bool) {
 	switch {
 	case cluster != 0 && w.cluster != 0 && cluster != w.cluster:
 		w.cause = store.OtherCluster
@@ -155,40 +182,60 @@ func (w *watch) judge(revision int64, cluster uint64) bool {
 }
 
 // reset delivers the complete content.
-func (w *watch) reset(ctx context.Context, client *clientv3.Client, endpoint string) error {
-	items, revision, cluster, err := w.list(ctx, client)
+func (w *watch) reset(ctx context.Context, client *clientv3.Client) error {
+	l, err := w.list(ctx, client, false)
+	if err == nil && len(l.items) == 0 && len(w.known) > 0 {
+		// From something to nothing at once: believed when it is said twice.
+		l, err = w.list(ctx, client, false)
+	}
 	if err != nil {
 		return err
 	}
-	if len(items) == 0 && w.full {
-		// From something to nothing at once: believed when it is said twice.
-		if items, revision, cluster, err = w.list(ctx, client); err != nil {
-			return err
-		}
-	}
-	b := store.Batch{Reset: true, Cause: w.cause, Revision: revision, ClusterID: cluster, Events: make([]store.Event, len(items))}
-	for i, it := range items {
+	b := store.Batch{Reset: true, Cause: w.cause, Revision: l.revision, ClusterID: l.cluster, Events: make([]store.Event, len(l.items))}
+	known := make(map[string]int64, len(l.items))
+	for i, it := range l.items {
 		b.Events[i] = store.Event{Item: it}
+		known[it.Key] = it.Revision
 	}
-	w.here(endpoint, revision, cluster)
 	if err := w.deliver(ctx, b); err != nil {
 		return err
 	}
-	w.last, w.cluster, w.filled, w.full, w.cause = revision, cluster, true, len(items) > 0, store.NoCause
+	if w.cause != store.Start {
+		w.s.c.Log.Info().Stringer("cause", w.cause).Int64("revision", l.revision).Int("items", len(l.items)).
+			Msg("configuration was read anew")
+	}
+	w.cluster, w.known, w.cause = l.cluster, known, store.NoCause
+	w.delivered(l.revision)
 	return nil
 }
 
-func (w *watch) list(ctx context.Context, client *clientv3.Client) ([]store.Item, int64, uint64, error) {
-	// A first byte must come soon; a long list may take longer than that.
-	probe, cancel := context.WithTimeout(ctx, silence)
-	_, err := client.Get(probe, w.prefix, clientv3.WithCountOnly())
-	cancel()
-	if err != nil {
-		return nil, 0, 0, err
+func (w *watch) delivered(revision int64) {
+	w.last = revision
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	w.s.state.Revision = revision
+}
+
+// list reads everything, each page within the time after which an endpoint counts as dead.
+// A page that is too much for that is asked for in smaller pieces the next time.
+func (w *watch) list(ctx context.Context, client *clientv3.Client, keysOnly bool) (*listing, error) {
+	l := newList(w.prefix, w.pageSize)
+	l.keysOnly = keysOnly
+	for !l.done {
+		page, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), silence)
+		err := l.page(page, client)
+		cancel()
+		if err != nil {
+			if page.Err() != nil && !keysOnly {
+				w.pageSize = max(w.pageSize/4, 1)
+			}
+			return nil, err
+		}
 	}
-	ctx, cancel = context.WithTimeout(ctx, 10*silence)
-	defer cancel()
-	return list(ctx, client, w.prefix)
+	if !keysOnly {
+		w.pageSize = pageSize
+	}
+	return l, nil
 }
 
 func (w *watch) deliver(ctx context.Context, b store.Batch) error {
@@ -200,78 +247,113 @@ func (w *watch) deliver(ctx context.Context, b store.Batch) error {
 	}
 }
 
-// follow delivers changes from last+1 on. Somebody who reads slowly must not look like a
-// dead store, so that silence is measured from the last look, not from the last event.
-func (w *watch) follow(ctx context.Context, client *clientv3.Client, endpoint string) error {
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
-	defer cancel()
-	// Watch itself waits until the watch exists, for ever if the endpoint hangs just then.
-	guard := time.AfterFunc(silence, cancel)
+// follow delivers changes after last.
+func (w *watch) follow(ctx context.Context, client *clientv3.Client, endpoint string) (lived bool, err error) {
+	ctx, cancel := context.WithCancelCause(clientv3.WithRequireLeader(ctx))
+	begin := time.Now()
+	heard := begin
+	// Silence must end every wait, those inside the client too: for the watch to exist,
+	// and for a heartbeat to be taken.
+	dead := time.AfterFunc(silence, func() { cancel(errSilent) })
+	a := newAudit(w.s.auditEvery)
+	defer func() {
+		dead.Stop()
+		cancel(nil)
+		a.stop()
+		lived = heard.Sub(begin) > silence
+	}()
 	// From last, not from last+1: etcd reports no progress to a watch that begins in the
-	// future, which on a quiet store would look like silence.
+	// future, which on a quiet store would look like silence. What comes again is dropped.
 	events := client.Watch(ctx, w.prefix, clientv3.WithPrefix(), clientv3.WithRev(max(w.last, 1)),
 		clientv3.WithCreatedNotify(), clientv3.WithProgressNotify(), clientv3.WithFragment())
-	if !guard.Stop() {
-		return errSilent
-	}
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
-	heard := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, context.Cause(ctx)
 		case <-tick.C:
-			if time.Since(heard) > silence {
-				return errSilent
-			}
 			// With another context than the watch's this asks nobody (and returns nil).
 			if err := client.RequestProgress(ctx); err != nil {
-				return err
+				return false, ended(ctx, err)
 			}
+		case <-a.due():
+			a.begin(func() (*listing, error) { return w.list(ctx, client, true) })
+		case l := <-a.read:
+			a.got(l)
 		case res, open := <-events:
 			if !open {
-				return errEnded
+				return false, ended(ctx, errEnded)
 			}
 			heard = time.Now()
 			if res.CompactRevision != 0 {
 				w.cause = store.Compacted
-				return res.Err()
+				return false, res.Err()
 			}
 			if err := res.Err(); err != nil {
-				return err
+				return false, ended(ctx, err)
 			}
 			if !w.judge(res.Header.Revision, res.Header.ClusterId) {
-				return errors.New("the store is not the one it was: " + w.cause.String())
+				return false, errChanged
 			}
 			w.here(endpoint, res.Header.Revision, res.Header.ClusterId)
-			if b := w.batch(res); len(b.Events) > 0 {
+			b := w.batch(res)
+			if len(b.Events) > 0 {
+				// Somebody who reads slowly must not look like a dead store.
+				dead.Stop()
 				if err := w.deliver(ctx, b); err != nil {
-					return err
+					return false, err
 				}
-				heard = time.Now()
+				w.note(b, a)
+			}
+			dead.Reset(silence)
+			// A notification of progress says that everything up to its revision has come.
+			reached := w.last
+			if res.IsProgressNotify() {
+				reached = res.Header.Revision
+			}
+			if a.differs(w.known, reached) {
+				w.cause = store.AntiEntropy
+				return false, errDrifted
 			}
 		}
 	}
 }
 
-// batch turns an answer of etcd into a batch, without what was delivered before, and moves
-// last by what it holds.
+// ended prefers the reason why a context ended to what its end looks like.
+func ended(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// batch turns an answer of etcd into a batch, without what was delivered before.
 func (w *watch) batch(res clientv3.WatchResponse) store.Batch {
-	b := store.Batch{ClusterID: res.Header.ClusterId, Events: make([]store.Event, 0, len(res.Events))}
-	last := w.last
+	b := store.Batch{ClusterID: res.Header.ClusterId, Revision: w.last, Events: make([]store.Event, 0, len(res.Events))}
 	for _, e := range res.Events {
-		if e.Kv.ModRevision <= last {
+		if e.Kv.ModRevision <= w.last {
 			continue
 		}
 		it := store.Item{Key: string(e.Kv.Key), Revision: e.Kv.ModRevision}
 		if e.Type == clientv3.EventTypePut {
-			it.Value, it.CreateRevision = e.Kv.Value, e.Kv.CreateRevision
-			w.full = true
+			it = item(e.Kv)
 		}
 		b.Events = append(b.Events, store.Event{Item: it, Delete: e.Type == clientv3.EventTypeDelete})
-		w.last = max(w.last, e.Kv.ModRevision)
+		b.Revision = max(b.Revision, e.Kv.ModRevision)
 	}
-	b.Revision = w.last
 	return b
+}
+
+// note moves what is known by a batch that was delivered.
+func (w *watch) note(b store.Batch, a *audit) {
+	for _, e := range b.Events {
+		if e.Delete {
+			delete(w.known, e.Item.Key)
+		} else {
+			w.known[e.Item.Key] = e.Item.Revision
+		}
+		a.touch(e.Item.Key)
+	}
+	w.delivered(b.Revision)
 }

@@ -5,7 +5,9 @@ package memstore
 
 import (
 	"context"
-	"sort"
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +25,7 @@ type Store struct {
 	era      int // grows with each Restore
 	cause    store.Cause
 	down     bool
+	since    time.Time     // of the change to or from down
 	changed  chan struct{} // closed and replaced at every change
 	timers   map[string]*time.Timer
 }
@@ -31,7 +34,7 @@ type Store struct {
 func New() *Store {
 	return &Store{
 		items: map[string]store.Item{}, timers: map[string]*time.Timer{}, revision: 1, cluster: 1,
-		changed: make(chan struct{}),
+		changed: make(chan struct{}), since: time.Now(),
 	}
 }
 
@@ -50,8 +53,32 @@ func (s *Store) Close() error {
 func (s *Store) SetDown(down bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.down = down
+	if s.down != down {
+		s.down, s.since = down, time.Now()
+	}
 	s.wake()
+}
+
+// Direct is the same store for somebody whom SetDown does not concern: another node, which
+// goes on changing what this one cannot see.
+func (s *Store) Direct() store.Store { return direct{s} }
+
+type direct struct{ s *Store }
+
+func (d direct) Get(ctx context.Context, key string) (store.Item, int64, error) {
+	return d.s.get(ctx, key, true)
+}
+
+func (d direct) List(ctx context.Context, prefix string) ([]store.Item, int64, error) {
+	return d.s.list(ctx, prefix, true)
+}
+
+func (d direct) Commit(ctx context.Context, when []store.Cond, then []store.Op) (store.Result, error) {
+	return d.s.commit(ctx, when, then, true)
+}
+
+func (d direct) Watch(ctx context.Context, prefix string) <-chan store.Batch {
+	return d.s.watch(ctx, prefix, true)
 }
 
 // Compact forgets the history; watchers that are behind begin anew.
@@ -62,10 +89,15 @@ func (s *Store) Compact() {
 	s.wake()
 }
 
-// Restore replaces the content, as if from a backup taken at an older revision.
+// Restore replaces the content and the revision: with a lower one as if from a backup, else
+// as if another cluster had taken the place of this one.
 func (s *Store) Restore(items []store.Item, revision int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, t := range s.timers {
+		t.Stop()
+	}
+	clear(s.timers)
 	clear(s.items)
 	for _, it := range items {
 		s.items[it.Key] = it
@@ -87,9 +119,13 @@ func (s *Store) wake() {
 
 // Get implements store.Store.
 func (s *Store) Get(ctx context.Context, key string) (store.Item, int64, error) {
+	return s.get(ctx, key, false)
+}
+
+func (s *Store) get(ctx context.Context, key string, always bool) (store.Item, int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.fails(ctx); err != nil {
+	if err := s.fails(ctx, always); err != nil {
 		return store.Item{}, 0, err
 	}
 	it, ok := s.items[key]
@@ -101,16 +137,20 @@ func (s *Store) Get(ctx context.Context, key string) (store.Item, int64, error) 
 
 // List implements store.Store.
 func (s *Store) List(ctx context.Context, prefix string) ([]store.Item, int64, error) {
+	return s.list(ctx, prefix, false)
+}
+
+func (s *Store) list(ctx context.Context, prefix string, always bool) ([]store.Item, int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.fails(ctx); err != nil {
+	if err := s.fails(ctx, always); err != nil {
 		return nil, 0, err
 	}
 	return s.under(prefix), s.revision, nil
 }
 
-func (s *Store) fails(ctx context.Context) error {
-	if s.down {
+func (s *Store) fails(ctx context.Context, always bool) error {
+	if s.down && !always {
 		return store.ErrUnavailable
 	}
 	return ctx.Err()
@@ -123,15 +163,22 @@ func (s *Store) under(prefix string) []store.Item {
 			list = append(list, it)
 		}
 	}
-	sort.Slice(list, func(i, j int) bool { return list[i].Key < list[j].Key })
+	slices.SortFunc(list, func(a, b store.Item) int { return strings.Compare(a.Key, b.Key) })
 	return list
 }
 
 // Commit implements store.Store.
 func (s *Store) Commit(ctx context.Context, when []store.Cond, then []store.Op) (store.Result, error) {
+	return s.commit(ctx, when, then, false)
+}
+
+func (s *Store) commit(ctx context.Context, when []store.Cond, then []store.Op, always bool) (store.Result, error) {
+	if err := sound(then); err != nil {
+		return store.Result{}, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.fails(ctx); err != nil {
+	if err := s.fails(ctx, always); err != nil {
 		return store.Result{}, err
 	}
 	for _, c := range when {
@@ -177,6 +224,24 @@ func (s *Store) Commit(ctx context.Context, when []store.Cond, then []store.Op) 
 	return res, nil
 }
 
+// sound refuses what etcd refuses.
+func sound(then []store.Op) error {
+	for i, put := range then {
+		if put.Key == "" && !put.Prefix {
+			return errors.New("an operation has no key")
+		}
+		if put.Delete {
+			continue
+		}
+		for j, op := range then {
+			if i != j && (op.Key == put.Key || op.Delete && op.Prefix && strings.HasPrefix(put.Key, op.Key)) {
+				return fmt.Errorf("%s is changed twice", put.Key)
+			}
+		}
+	}
+	return nil
+}
+
 func (s *Store) remove(key string, revision int64) store.Event {
 	s.stopTimer(key)
 	delete(s.items, key)
@@ -203,6 +268,10 @@ func (s *Store) expire(key string, revision int64) {
 
 // Watch implements store.Source.
 func (s *Store) Watch(ctx context.Context, prefix string) <-chan store.Batch {
+	return s.watch(ctx, prefix, false)
+}
+
+func (s *Store) watch(ctx context.Context, prefix string, always bool) <-chan store.Batch {
 	out := make(chan store.Batch)
 	go func() {
 		defer close(out)
@@ -211,8 +280,8 @@ func (s *Store) Watch(ctx context.Context, prefix string) <-chan store.Batch {
 			s.mu.Lock()
 			changed := s.changed
 			var batches []store.Batch
-			if !s.down {
-				batches = s.since(prefix, at, era, cause)
+			if !s.down || always {
+				batches = s.missed(prefix, at, era, cause)
 				at, era = s.revision, s.era
 				cause = store.NoCause
 			}
@@ -234,8 +303,8 @@ func (s *Store) Watch(ctx context.Context, prefix string) <-chan store.Batch {
 	return out
 }
 
-// since returns what a watcher at that revision has missed.
-func (s *Store) since(prefix string, at int64, era int, cause store.Cause) []store.Batch {
+// missed returns what a watcher at that revision has missed.
+func (s *Store) missed(prefix string, at int64, era int, cause store.Cause) []store.Batch {
 	switch {
 	case cause == store.Start:
 	case era != s.era:
@@ -245,7 +314,7 @@ func (s *Store) since(prefix string, at int64, era int, cause store.Cause) []sto
 	case len(s.log) == 0 || s.log[0].Revision > at+1:
 		cause = store.Compacted
 	default:
-		var missed []store.Batch
+		var batches []store.Batch
 		for _, b := range s.log {
 			if b.Revision <= at {
 				continue
@@ -257,10 +326,10 @@ func (s *Store) since(prefix string, at int64, era int, cause store.Cause) []sto
 				}
 			}
 			if len(events) > 0 {
-				missed = append(missed, store.Batch{Events: events, Revision: b.Revision, ClusterID: b.ClusterID})
+				batches = append(batches, store.Batch{Events: events, Revision: b.Revision, ClusterID: b.ClusterID})
 			}
 		}
-		return missed
+		return batches
 	}
 	all := s.under(prefix)
 	b := store.Batch{Reset: true, Cause: cause, Revision: s.revision, ClusterID: s.cluster, Events: make([]store.Event, len(all))}
@@ -274,7 +343,7 @@ func (s *Store) since(prefix string, at int64, era int, cause store.Cause) []sto
 func (s *Store) State() store.State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return store.State{Connected: !s.down, Observed: s.revision, Endpoint: "memory", ClusterID: s.cluster}
+	return store.State{Connected: !s.down, Since: s.since, Revision: s.revision, Observed: s.revision, Endpoint: "memory", ClusterID: s.cluster}
 }
 
 var _ store.Store = (*Store)(nil)

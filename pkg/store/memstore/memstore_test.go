@@ -1,7 +1,6 @@
 package memstore
 
 import (
-	"errors"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -12,62 +11,44 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func open(t *testing.T) *Store {
-	s := New()
-	t.Cleanup(func() { _ = s.Close() })
-	return s
-}
-
 func TestContract(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Store { return open(t) })
+	storetest.Run(t, func(t *testing.T) (store.Store, storetest.Faults) {
+		s := New()
+		t.Cleanup(func() { _ = s.Close() })
+		return s, storetest.Faults{Direct: s.Direct(), Cut: s.SetDown, Compact: s.Compact}
+	})
 }
 
-func TestFaults(t *testing.T) {
-	set := func(t *testing.T, s *Store, key string) {
-		t.Helper()
-		if _, err := s.Commit(t.Context(), nil, []store.Op{{Key: "/t/" + key, Value: []byte("1")}}); err != nil {
-			t.Fatal(err)
-		}
+func TestARestoredStoreIsDeliveredWhole(t *testing.T) {
+	backup := store.Item{Key: "/t/a", Value: []byte("1"), CreateRevision: 2, Revision: 2}
+	tests := map[string]struct {
+		revision int64
+		want     store.Cause
+	}{
+		"a lower revision is a backup":          {revision: 2, want: store.WentBack},
+		"the same revision is another cluster":  {revision: 3, want: store.OtherCluster},
+		"a higher revision is another cluster":  {revision: 9, want: store.OtherCluster},
+		"a revision of nothing is a new backup": {revision: 1, want: store.WentBack},
 	}
-	t.Run("a watcher that lags behind a compaction begins anew", func(t *testing.T) {
-		s := open(t)
-		w := s.Watch(t.Context(), "/t/")
-		storetest.Next(t, w)
-		s.SetDown(true)
-		s.SetDown(false)
-		s.mu.Lock() // nothing is seen between the two
-		s.log = append(s.log, store.Batch{Revision: 2})
-		s.revision, s.log = 3, nil
-		s.items["/t/a"] = store.Item{Key: "/t/a", CreateRevision: 3, Revision: 3}
-		s.wake()
-		s.mu.Unlock()
-		if b := storetest.Next(t, w); !b.Reset || b.Cause != store.Compacted || len(b.Events) != 1 {
-			t.Errorf("got %+v", b)
-		}
-	})
-	t.Run("a restored store is delivered whole", func(t *testing.T) {
-		s := open(t)
-		set(t, s, "a")
-		set(t, s, "b")
-		w := s.Watch(t.Context(), "/t/")
-		storetest.Next(t, w)
-		s.Restore([]store.Item{{Key: "/t/a", CreateRevision: 2, Revision: 2}}, 2)
-		if b := storetest.Next(t, w); !b.Reset || b.Cause != store.WentBack || len(b.Events) != 1 {
-			t.Errorf("got %+v", b)
-		}
-	})
-	t.Run("what is down fails and comes back", func(t *testing.T) {
-		s := open(t)
-		w := s.Watch(t.Context(), "/t/")
-		storetest.Next(t, w)
-		s.SetDown(true)
-		if _, _, err := s.List(t.Context(), "/t/"); !errors.Is(err, store.ErrUnavailable) {
-			t.Errorf("got %v", err)
-		}
-		s.SetDown(false)
-		set(t, s, "a")
-		if b := storetest.Next(t, w); len(b.Events) != 1 {
-			t.Errorf("got %+v", b)
-		}
-	})
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := New()
+			defer func() { _ = s.Close() }()
+			for _, key := range []string{"/t/a", "/t/b"} {
+				if _, err := s.Commit(t.Context(), nil, []store.Op{{Key: key}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w := s.Watch(t.Context(), "/t/")
+			first := storetest.Next(t, w)
+			s.Restore([]store.Item{backup}, test.revision)
+			b := storetest.Next(t, w)
+			if !b.Reset || b.Cause != test.want || len(b.Events) != 1 || b.Revision != test.revision {
+				t.Errorf("got %+v, want a reset because of %q at %d", b, test.want, test.revision)
+			}
+			if got, want := b.ClusterID != first.ClusterID, test.want == store.OtherCluster; got != want {
+				t.Errorf("the cluster id changed: %v, want %v", got, want)
+			}
+		})
+	}
 }

@@ -18,23 +18,53 @@ import (
 // patience is how long a test waits for what must come.
 const patience = 20 * time.Second
 
+// Faults is what can be done to a store under test.
+type Faults struct {
+	Direct  store.Store    // reaches the same content, whatever is cut off
+	Cut     func(cut bool) // cuts the store off from the content, or joins it again
+	Compact func()         // makes the content forget its history
+}
+
 // Run tests stores that open makes, each empty under the prefix "/t/".
-func Run(t *testing.T, open func(t *testing.T) store.Store) {
+func Run(t *testing.T, open func(t *testing.T) (store.Store, Faults)) {
 	tests := map[string]func(*testing.T, store.Store){
 		"what was put is read back with its revisions":        putAndGet,
 		"a list is in key order and knows its revision":       list,
+		"an empty prefix is everything":                       everything,
 		"a condition that fails is named and changes nothing": conflicts,
+		"of many that create a key one succeeds":              createOnly,
 		"a commit is all or nothing":                          atomic,
+		"a commit changes a key once":                         twice,
 		"a deletion tells what it removed":                    deletions,
 		"a key with a time to live goes by itself":            ttl,
+		"a key that is put again lives on":                    ttlEnds,
 		"a watch begins with everything there is":             watchStart,
 		"a watch delivers changes in order":                   watchChanges,
+		"a commit is one batch":                               watchAtomic,
 		"a put beside the start of a watch is not lost":       watchRace,
 		"a watch ends when its context does":                  watchEnd,
+		"a watch ends though nobody reads it":                 watchUnread,
+		"a call ends when its context does":                   callEnd,
 		"a long list is complete":                             longList,
 	}
 	for name, test := range tests {
-		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+		t.Run(name, func(t *testing.T) {
+			s, _ := open(t)
+			test(t, s)
+		})
+	}
+	faults := map[string]func(*testing.T, store.Store, Faults){
+		"a store out of reach is not available":                        away,
+		"what a watch missed it delivers later, no more":               resume,
+		"a watch whose history is gone begins anew":                    compacted,
+		"a compaction does not concern a watch that is not behind":     compactedInTime,
+		"a watch begun while the store is away begins when it is back": startAway,
+	}
+	for name, test := range faults {
+		t.Run(name, func(t *testing.T) {
+			s, f := open(t)
+			test(t, s, f)
+		})
 	}
 }
 
@@ -48,6 +78,20 @@ func commit(t *testing.T, s store.Store, ops ...store.Op) store.Result {
 }
 
 func put(key, value string) store.Op { return store.Op{Key: "/t/" + key, Value: []byte(value)} }
+
+func everything(t *testing.T, s store.Store) {
+	commit(t, s, put("a", "1"), store.Op{Key: "/other", Value: []byte("0")})
+	items, _, err := s.List(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	first := Next(t, s.Watch(ctx, ""))
+	if len(items) < 2 || len(first.Events) != len(items) {
+		t.Errorf("%d items in the list and %d in a watch, want the same, and all", len(items), len(first.Events))
+	}
+}
 
 func putAndGet(t *testing.T, s store.Store) {
 	if _, _, err := s.Get(t.Context(), "/t/a"); !errors.Is(err, store.ErrNotFound) {
@@ -112,6 +156,47 @@ func conflicts(t *testing.T, s store.Store) {
 	}
 }
 
+func createOnly(t *testing.T, s store.Store) {
+	const writers = 8
+	errs := make(chan error, writers)
+	for i := range writers {
+		go func() {
+			_, err := s.Commit(context.WithoutCancel(t.Context()), []store.Cond{{Key: "/t/a"}}, []store.Op{put("a", fmt.Sprint(i))})
+			errs <- err
+		}()
+	}
+	created := 0
+	for range writers {
+		switch err := <-errs; {
+		case err == nil:
+			created++
+		case !errors.Is(err, store.ErrConflict):
+			t.Errorf("got %v, want %v", err, store.ErrConflict)
+		}
+	}
+	if created != 1 {
+		t.Errorf("%d of %d created the key, want 1", created, writers)
+	}
+}
+
+func twice(t *testing.T, s store.Store) {
+	before := commit(t, s, put("p/a", "0")).Revision
+	for name, ops := range map[string][]store.Op{
+		"two puts":                  {put("p/a", "1"), put("p/a", "2")},
+		"a put and a deletion":      {put("p/a", "1"), {Key: "/t/p/a", Delete: true}},
+		"a put below what is going": {put("p/b", "1"), {Key: "/t/p/", Delete: true, Prefix: true}},
+		"a put without a key":       {{Value: []byte("1")}},
+	} {
+		if _, err := s.Commit(t.Context(), nil, ops); err == nil || errors.Is(err, store.ErrUnknownOutcome) || errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("%s: got %v, want a refusal", name, err)
+		}
+	}
+	items, _, err := s.List(t.Context(), "/t/")
+	if err != nil || len(items) != 1 || items[0].Revision != before {
+		t.Errorf("got %v, %v, want what was there before", items, err)
+	}
+}
+
 func atomic(t *testing.T, s store.Store) {
 	res := commit(t, s, put("a", "1"), put("b", "1"))
 	for _, key := range []string{"/t/a", "/t/b"} {
@@ -151,11 +236,32 @@ func ttl(t *testing.T, s store.Store) {
 	}
 }
 
+func ttlEnds(t *testing.T, s store.Store) {
+	w := watch(t, s)
+	w.next(t)
+	commit(t, s, store.Op{Key: "/t/a", Value: []byte("1"), TTL: time.Second})
+	commit(t, s, put("a", "2"))
+	commit(t, s, store.Op{Key: "/t/b", Value: []byte("1"), TTL: time.Second})
+	for {
+		e := w.event(t)
+		if e.Delete && e.Item.Key == "/t/a" {
+			t.Fatal("the time to live of the first put ended the second")
+		}
+		if e.Delete {
+			break // /t/b, which came later
+		}
+	}
+	if _, _, err := s.Get(t.Context(), "/t/a"); err != nil {
+		t.Error(err)
+	}
+}
+
 // watched is a watch under "/t/".
 type watched struct {
 	batches <-chan store.Batch
 	cancel  context.CancelFunc
 	events  []store.Event
+	last    int64
 }
 
 func watch(t *testing.T, s store.Source) *watched {
@@ -185,9 +291,33 @@ func Next(t *testing.T, batches <-chan store.Batch) store.Batch {
 	return store.Batch{}
 }
 
+// next is the next batch, which must be what the contract says of every batch.
 func (w *watched) next(t *testing.T) store.Batch {
 	t.Helper()
-	return Next(t, w.batches)
+	b := Next(t, w.batches)
+	if b.Reset != (b.Cause != store.NoCause) {
+		t.Errorf("reset %v because of %q", b.Reset, b.Cause)
+	}
+	if b.ClusterID == 0 {
+		t.Error("a batch without a cluster id")
+	}
+	if !b.Reset {
+		if len(b.Events) == 0 {
+			t.Fatal("a batch of nothing")
+		}
+		at := w.last + 1
+		for _, e := range b.Events {
+			if e.Item.Revision < at {
+				t.Errorf("%s of revision %d came after %d", e.Item.Key, e.Item.Revision, at)
+			}
+			at = e.Item.Revision
+		}
+		if b.Revision < at {
+			t.Errorf("a batch of revision %d has an event of %d", b.Revision, at)
+		}
+	}
+	w.last = b.Revision
+	return b
 }
 
 func (w *watched) event(t *testing.T) store.Event {
@@ -249,6 +379,16 @@ func watchChanges(t *testing.T, s store.Store) {
 	}
 }
 
+func watchAtomic(t *testing.T, s store.Store) {
+	w := watch(t, s)
+	w.next(t)
+	res := commit(t, s, put("c", "1"), put("a", "1"), put("b", "1"))
+	b := w.next(t)
+	if len(b.Events) != 3 || b.Revision != res.Revision {
+		t.Errorf("got %d events and revision %d, want 3 and %d", len(b.Events), b.Revision, res.Revision)
+	}
+}
+
 func watchRace(t *testing.T, s store.Store) {
 	const puts = 40
 	started := make(chan struct{})
@@ -282,6 +422,123 @@ func watchEnd(t *testing.T, s store.Store) {
 		}
 	case <-time.After(patience):
 		t.Error("the channel stays open")
+	}
+}
+
+func watchUnread(t *testing.T, s store.Store) {
+	ctx, cancel := context.WithCancel(t.Context())
+	batches := s.Watch(ctx, "/t/")
+	commit(t, s, put("a", "1"))
+	cancel()
+	end := time.After(patience)
+	for {
+		select {
+		case _, open := <-batches:
+			if !open {
+				return
+			}
+		case <-end:
+			t.Fatal("the channel stays open")
+		}
+	}
+}
+
+func callEnd(t *testing.T, s store.Store) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, _, getErr := s.Get(ctx, "/t/a")
+	_, _, listErr := s.List(ctx, "/t/")
+	_, commitErr := s.Commit(ctx, nil, []store.Op{put("a", "1")})
+	for name, err := range map[string]error{"get": getErr, "list": listErr, "commit": commitErr} {
+		if !errors.Is(err, context.Canceled) || errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("%s: got %v, want %v", name, err, context.Canceled)
+		}
+	}
+}
+
+func away(t *testing.T, s store.Store, f Faults) {
+	before := commit(t, s, put("a", "1"))
+	f.Cut(true)
+	_, _, getErr := s.Get(t.Context(), "/t/a")
+	_, _, listErr := s.List(t.Context(), "/t/")
+	_, commitErr := s.Commit(t.Context(), nil, []store.Op{put("a", "2")})
+	for name, err := range map[string]error{"get": getErr, "list": listErr, "commit": commitErr} {
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("%s: got %v, want %v", name, err, store.ErrUnavailable)
+		}
+	}
+	// The reads before it have shown that the store is away: nothing was sent.
+	if errors.Is(commitErr, store.ErrUnknownOutcome) {
+		t.Errorf("commit: got %v, want certainty", commitErr)
+	}
+	f.Cut(false)
+	it, _, err := s.Get(t.Context(), "/t/a")
+	if err != nil || it.Revision != before.Revision {
+		t.Errorf("after it: got %+v, %v, want revision %d", it, err, before.Revision)
+	}
+}
+
+func resume(t *testing.T, s store.Store, f Faults) {
+	commit(t, s, put("a", "0"), put("b", "0"))
+	w := watch(t, s)
+	w.next(t)
+	f.Cut(true)
+	var want, got []string
+	for i := range 20 {
+		commit(t, f.Direct, put("a", fmt.Sprint(i)))
+		want = append(want, fmt.Sprintf("/t/a=%d", i))
+	}
+	commit(t, f.Direct, store.Op{Key: "/t/b", Delete: true})
+	want = append(want, "/t/b=")
+	f.Cut(false)
+	for range want {
+		e := w.event(t)
+		got = append(got, fmt.Sprintf("%s=%s", e.Item.Key, e.Item.Value))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func compacted(t *testing.T, s store.Store, f Faults) {
+	commit(t, s, put("a", "1"), put("b", "1"))
+	w := watch(t, s)
+	w.next(t)
+	f.Cut(true)
+	commit(t, f.Direct, store.Op{Key: "/t/b", Delete: true})
+	last := commit(t, f.Direct, put("a", "2"))
+	commit(t, f.Direct, store.Op{Key: "/other", Value: []byte("0")})
+	f.Compact()
+	f.Cut(false)
+	b := w.next(t)
+	if b.Cause != store.Compacted || len(b.Events) != 1 || string(b.Events[0].Item.Value) != "2" || b.Revision < last.Revision {
+		t.Errorf("got %+v, want a reset because of %q", b, store.Compacted)
+	}
+	next := commit(t, f.Direct, put("c", "1"))
+	if e := w.event(t); e.Item.Key != "/t/c" || e.Item.Revision != next.Revision {
+		t.Errorf("after it: got %+v", e)
+	}
+}
+
+func compactedInTime(t *testing.T, s store.Store, f Faults) {
+	w := watch(t, s)
+	w.next(t)
+	commit(t, f.Direct, put("a", "1"))
+	w.event(t)
+	f.Compact()
+	commit(t, f.Direct, put("b", "1"))
+	if e := w.event(t); e.Item.Key != "/t/b" {
+		t.Errorf("got %+v", e)
+	}
+}
+
+func startAway(t *testing.T, s store.Store, f Faults) {
+	f.Cut(true)
+	w := watch(t, s)
+	commit(t, f.Direct, put("a", "1"))
+	f.Cut(false)
+	if b := w.next(t); b.Cause != store.Start || len(b.Events) != 1 {
+		t.Errorf("got %+v, want everything", b)
 	}
 }
 
