@@ -267,24 +267,35 @@ func TestRingIsTheReferences(t *testing.T) {
 func TestRingWeights(t *testing.T) {
 	tests := map[string]struct {
 		weights []int
-		want    []int // points
+		want    []int
 	}{
-		"the common divisor is taken out":     {[]int{300, 100}, []int{480, 160}},
-		"weight zero has no points":           {[]int{2, 0}, []int{160, 0}},
-		"the largest ring that is not scaled": {[]int{maxUnits - 1, 1}, []int{160 * (maxUnits - 1), 160}},
-		"weights beyond it are scaled down":   {[]int{3*maxUnits + 1, maxUnits - 1}, []int{160 * (maxUnits * 3 / 4), 160 * (maxUnits/4 - 0)}},
-		"and each keeps at least a unit":      {[]int{maxWeight, 1}, []int{160 * (maxUnits - 1), 160}},
+		"the common divisor is taken out":     {[]int{300, 100}, []int{3, 1}},
+		"one target has one unit":             {[]int{70000}, []int{1}},
+		"the largest ring that is not scaled": {[]int{maxUnits - 1, 1}, []int{maxUnits - 1, 1}},
+		"weights beyond it are scaled down":   {[]int{7 * maxUnits, 3*maxUnits + 1}, []int{maxUnits * 7 / 10, maxUnits * 3 / 10}},
+		"and each keeps at least a unit":      {[]int{maxWeight, 1}, []int{maxUnits - 1, 1}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := make([]int, len(tt.weights))
-			for _, p := range picker(t, "chash", weighted(tt.weights...)...).(*ring).points {
-				got[p.target()]++
-			}
+			got, sum := unitsOf(Config{"chash", weighted(tt.weights...)}.members())
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Error(diff)
 			}
+			for _, n := range got {
+				sum -= n
+			}
+			if sum != 0 {
+				t.Errorf("the sum is %d too high", sum)
+			}
 		})
+	}
+	r := picker(t, "chash", weighted(300, 0, 100)...).(*ring)
+	points := make([]int, 3)
+	for _, p := range r.points {
+		points[p.target()]++
+	}
+	if diff := cmp.Diff([]int{480, 0, 160}, points); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -35,20 +35,30 @@ func newRing(members []member, prev Picker) Picker {
 		return before
 	}
 	r := &ring{members: members, pool: poolOf(members)}
-	d, sum := divisor(members), uint64(0)
-	for _, m := range members {
-		sum += uint64(m.weight / d)
-	}
-	r.points = make([]point, 0, pointsPerUnit*min(sum, maxUnits+uint64(len(members))))
-	for _, m := range members {
-		units := m.weight / d
-		if sum > maxUnits {
-			units = max(1, int(float64(units)/float64(sum)*maxUnits))
-		}
-		r.add(m, pointsPerUnit*units)
+	units, sum := unitsOf(members)
+	r.points = make([]point, 0, pointsPerUnit*sum)
+	for i, m := range members {
+		r.add(m, pointsPerUnit*units[i])
 	}
 	slices.Sort(r.points)
 	return r
+}
+
+// unitsOf returns the weights with their common divisor taken out, and their sum.
+func unitsOf(members []member) (units []int, sum int) {
+	d, whole := divisor(members), uint64(0)
+	for _, m := range members {
+		whole += uint64(m.weight / d)
+	}
+	units = make([]int, len(members))
+	for i, m := range members {
+		units[i] = m.weight / d
+		if whole > maxUnits {
+			units[i] = max(1, int(uint64(units[i])*maxUnits/whole))
+		}
+		sum += units[i]
+	}
+	return units, sum
 }
 
 // add puts n points of a target on the ring, each the hash of its name and of the point

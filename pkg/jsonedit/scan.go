@@ -124,11 +124,11 @@ func (s *scanner) value(i, depth int, d *Doc) (kind Kind, end int) {
 	}
 	switch c := s.p[i]; c {
 	case '"':
-		if end, problem := s.text(i); problem != "" {
+		end, problem := s.text(i)
+		if problem != "" {
 			return Invalid, s.fail("value", problem, end)
-		} else {
-			return String, end
 		}
+		return String, end
 	case '{':
 		return Object, s.object(i, depth+1, d)
 	case '[':
