@@ -1,138 +1,370 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// validate refuses values that no program could work with.
-func (c *Config) validate() error {
-	oneOf := func(key, value string, allowed ...string) error {
-		if slices.Contains(allowed, value) {
-			return nil
-		}
-		return fmt.Errorf("%s: %q is not one of %s", key, value, strings.Join(allowed, ", "))
+// Program is one of the three programs that share the settings.
+type Program string
+
+// The programs. ProgramGosix is the one with an etcd of its own.
+const (
+	ProgramGosix   Program = "gosix"
+	ProgramAdmin   Program = "admin"
+	ProgramGateway Program = "gateway"
+)
+
+// issue is something wrong with the setting at path.
+type issue struct{ path, text string }
+
+type issues []issue
+
+func (is *issues) add(path, format string, args ...any) {
+	*is = append(*is, issue{path, fmt.Sprintf(format, args...)})
+}
+
+// Validate says whether program p can work with the settings: Load's checks once more, for
+// a caller that changed some, and those that depend on the program. Its error has one line
+// for each mistake.
+func (c *Config) Validate(p Program) error {
+	is := c.check()
+	d := &c.Deployment
+	runsAdmin := p != ProgramGateway && d.Role != "data_plane"
+	runsGateway := p != ProgramAdmin && d.Role != "control_plane"
+	if !runsAdmin && !runsGateway {
+		is.add("deployment.role", "%q is not what %s does", d.Role, p)
 	}
-	a, d := &c.Apisix, &c.Deployment
-	errs := []error{
-		oneOf("apisix.router.http", a.Router.HTTP, "radixtree_host_uri", "radixtree_uri", "radixtree_uri_with_parameter"),
-		oneOf("apisix.proxy_mode", a.ProxyMode, "http", "stream", "http&stream"),
-		oneOf("apisix.unknown_plugins", a.UnknownPlugins, "fail", "skip"),
-		oneOf("apisix.data_encryption.format", a.DataEncryption.Format, "gcm", "cbc"),
-		oneOf("nginx_config.http.access_log_format_escape", c.Nginx.HTTP.Escape, "default", "json"),
-		oneOf("deployment.role", d.Role, "traditional", "control_plane", "data_plane"),
-		oneOf("deployment.admin.admin_api_version", d.Admin.Version, "v3"),
+	external := len(d.Etcd.Host) > 0
+	switch {
+	case external:
+	case p != ProgramGosix:
+		is.add("deployment.etcd.host", "is required, %s has no etcd of its own", p)
+	case d.Role == "data_plane":
+		is.add("deployment.etcd.host", "is required, a data_plane reads what others write")
+	case d.Role == "control_plane" && d.Etcd.Listen == "":
+		is.add("deployment.etcd.host", "is required, or deployment.etcd.listen: a control_plane writes what others read")
+	}
+	if runsAdmin && external && d.Admin.KeyRequired {
+		if len(d.Admin.Keys) == 0 {
+			is.add("deployment.admin.admin_key", "missing valid Admin API token")
+		}
+		for i, k := range d.Admin.Keys {
+			if k.Key == "" {
+				is.add(fmt.Sprintf("deployment.admin.admin_key[%d].key", i), "is empty; with an external etcd it must be configured")
+			}
+		}
+	}
+	c.checkClash(&is, runsAdmin, runsGateway)
+	errs := make([]error, len(is))
+	for i, one := range is {
+		errs[i] = fmt.Errorf("%s: %s", one.path, one.text)
+	}
+	return errors.Join(errs...)
+}
+
+// checkClash finds listeners of one process that cannot both have their port.
+func (c *Config) checkClash(is *issues, runsAdmin, runsGateway bool) {
+	type listener struct{ path, ip string }
+	taken := map[int][]listener{}
+	take := func(path, ip string, port int) {
+		if port == 0 {
+			return
+		}
+		if ip == "" {
+			ip = "0.0.0.0"
+		}
+		for _, other := range taken[port] {
+			if ip == other.ip || everyAddress(ip) || everyAddress(other.ip) {
+				is.add(path, "port %d is taken by %s", port, other.path)
+				return
+			}
+		}
+		taken[port] = append(taken[port], listener{path, ip})
+	}
+	if runsGateway {
+		for i, l := range c.Apisix.NodeListen {
+			take(fmt.Sprintf("apisix.node_listen[%d]", i), l.IP, l.Port)
+		}
+		if c.Apisix.EnableControl {
+			take("apisix.control", c.Apisix.Control.IP, c.Apisix.Control.Port)
+		}
+		if s := c.Apisix.Status; s != nil {
+			take("apisix.status", s.IP, s.Port)
+		}
+	}
+	if runsAdmin {
+		take("deployment.admin.admin_listen", c.Deployment.Admin.Listen.IP, c.Deployment.Admin.Listen.Port)
+	}
+}
+
+func everyAddress(ip string) bool {
+	a, err := netip.ParseAddr(strings.Trim(ip, "[]"))
+	return err == nil && a.IsUnspecified()
+}
+
+// check finds values that no program could work with.
+func (c *Config) check() issues {
+	var is issues
+	c.checkApisix(&is)
+	c.checkAdmin(&is)
+	c.checkEtcd(&is)
+	oneOf(&is, "nginx_config.http.access_log_format_escape", c.Nginx.HTTP.Escape, "default", "json")
+	if c.Nginx.HTTP.EnableAccessLog && c.Nginx.HTTP.AccessLog == "" {
+		is.add("nginx_config.http.access_log", "is empty; enable_access_log: false switches the log off")
+	}
+	return is
+}
+
+func (c *Config) checkApisix(is *issues) {
+	a := &c.Apisix
+	oneOf(is, "apisix.router.http", a.Router.HTTP, "radixtree_host_uri", "radixtree_uri", "radixtree_uri_with_parameter")
+	oneOf(is, "apisix.proxy_mode", a.ProxyMode, "http", "stream", "http&stream")
+	oneOf(is, "apisix.unknown_plugins", a.UnknownPlugins, "fail", "skip")
+	oneOf(is, "apisix.data_encryption.format", a.DataEncryption.Format, "gcm", "cbc")
+	if len(a.NodeListen) == 0 {
+		is.add("apisix.node_listen", "names no address")
 	}
 	for i, l := range a.NodeListen {
-		errs = append(errs, port(fmt.Sprintf("apisix.node_listen[%d]", i), l.Port), ip(fmt.Sprintf("apisix.node_listen[%d].ip", i), l.IP))
+		path := fmt.Sprintf("apisix.node_listen[%d]", i)
+		address(is, path, l.IP, l.Port)
+		for j, other := range a.NodeListen[:i] {
+			if l.Port != 0 && l.Port == other.Port && l.IP == other.IP {
+				is.add(path, "is the same address as apisix.node_listen[%d]", j)
+			}
+		}
 	}
-	if len(a.NodeListen) == 0 {
-		errs = append(errs, fmt.Errorf("apisix.node_listen: names no address"))
-	}
-	errs = append(errs, port("apisix.control.port", a.Control.Port), port("deployment.admin.admin_listen.port", d.Admin.Listen.Port),
-		ip("apisix.control.ip", a.Control.IP), ip("deployment.admin.admin_listen.ip", d.Admin.Listen.IP))
+	address(is, "apisix.control", a.Control.IP, a.Control.Port)
 	if a.Status != nil {
-		errs = append(errs, port("apisix.status.port", a.Status.Port), ip("apisix.status.ip", a.Status.IP))
+		address(is, "apisix.status", a.Status.IP, a.Status.Port)
+	}
+	if strings.ContainsAny(a.ServerHeader, "\r\n\x00") {
+		is.add("apisix.server_header", "%q holds a character that no header can carry", a.ServerHeader)
 	}
 	for i, k := range a.DataEncryption.Keyring {
 		if len(k) != 16 && len(k) != 32 {
-			errs = append(errs, fmt.Errorf("apisix.data_encryption.keyring[%d]: %d bytes, must be 16 or 32", i, len(k)))
+			is.add(fmt.Sprintf("apisix.data_encryption.keyring[%d]", i), "%d bytes, must be 16 or 32", len(k))
 		}
 	}
-	for i, k := range d.Admin.Keys {
-		key := fmt.Sprintf("deployment.admin.admin_key[%d]", i)
-		errs = append(errs, oneOf(key+".role", k.Role, "admin", "viewer"))
+	prefixes(is, "apisix.trusted_addresses", a.Trusted)
+	for _, list := range []struct {
+		path  string
+		names []string
+	}{{"plugins", c.Plugins}, {"stream_plugins", c.StreamPlugins}} {
+		for i, name := range list.names {
+			if name == "" {
+				is.add(fmt.Sprintf("%s[%d]", list.path, i), "is empty")
+			}
+		}
+	}
+}
+
+func (c *Config) checkAdmin(is *issues) {
+	d := &c.Deployment
+	oneOf(is, "deployment.role", d.Role, "traditional", "control_plane", "data_plane")
+	if d.DataDir == "" {
+		is.add("deployment.data_dir", "is empty")
+	}
+	a := &d.Admin
+	oneOf(is, "deployment.admin.admin_api_version", a.Version, "v3")
+	for i, k := range a.Keys {
+		path := fmt.Sprintf("deployment.admin.admin_key[%d]", i)
+		oneOf(is, path+".role", k.Role, "admin", "viewer")
 		if k.Key == "" && k.Role == "viewer" {
-			errs = append(errs, fmt.Errorf("%s.key: is empty", key))
+			is.add(path+".key", "is empty")
+		}
+		if strings.ContainsFunc(k.Key.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+			is.add(path+".key", "holds a character that is no visible ASCII")
+		}
+		for j, other := range a.Keys[:i] {
+			if k.Key == other.Key {
+				is.add(path+".key", "is the same as that of deployment.admin.admin_key[%d]", j)
+			}
 		}
 	}
-	for _, place := range d.Admin.KeyIn {
-		errs = append(errs, oneOf("deployment.admin.admin_key_in", place, "header", "query", "cookie"))
+	if len(a.KeyIn) == 0 && a.KeyRequired {
+		is.add("deployment.admin.admin_key_in", "names no place, must be one of header, query, cookie")
 	}
-	_, err := Prefixes("deployment.admin.allow_admin", d.Admin.Allow)
-	errs = append(errs, err)
-	_, err = Prefixes("apisix.trusted_addresses", a.Trusted)
-	errs = append(errs, err)
-	for key, v := range map[string]float64{
-		"apisix.drain_timeout": a.DrainTimeout, "deployment.etcd.timeout": d.Etcd.Timeout, "apisix.limits.header_timeout": a.Limits.HeaderTime,
-		"apisix.limits.body_timeout": a.Limits.BodyTime, "apisix.limits.idle_timeout": a.Limits.IdleTime, "apisix.limits.send_timeout": a.Limits.SendTime,
-		"apisix.limits.uri_bytes": float64(a.Limits.URI), "apisix.limits.header_bytes": float64(a.Limits.Header),
-		"apisix.limits.header_fields": float64(a.Limits.HeaderFields), "apisix.limits.admin_body_bytes": float64(a.Limits.AdminBody),
-		"apisix.limits.json_depth": float64(a.Limits.JSONDepth), "apisix.limits.ai_body_bytes": float64(a.Limits.AIBody),
-		"apisix.max_post_args_readable_size": float64(a.MaxPostArgs), "nginx_config.http.client_max_body_size": float64(c.Nginx.HTTP.MaxBody),
-	} {
-		if v < 0 {
-			errs = append(errs, fmt.Errorf("%s: %v is below 0", key, v))
-		}
+	for i, place := range a.KeyIn {
+		oneOf(is, fmt.Sprintf("deployment.admin.admin_key_in[%d]", i), place, "header", "query", "cookie")
 	}
-	if !strings.HasPrefix(d.Etcd.Prefix, "/") || strings.HasSuffix(d.Etcd.Prefix, "/") {
-		errs = append(errs, fmt.Errorf("deployment.etcd.prefix: %q must begin with a slash and not end with one", d.Etcd.Prefix))
+	prefixes(is, "deployment.admin.allow_admin", a.Allow)
+	address(is, "deployment.admin.admin_listen", a.Listen.IP, a.Listen.Port)
+	if a.HTTPS && (a.MTLS.Cert == "" || a.MTLS.CertKey == "") {
+		is.add("deployment.admin.https_admin", "needs admin_api_mtls.admin_ssl_cert and admin_api_mtls.admin_ssl_cert_key")
 	}
-	for i, h := range d.Etcd.Host {
-		if !strings.HasPrefix(h, "http://") && !strings.HasPrefix(h, "https://") {
-			errs = append(errs, fmt.Errorf("deployment.etcd.host[%d]: %q must begin with http:// or https://", i, h))
-		}
+	if !a.HTTPS && a.MTLS.CA != "" {
+		is.add("deployment.admin.admin_api_mtls.admin_ssl_ca_cert", "needs https_admin: true")
 	}
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
-func port(key string, n int) error {
-	if n < 0 || n > 65535 {
-		return fmt.Errorf("%s: %d is no port (0 to 65535)", key, n)
+func (c *Config) checkEtcd(is *issues) {
+	e := &c.Deployment.Etcd
+	if !strings.HasPrefix(e.Prefix, "/") || strings.HasSuffix(e.Prefix, "/") {
+		is.add("deployment.etcd.prefix", "%q must begin with a slash and not end with one", e.Prefix)
 	}
-	return nil
+	scheme := ""
+	for i, h := range e.Host {
+		path := fmt.Sprintf("deployment.etcd.host[%d]", i)
+		// What is no URL is not repeated: it may hold a password.
+		u, err := url.Parse(h)
+		switch {
+		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+			is.add(path, "must be http:// or https://, a host and a port")
+		case u.User != nil:
+			is.add(path, "names a user; deployment.etcd.user and password do")
+		case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+			is.add(path, "%q must end after the port", h)
+		case scheme != "" && u.Scheme != scheme:
+			is.add(path, "%q: all hosts must be %s:// as the first is", h, scheme)
+		default:
+			scheme = u.Scheme
+			if p := u.Port(); p != "" {
+				checkPort(is, path, p)
+			}
+		}
+	}
+	if (e.TLS.Cert == "") != (e.TLS.Key == "") {
+		is.add("deployment.etcd.tls", "cert and key need each other")
+	}
+	if (e.User == "") != (e.Password == "") {
+		is.add("deployment.etcd", "user and password need each other")
+	}
+	if e.Listen != "" {
+		host, port, err := net.SplitHostPort(e.Listen)
+		a, aerr := netip.ParseAddr(host)
+		if err != nil || host != "localhost" && (aerr != nil || !a.IsLoopback()) {
+			is.add("deployment.etcd.listen", "%q must be a loopback address and a port", e.Listen)
+		} else {
+			checkPort(is, "deployment.etcd.listen", port)
+		}
+	}
 }
 
-func ip(key, s string) error {
-	if s == "" || net.ParseIP(strings.Trim(s, "[]")) != nil || s == "localhost" {
-		return nil
+func oneOf(is *issues, path, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		is.add(path, "%q is not one of %s", value, strings.Join(allowed, ", "))
 	}
-	return fmt.Errorf("%s: %q is no IP address", key, s)
+}
+
+func address(is *issues, path, ip string, port int) {
+	if port < 0 || port > 65535 {
+		is.add(path+".port", "%d is no port (0 to 65535)", port)
+	}
+	if ip != "" && ip != "localhost" && net.ParseIP(ip) == nil {
+		is.add(path+".ip", "%q is no IP address", ip)
+	}
+}
+
+func checkPort(is *issues, path, port string) {
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		is.add(path, "%q is no port (0 to 65535)", port)
+	}
+}
+
+func prefixes(is *issues, path string, list []string) {
+	for i, s := range list {
+		if _, err := prefix(s); err != nil {
+			is.add(fmt.Sprintf("%s[%d]", path, i), "%v", err)
+		}
+	}
 }
 
 // Prefixes parses addresses and networks; key stands in the error.
 func Prefixes(key string, list []string) ([]netip.Prefix, error) {
 	var nets []netip.Prefix
 	for i, s := range list {
-		p, err := netip.ParsePrefix(s)
+		p, err := prefix(s)
 		if err != nil {
-			a, aerr := netip.ParseAddr(s)
-			if aerr != nil {
-				return nil, fmt.Errorf("%s[%d]: %q is neither an address nor a network", key, i, s)
-			}
-			p = netip.PrefixFrom(a, a.BitLen())
+			return nil, fmt.Errorf("%s[%d]: %w", key, i, err)
 		}
-		nets = append(nets, p.Masked())
+		nets = append(nets, p)
 	}
 	return nets, nil
+}
+
+func prefix(s string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return p.Masked(), nil
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.Zone() != "" {
+		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a network", s)
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
 }
 
 // shortKey is the length below which a key can be guessed.
 const shortKey = 16
 
+// published are the SHA-256 sums of keys that the reference ships with: two of its Admin
+// API and two of its keyring. Everybody has them.
+var published = []string{
+	"477a2767fa27931db11a3581100a4124b5720f6b6468ddd64062170cec157185",
+	"228ab1b6080ec4178302ba76f9fa4af4f2dc14fc105a364b324bdb9045af03a1",
+	"44198af75ac07a3f545a23f81f708c92a15044853b06f4e32e4c0b693fa82c32",
+	"c3f522fa1b7d6c062e2627bc377aed23d70a7befd90410cd3949fb06e3148416",
+}
+
+func isPublished(s Secret) bool {
+	sum := sha256.Sum256([]byte(s.Reveal()))
+	return slices.Contains(published, hex.EncodeToString(sum[:]))
+}
+
 // warn notes what works and is unwise.
 func (l *loader) warn(c *Config) {
-	admin := c.Deployment.Admin
-	if a, err := netip.ParseAddr(admin.Listen.IP); admin.Listen.IP != "localhost" && (err != nil || !a.IsLoopback()) {
-		l.note("deployment.admin.admin_listen: the Admin API listens on %s without TLS", admin.Listen)
-	}
-	if !admin.KeyRequired {
-		l.note("deployment.admin.admin_key_required: the Admin API asks for no key")
-	}
-	for i, k := range admin.Keys {
-		if k.Key != "" && len(k.Key) < shortKey {
-			l.note("deployment.admin.admin_key[%d].key: is shorter than %d characters", i, shortKey)
+	a, admin, etcd := &c.Apisix, &c.Deployment.Admin, &c.Deployment.Etcd
+	if !loopback(admin.Listen.IP) {
+		if !admin.HTTPS {
+			l.noteKey("deployment.admin.admin_listen", "the Admin API listens on %s without TLS", admin.Listen)
+		}
+		if len(admin.Allow) == 0 {
+			l.noteKey("deployment.admin.allow_admin", "is empty, everyone may connect to the Admin API")
 		}
 	}
-	if len(c.Deployment.Etcd.Host) > 0 && c.Apisix.DataEncryption.Enable && len(c.Apisix.DataEncryption.Keyring) == 0 {
-		l.note("apisix.data_encryption.keyring: is empty, secrets are stored as they are")
+	if !admin.KeyRequired {
+		l.noteKey("deployment.admin.admin_key_required", "the Admin API asks for no key")
 	}
+	for i, k := range admin.Keys {
+		path := fmt.Sprintf("deployment.admin.admin_key[%d].key", i)
+		switch {
+		case k.Key == "":
+		case len(k.Key) < shortKey:
+			l.noteKey(path, "is shorter than %d characters", shortKey)
+		case isPublished(k.Key):
+			l.noteKey(path, "is a published key of the reference, everybody knows it")
+		}
+	}
+	for i, k := range a.DataEncryption.Keyring {
+		if isPublished(k) {
+			l.noteKey(fmt.Sprintf("apisix.data_encryption.keyring[%d]", i), "is a published key of the reference, everybody knows it")
+		}
+	}
+	if len(etcd.Host) > 0 {
+		if a.DataEncryption.Enable && len(a.DataEncryption.Keyring) == 0 {
+			l.noteKey("apisix.data_encryption.keyring", "is empty, secrets are stored as they are")
+		}
+		if strings.HasPrefix(etcd.Host[0], "https://") && !etcd.TLS.Verify {
+			l.noteKey("deployment.etcd.tls.verify", "is false, anyone can pose as etcd")
+		}
+	}
+	if a.EnableControl && !loopback(a.Control.IP) {
+		l.noteKey("apisix.control", "the control API listens on %s and asks for no key", a.Control)
+	}
+	if a.ProxyMode != "http" {
+		l.noteKey("apisix.proxy_mode", "stream routes may be written, but nothing serves them")
+	}
+}
+
+func loopback(ip string) bool {
+	a, err := netip.ParseAddr(ip)
+	return ip == "localhost" || err == nil && a.IsLoopback()
 }

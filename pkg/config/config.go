@@ -1,91 +1,105 @@
 // Package config is the settings of a process: their defaults, the file they are read
 // from, and what is wrong with them. Names are the reference's (spec/08 §6). It does not
-// know what the settings do, and nothing of what is stored in etcd.
+// know what the settings do, opens nothing but the one file, and knows nothing of what is
+// stored in etcd.
 package config
 
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
+	"strconv"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 )
 
-// Config is everything that config.yaml may say. Decode fills it; it is then only read.
+// Config is everything that config.yaml may say. Load makes it; it is then only read, by
+// any number of goroutines. conf/config.yaml describes every setting for people.
+//
+// The unit of a number stands in its unit tag: "seconds" may also be written as 500ms, 60s
+// or 1h30m, "bytes" as 64k, 10m or 1g; "MiB" is a plain number, as a number without a
+// unit is. A list tagged "single" may be written as its only element.
 type Config struct {
-	Apisix     Apisix               `yaml:"apisix"`
-	Nginx      Nginx                `yaml:"nginx_config"`
-	Plugins    []string             `yaml:"plugins"`     // names of the plugins to load; null: every one that is built
-	PluginAttr map[string]yaml.Node `yaml:"plugin_attr"` // per plugin, whatever it reads
-	Deployment Deployment           `yaml:"deployment"`
+	Apisix        Apisix                     `yaml:"apisix"`
+	Nginx         Nginx                      `yaml:"nginx_config"`
+	Graphql       Graphql                    `yaml:"graphql"`
+	Plugins       []string                   `yaml:"plugins"`        // names of the plugins to load; nil: every one that is built
+	StreamPlugins []string                   `yaml:"stream_plugins"` // the same for stream routes
+	PluginAttr    map[string]json.RawMessage `yaml:"plugin_attr"`    // per plugin, whatever it reads; may hold secrets
+	Deployment    Deployment                 `yaml:"deployment"`
 }
 
 // Apisix is the data plane.
 type Apisix struct {
-	NodeListen     Listens        `yaml:"node_listen"`
+	NodeListen     Listens        `yaml:"node_listen" list:"single"`
+	HTTP2          bool           `yaml:"enable_http2"` // of each node_listen that does not say itself
 	Router         Router         `yaml:"router"`
 	ProxyMode      string         `yaml:"proxy_mode"` // "http"; "stream" and "http&stream" let stream routes be written
 	EnableControl  bool           `yaml:"enable_control"`
 	Control        Address        `yaml:"control"`
-	Status         *Address       `yaml:"status"` // null: no listener
-	ServerHeader   string         `yaml:"server_header"`
+	Status         *Address       `yaml:"status"`        // nil: no listener; 127.0.0.1 and 7085 where only the other is said
+	ServerHeader   string         `yaml:"server_header"` // empty: the program's own (spec/00 10)
 	ServerTokens   bool           `yaml:"enable_server_tokens"`
-	UnknownPlugins string         `yaml:"unknown_plugins"` // "fail" or "skip"
-	Trusted        []string       `yaml:"trusted_addresses"`
+	UnknownPlugins string         `yaml:"unknown_plugins"`   // "fail" or "skip" (spec/00 19)
+	Trusted        []string       `yaml:"trusted_addresses"` // networks; nil: unset, which spec/05 §7 tells from an empty list
 	ShowStatus     bool           `yaml:"show_upstream_status_in_response_header"`
 	DeleteTail     bool           `yaml:"delete_uri_tail_slash"`
 	ServletPaths   bool           `yaml:"normalize_uri_like_servlet"`
 	KeepSlashes    bool           `yaml:"match_uri_encoded_slash"`
-	MaxPostArgs    int            `yaml:"max_post_args_readable_size"` // MiB
-	DrainTimeout   float64        `yaml:"drain_timeout"`               // seconds
+	MaxPostArgs    int            `yaml:"max_post_args_readable_size" unit:"MiB"`
+	DrainTimeout   float64        `yaml:"drain_timeout" unit:"seconds"`
 	DataEncryption DataEncryption `yaml:"data_encryption"`
 	Limits         Limits         `yaml:"limits"`
 }
 
 // Router selects the matcher.
 type Router struct {
-	HTTP string `yaml:"http"`
+	HTTP string `yaml:"http"` // "radixtree_host_uri", "radixtree_uri", "radixtree_uri_with_parameter"
 }
 
-// Address is where something listens. Port 0 is a free one.
+// Address is where something listens. An empty IP is every address of the machine, port 0
+// a free port.
 type Address struct {
 	IP   string `yaml:"ip"`
 	Port int    `yaml:"port"`
 }
 
+// String returns the address as net.Listen takes it.
 func (a Address) String() string { return joinHostPort(a.IP, a.Port) }
 
-// Listen is an address of the gateway.
+// Listen is an address of the gateway, read as Address is.
 type Listen struct {
 	IP    string `yaml:"ip"`
 	Port  int    `yaml:"port"`
 	HTTP2 bool   `yaml:"enable_http2"` // HTTP/2 with prior knowledge on plain connections
 }
 
+// String returns the address as net.Listen takes it.
 func (l Listen) String() string { return joinHostPort(l.IP, l.Port) }
 
-// Listens is node_listen: one port, or a list of ports and addresses.
+// Listens is node_listen: ports and addresses, at least one.
 type Listens []Listen
 
-// DataEncryption is how secrets are kept in etcd.
+// DataEncryption is how secrets are kept in etcd (spec/00 6).
 type DataEncryption struct {
 	Enable  bool     `yaml:"enable_encrypt_fields"`
-	Keyring []Secret `yaml:"keyring"` // of 16 or 32 bytes each; the first encrypts, all decrypt
-	Format  string   `yaml:"format"`  // "gcm" or "cbc"
+	Keyring []Secret `yaml:"keyring" list:"single"` // of 16 or 32 bytes each; the first encrypts, all decrypt
+	Format  string   `yaml:"format"`                // "gcm" or "cbc"
 }
 
-// Limits are on by default (spec/00 13); 0 switches one off.
+// Limits are on by default (spec/00 13); 0 switches one off. The four timeouts may also be
+// set by the reference's names under nginx_config.http.
 type Limits struct {
-	URI          int     `yaml:"uri_bytes"`
-	Header       int     `yaml:"header_bytes"`
+	URI          int     `yaml:"uri_bytes" unit:"bytes"`
+	Header       int     `yaml:"header_bytes" unit:"bytes"` // all header fields together
 	HeaderFields int     `yaml:"header_fields"`
-	AdminBody    int64   `yaml:"admin_body_bytes"`
+	AdminBody    int64   `yaml:"admin_body_bytes" unit:"bytes"`
 	JSONDepth    int     `yaml:"json_depth"`
-	AIBody       int64   `yaml:"ai_body_bytes"`
-	HeaderTime   float64 `yaml:"header_timeout"` // seconds, for a whole head
-	BodyTime     float64 `yaml:"body_timeout"`   // seconds between two reads of a body
-	IdleTime     float64 `yaml:"idle_timeout"`   // seconds between two requests of a connection
-	SendTime     float64 `yaml:"send_timeout"`   // seconds that a write to a client may take
+	AIBody       int64   `yaml:"ai_body_bytes" unit:"bytes"`
+	HeaderTime   float64 `yaml:"header_timeout" unit:"seconds"` // for a whole head
+	BodyTime     float64 `yaml:"body_timeout" unit:"seconds"`   // between two reads of a body
+	IdleTime     float64 `yaml:"idle_timeout" unit:"seconds"`   // between two requests of a connection
+	SendTime     float64 `yaml:"send_timeout" unit:"seconds"`   // that a write to a client may take
 }
 
 // Nginx is what of nginx_config has a meaning here; every other key under it is accepted.
@@ -96,16 +110,21 @@ type Nginx struct {
 // NginxHTTP is the access log and the size of request bodies.
 type NginxHTTP struct {
 	EnableAccessLog bool   `yaml:"enable_access_log"`
-	AccessLog       string `yaml:"access_log"` // a path; "/dev/stdout" for standard output
-	Format          string `yaml:"access_log_format"`
-	Escape          string `yaml:"access_log_format_escape"` // "default" or "json"
-	MaxBody         int64  `yaml:"client_max_body_size"`     // bytes; 0: no limit
+	AccessLog       string `yaml:"access_log"`                        // a path; "/dev/stdout" for standard output
+	Format          string `yaml:"access_log_format"`                 // empty: the format of spec/08 §5
+	Escape          string `yaml:"access_log_format_escape"`          // "default" or "json"
+	MaxBody         int64  `yaml:"client_max_body_size" unit:"bytes"` // 0: no limit
+}
+
+// Graphql is what bounds GraphQL requests.
+type Graphql struct {
+	MaxSize int64 `yaml:"max_size" unit:"bytes"` // of a body that is read for graphql_* variables
 }
 
 // Deployment is the control plane and the store.
 type Deployment struct {
-	Role    string `yaml:"role"` // "traditional", "control_plane", "data_plane"
-	DataDir string `yaml:"data_dir"`
+	Role    string `yaml:"role"`     // "traditional", "control_plane", "data_plane"
+	DataDir string `yaml:"data_dir"` // a path, relative to the working directory
 	Admin   Admin  `yaml:"admin"`
 	Etcd    Etcd   `yaml:"etcd"`
 }
@@ -114,55 +133,70 @@ type Deployment struct {
 type Admin struct {
 	KeyRequired bool       `yaml:"admin_key_required"`
 	Keys        []AdminKey `yaml:"admin_key"`
-	KeyIn       []string   `yaml:"admin_key_in"`
+	KeyIn       []string   `yaml:"admin_key_in"` // of "header", "query", "cookie" (spec/00 5)
 	CORS        bool       `yaml:"enable_admin_cors"`
-	Allow       []string   `yaml:"allow_admin"`
+	Allow       []string   `yaml:"allow_admin"` // networks that may connect; empty: all
 	Listen      Address    `yaml:"admin_listen"`
-	Version     string     `yaml:"admin_api_version"`
+	HTTPS       bool       `yaml:"https_admin"` // needs the certificate and key of MTLS
+	MTLS        AdminTLS   `yaml:"admin_api_mtls"`
+	Version     string     `yaml:"admin_api_version"` // "v3"
+}
+
+// AdminTLS is the certificate of the Admin API: PEM files.
+type AdminTLS struct {
+	Cert    string `yaml:"admin_ssl_cert"`
+	CertKey string `yaml:"admin_ssl_cert_key"`
+	CA      string `yaml:"admin_ssl_ca_cert"` // set: clients must show a certificate that it signed
 }
 
 // AdminKey opens the Admin API.
 type AdminKey struct {
 	Name string `yaml:"name"`
-	Key  Secret `yaml:"key"`
+	Key  Secret `yaml:"key"`  // empty: generated by a process with an etcd of its own
 	Role string `yaml:"role"` // "admin" or "viewer"
 }
 
 // Etcd is the configuration store. Without a host `gosix run` starts one of its own.
 type Etcd struct {
-	Host     Hosts   `yaml:"host"`
-	Prefix   string  `yaml:"prefix"`
-	Timeout  float64 `yaml:"timeout"` // seconds for a call, over all hosts
-	User     string  `yaml:"user"`
-	Password Secret  `yaml:"password"`
-	TLS      EtcdTLS `yaml:"tls"`
-	Listen   string  `yaml:"listen"` // of the embedded one; empty: 127.0.0.1 and a free port
+	Host         []string `yaml:"host" list:"single"` // http:// or https:// each, all alike
+	Prefix       string   `yaml:"prefix"`
+	Timeout      float64  `yaml:"timeout" unit:"seconds"`              // for a call, over all hosts
+	WatchTimeout float64  `yaml:"watch_timeout" unit:"seconds"`        // after which a silent watch is opened again
+	StartupRetry int      `yaml:"startup_retry"`                       // tries at start after the first
+	ResyncDelay  float64  `yaml:"resync_delay" unit:"seconds"`         // before what failed is read again
+	HealthCheck  float64  `yaml:"health_check_timeout" unit:"seconds"` // that a failed host is left alone
+	User         string   `yaml:"user"`
+	Password     Secret   `yaml:"password"`
+	TLS          EtcdTLS  `yaml:"tls"`
+	Listen       string   `yaml:"listen"` // loopback host:port of the embedded one; empty: 127.0.0.1 and a free port
 }
 
-// EtcdTLS is how etcd is spoken to over TLS.
+// EtcdTLS is how etcd is spoken to over TLS: PEM files.
 type EtcdTLS struct {
 	Cert   string `yaml:"cert"`
 	Key    string `yaml:"key"`
-	CA     string `yaml:"ca"`
+	CA     string `yaml:"ca"` // empty: the system's
 	Verify bool   `yaml:"verify"`
-	SNI    string `yaml:"sni"`
+	SNI    string `yaml:"sni"` // empty: the host's name
 }
-
-// Hosts is one address or a list of them.
-type Hosts []string
 
 // Secret is a text that does not show itself: whatever prints it prints stars.
 type Secret string
 
 const hidden = "***"
 
+// String hides the secret.
 func (s Secret) String() string { return hidden }
 
 // GoString hides the secret from %#v.
 func (s Secret) GoString() string { return hidden }
 
+// Format hides the secret from every verb: fmt prints the text itself where a verb, such
+// as %d, does not fit a string.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
+
 // MarshalJSON hides the secret from JSON.
-func (s Secret) MarshalJSON() ([]byte, error) { return json.Marshal(hidden) }
+func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + hidden + `"`), nil }
 
 // MarshalText hides the secret from text encodings.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
@@ -170,11 +204,12 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 // Reveal returns the secret itself.
 func (s Secret) Reveal() string { return string(s) }
 
-// Default returns the settings of an empty file.
+// Default returns the settings of an empty file. Every call returns a new value.
 func Default() *Config {
 	return &Config{
 		Apisix: Apisix{
-			NodeListen:     Listens{{Port: 9080}},
+			NodeListen:     Listens{{Port: 9080, HTTP2: true}},
+			HTTP2:          true,
 			Router:         Router{HTTP: "radixtree_host_uri"},
 			ProxyMode:      "http",
 			EnableControl:  true,
@@ -183,21 +218,26 @@ func Default() *Config {
 			UnknownPlugins: "fail",
 			MaxPostArgs:    64,
 			DrainTimeout:   30,
-			DataEncryption: DataEncryption{Enable: true, Format: "gcm"},
+			DataEncryption: DataEncryption{Enable: true, Keyring: []Secret{}, Format: "gcm"},
 			Limits: Limits{
 				URI: 8 << 10, Header: 32 << 10, HeaderFields: 100, AdminBody: 1536 << 10, JSONDepth: 64, AIBody: 64 << 20,
 				HeaderTime: 60, BodyTime: 60, IdleTime: 60, SendTime: 60,
 			},
 		},
-		Nginx: Nginx{HTTP: NginxHTTP{EnableAccessLog: true, AccessLog: "logs/access.log", Escape: "default"}},
+		Nginx:      Nginx{HTTP: NginxHTTP{EnableAccessLog: true, AccessLog: "logs/access.log", Escape: "default"}},
+		Graphql:    Graphql{MaxSize: 1 << 20},
+		PluginAttr: map[string]json.RawMessage{},
 		Deployment: Deployment{
 			Role:    "traditional",
 			DataDir: "./data",
 			Admin: Admin{
-				KeyRequired: true, KeyIn: []string{"header"}, CORS: true, Allow: []string{"127.0.0.0/24"},
-				Listen: Address{"127.0.0.1", 9180}, Version: "v3",
+				KeyRequired: true, Keys: []AdminKey{{Name: "admin", Role: "admin"}}, KeyIn: []string{"header"}, CORS: true,
+				Allow: []string{"127.0.0.0/24"}, Listen: Address{"127.0.0.1", 9180}, Version: "v3",
 			},
-			Etcd: Etcd{Prefix: "/apisix", Timeout: 2, TLS: EtcdTLS{Verify: true}},
+			Etcd: Etcd{
+				Host: []string{}, Prefix: "/apisix", Timeout: 2, WatchTimeout: 50, StartupRetry: 2, ResyncDelay: 5, HealthCheck: 10,
+				TLS: EtcdTLS{Verify: true},
+			},
 		},
 	}
 }
@@ -205,19 +245,7 @@ func Default() *Config {
 // Seconds turns a setting in seconds into a duration.
 func Seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// Attr returns what plugin_attr says of each plugin, as JSON.
-func (c *Config) Attr() (map[string]json.RawMessage, error) {
-	attr := make(map[string]json.RawMessage, len(c.PluginAttr))
-	for name, node := range c.PluginAttr {
-		var v any
-		if err := node.Decode(&v); err != nil {
-			return nil, fmt.Errorf("plugin_attr.%s: %w", name, err)
-		}
-		raw, err := json.Marshal(v)
-		if err != nil {
-			return nil, fmt.Errorf("plugin_attr.%s: %w", name, err)
-		}
-		attr[name] = raw
-	}
-	return attr, nil
-}
+// Attr returns PluginAttr. Its error is always nil.
+func (c *Config) Attr() (map[string]json.RawMessage, error) { return c.PluginAttr, nil }
+
+func joinHostPort(ip string, port int) string { return net.JoinHostPort(ip, strconv.Itoa(port)) }
