@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,6 +23,9 @@ func Main(path string, parts Parts, out io.Writer) error {
 	}
 	for _, n := range notices {
 		log.Warn().Msg(string(n))
+	}
+	if parts.Admin && c.Deployment.Admin.HTTPS {
+		return errors.New("deployment.admin.https_admin: this version has no TLS for the Admin API; keep it on loopback, or behind a TLS front")
 	}
 	if err := (&parts).fit(c); err != nil {
 		return err
