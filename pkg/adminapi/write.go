@@ -203,7 +203,7 @@ func (a *API) judgeable(q *request, k *resource.Kind) ([]byte, error) {
 	}
 	doc, err := schema.Decode(q.body)
 	if err == nil {
-		_, err = k.Validate("", doc)
+		_, err = k.Validate("1", doc) // which id does not matter
 	}
 	if err == nil {
 		err = errors.New("invalid configuration: wrong type: expected object")

@@ -91,14 +91,14 @@ func TestCBCIsTheReferencesFormat(t *testing.T) {
 func TestMembers(t *testing.T) {
 	upper := strings.ToUpper
 	tests := map[string]struct{ doc, path, want string }{
-		"a member at the top":                {`{"a": "x", "b":1e3}`, "a", `{"a": "X", "b":1e3}`},
-		"a member below":                     {`{"a":{"b":"x","c":"x"}}`, "a.b", `{"a":{"b":"X","c":"x"}}`},
-		"a list of strings":                  {`{"a":["x",1,"y"]}`, "a", `{"a":["X",1,"Y"]}`},
-		"an object of strings":               {`{"a":{"h":"x","n":2}}`, "a", `{"a":{"h":"X","n":2}}`},
+		"a member at the top":                  {`{"a": "x", "b":1e3}`, "a", `{"a": "X", "b":1e3}`},
+		"a member below":                       {`{"a":{"b":"x","c":"x"}}`, "a.b", `{"a":{"b":"X","c":"x"}}`},
+		"a list of strings":                    {`{"a":["x",1,"y"]}`, "a", `{"a":["X",1,"Y"]}`},
+		"an object of strings":                 {`{"a":{"h":"x","n":2}}`, "a", `{"a":{"h":"X","n":2}}`},
 		"every element of an array on the way": {`{"l":[{"k":"x"},{"k":"y"},7]}`, "l.k", `{"l":[{"k":"X"},{"k":"Y"},7]}`},
-		"what is absent is left alone":       {`{"a":1}`, "b.c", `{"a":1}`},
-		"another shape is left alone":        {`{"a":5}`, "a.b", `{"a":5}`},
-		"other bytes stay":                   {"{ \"n\" : 12345678901234567890 ,\n\"a\":\"x\"}", "a", "{ \"n\" : 12345678901234567890 ,\n\"a\":\"X\"}"},
+		"what is absent is left alone":         {`{"a":1}`, "b.c", `{"a":1}`},
+		"another shape is left alone":          {`{"a":5}`, "a.b", `{"a":5}`},
+		"other bytes stay":                     {"{ \"n\" : 12345678901234567890 ,\n\"a\":\"x\"}", "a", "{ \"n\" : 12345678901234567890 ,\n\"a\":\"X\"}"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
