@@ -29,8 +29,11 @@ type Body struct {
 	length  int64 // -1: unknown
 	data    []byte
 	doc     *jsonedit.Doc
-	whole   bool // data is the complete body
-	taken   bool // source was handed out
+	docErr  error
+	docFor  jsonedit.Options // what doc and docErr were made with
+	indexed bool             // doc or docErr is there
+	whole   bool             // data is the complete body, else its beginning
+	taken   bool             // source was handed out
 	changed bool
 	memo    any
 	err     error
@@ -78,57 +81,66 @@ func (b *Body) Bytes(limit int64) ([]byte, error) {
 	if b.taken {
 		return nil, ErrBodyTaken
 	}
-	if limit > 0 && b.length > limit {
-		return nil, &TooLargeError{Size: b.length, Max: limit}
+	if size := max(b.length, int64(len(b.data))); limit > 0 && size > limit {
+		return nil, &TooLargeError{Size: size, Max: limit}
 	}
-	b.data, b.err = read(b.source, b.length, limit)
-	if b.err != nil {
-		return nil, b.err
+	if err := b.read(limit); err != nil {
+		return nil, err
 	}
-	b.whole = true
 	return b.data, nil
 }
 
-// read takes all of r. An announced length is allocated in steps, so that a client that
-// only announces cannot make the gateway allocate.
-func read(r io.Reader, length, limit int64) ([]byte, error) {
+// read takes the rest of the source. An announced length is allocated in steps, so that a
+// client that only announces cannot make the gateway allocate. What was read before a
+// limit was reached stays: whoever asked may do without the body, and it is still to be
+// streamed.
+func (b *Body) read(limit int64) error {
 	const step = 1 << 20
-	size := int64(4 << 10)
-	if length >= 0 {
-		size = min(length, step)
-	}
-	data := make([]byte, 0, size+1)
-	for {
-		n, err := r.Read(data[len(data):cap(data)])
-		data = data[:len(data)+n]
-		if limit > 0 && int64(len(data)) > limit {
-			return nil, &TooLargeError{Size: int64(len(data)), Max: limit}
+	if b.data == nil {
+		size := int64(4 << 10)
+		if b.length >= 0 {
+			size = min(b.length, step)
 		}
+		b.data = make([]byte, 0, size+1)
+	}
+	for {
+		if len(b.data) == cap(b.data) {
+			grown := make([]byte, len(b.data), 2*cap(b.data))
+			copy(grown, b.data)
+			b.data = grown
+		}
+		n, err := b.source.Read(b.data[len(b.data):cap(b.data)])
+		b.data = b.data[:len(b.data)+n]
 		switch {
 		case err == io.EOF:
-			return data, nil
+			b.whole = true
 		case err != nil:
-			return nil, err
-		case len(data) == cap(data):
-			grown := make([]byte, len(data), 2*cap(data))
-			copy(grown, data)
-			data = grown
+			b.err = err
+			return err
+		}
+		if size := int64(len(b.data)); limit > 0 && size > limit {
+			return &TooLargeError{Size: size, Max: limit}
+		}
+		if b.whole {
+			return nil
 		}
 	}
 }
 
-// JSON buffers the body and returns the one index of its top-level members that all
-// share. The error is that of Bytes, or what jsonedit says of the text.
+// JSON buffers the body and returns the one index of its top-level members that all who
+// ask with the same options share. The error is that of Bytes, or what jsonedit says of
+// the text.
 func (b *Body) JSON(limit int64, o jsonedit.Options) (*jsonedit.Doc, error) {
 	p, err := b.Bytes(limit)
-	if err != nil || b.doc != nil {
-		return b.doc, err
+	if err != nil {
+		return nil, err
 	}
-	doc, err := jsonedit.Index(p, o)
-	if err == nil {
-		b.doc = doc
+	// Who asked with laxer options must not answer for those who are strict.
+	if !b.indexed || b.docFor != o {
+		b.doc, b.docErr = jsonedit.Index(p, o)
+		b.docFor, b.indexed = o, true
 	}
-	return doc, err
+	return b.doc, b.docErr
 }
 
 // Memo buffers the body and returns what parse makes of it, which is asked once per body
@@ -144,22 +156,25 @@ func (b *Body) Memo(limit int64, parse func([]byte) any) (any, error) {
 	return b.memo, nil
 }
 
-// Reader streams the body: what is buffered, else the source, which can be taken once.
+// Reader streams the body: what is buffered, then the source, which can be taken once.
 func (b *Body) Reader() io.Reader {
-	if b.whole {
+	switch {
+	case b.whole:
 		return bytes.NewReader(b.data)
-	}
-	if b.taken {
+	case b.taken:
 		return errReader{ErrBodyTaken}
+	case b.err != nil:
+		return errReader{b.err}
 	}
 	b.taken = true
+	if len(b.data) > 0 {
+		return io.MultiReader(bytes.NewReader(b.data), b.source)
+	}
 	return b.source
 }
 
 // Set replaces the body. p belongs to the body from then on.
-func (b *Body) Set(p []byte) {
-	b.data, b.doc, b.memo, b.whole, b.changed, b.err = p, nil, nil, true, true, nil
-}
+func (b *Body) Set(p []byte) { *b = Body{data: p, whole: true, changed: true} }
 
 type errReader struct{ err error }
 

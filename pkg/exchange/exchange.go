@@ -66,7 +66,7 @@ type Request struct {
 	Remote, Local               netip.AddrPort
 	TLS                         *tls.ConnectionState // nil on plain connections
 	HeadBytes                   int64                // size of request line and header, in bytes, as far as the engine knows
-	PostLimit                   int64                // bytes of a body that variables may read; 0: 64 MiB
+	PostLimit                   int64                // bytes of a body that variables may read; 0: 64 MiB, below 0: no limit
 }
 
 func (r *Request) reset() {
@@ -122,11 +122,11 @@ type Attempt struct {
 // LLM is what is known of a call to a language model (spec/06 §A10). Token counts are
 // the provider's; 0 means that it named none.
 type LLM struct {
-	RequestModel, Model                               string
-	PromptTokens, CompletionTokens, TotalTokens       int64
+	RequestModel, Model                                string
+	PromptTokens, CompletionTokens, TotalTokens        int64
 	CachedTokens, CacheCreationTokens, ReasoningTokens int64
-	FirstToken                                        time.Duration // time to first token
-	Stream, HasToolCalls, Partial                     bool
-	ToolCount                                         int
-	EndUserID                                         string
+	FirstToken                                         time.Duration // time to first token
+	Stream, HasToolCalls, Partial                      bool
+	ToolCount                                          int
+	EndUserID                                          string
 }

@@ -190,11 +190,15 @@ func (r *Response) Finish() error {
 	if r.finished || r.aborted {
 		return r.err
 	}
-	r.finished = true
+	var err error
 	if len(r.filters) > 0 {
-		return r.write(nil, true)
+		err = r.write(nil, true)
+	} else {
+		err = r.Commit()
 	}
-	return r.Commit()
+	// Not before: a filter that fails at its last piece still breaks the answer off.
+	r.finished = true
+	return err
 }
 
 // Abort breaks the answer off: the client sees an error, not a short body.

@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"net"
 	"strconv"
@@ -13,15 +15,19 @@ type body struct {
 	client *Client
 	conn   *conn
 	req    *Request
-	stop   func() bool // unhooks the context; nil: none
-	left   int64       // of the body, or of the chunk that is being read
-	done   bool        // the framed end was seen
-	close  bool        // the connection serves nothing more
-	closed bool
-	taken  bool // the connection was given away
-	opened bool // a chunk was begun: its line end is still to come
+	ctx    context.Context // names the cause when a read was broken off
+	stop   func() bool     // unhooks the context; nil: none
+	left   int64           // of the body, or of the chunk that is being read
+	idle   time.Duration   // what the server says of idle connections; 0: nothing
+	excess int             // wire bytes of chunk framing beyond what is usual
+	at     chunkPart
+	done   bool // the framed end was seen
+	last   bool // the connection serves nothing more
+	closed bool // or given away
 	err    error
 }
+
+var errClosed = errors.New("response is closed")
 
 // Read reads the body, without its framing. It returns what is there and does not wait
 // for more. io.EOF means that the framed end was seen; a body that ends before is an
@@ -30,8 +36,10 @@ func (res *Response) Read(p []byte) (int, error) {
 	switch {
 	case res.err != nil:
 		return 0, res.err
-	case res.done || res.closed:
+	case res.done || res.Framing == NoBody:
 		return 0, io.EOF
+	case res.closed:
+		return 0, errClosed
 	case len(p) == 0:
 		return 0, nil
 	}
@@ -41,28 +49,34 @@ func (res *Response) Read(p []byte) (int, error) {
 	case ByLength:
 		n, err = res.some(p, res.left)
 		res.left -= int64(n)
-		if res.left == 0 && err == nil {
-			res.done = true
-		}
+		res.done = res.left == 0
 	case Chunked:
 		n, err = res.chunks(p)
 	default:
-		n, err = res.some(p, -1)
-		if err == io.ErrUnexpectedEOF {
-			res.done, err = true, nil
-			if n == 0 {
-				return 0, io.EOF
-			}
+		if n, err = res.some(p, -1); err == io.EOF {
+			res.done = true
+			return 0, io.EOF
 		}
 	}
 	if err != nil {
-		res.err = &Error{Op: OpBody, Addr: res.Addr, Wrote: true, Timeout: timedOut(err), Err: err}
-		if n == 0 {
-			return 0, res.err
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
 		}
+		res.err = because(res.ctx, &Error{Op: OpBody, Addr: res.Addr, Wrote: true, Timeout: timedOut(err), Err: err})
 	}
-	return n, nil
+	switch {
+	case n > 0:
+		return n, nil // the error comes with the next call
+	case res.err != nil:
+		return 0, res.err
+	case res.done:
+		return 0, io.EOF
+	}
+	return 0, nil
 }
+
+// directRead is from how many bytes on a body is read past the connection's buffer.
+const directRead = 4 << 10
 
 // some reads up to limit bytes (-1: any number), from the buffer or else the connection.
 func (res *Response) some(p []byte, limit int64) (int, error) {
@@ -70,86 +84,128 @@ func (res *Response) some(p []byte, limit int64) (int, error) {
 		p = p[:limit]
 	}
 	k := res.conn
-	if k.r < k.w {
-		n := copy(p, k.buf[k.r:k.w])
-		k.r += n
-		return n, nil
+	if k.r == k.w {
+		k.limitRead(res.req.Timeouts.Read)
+		if len(p) >= directRead && (res.Framing != Chunked || len(p) >= len(k.buf)) {
+			n, err := k.Conn.Read(p)
+			return n, k.arrived(n, err)
+		}
+		if err := k.fill(); err != nil {
+			return 0, err
+		}
 	}
-	k.deadline(k.SetReadDeadline, res.req.Timeouts.Read)
-	n, err := k.Conn.Read(p)
-	if n > 0 {
-		return n, nil // the error comes again
-	}
-	if err == io.EOF || err == nil {
-		err = io.ErrUnexpectedEOF
-	}
-	return 0, err
+	n := copy(p, k.buf[k.r:k.w])
+	k.r += n
+	return n, nil
 }
 
-// maxChunkLine bounds a chunk's size line with its extensions, maxTrailer the fields
-// behind the last chunk; both in bytes. Trailers are read and dropped.
+// chunkPart is the part of a chunked body that comes next.
+type chunkPart uint8
+
+const (
+	chunkSize chunkPart = iota
+	chunkData
+	chunkEnd
+	chunkTrailer
+)
+
+// Limits of what surrounds chunks, in bytes. Extensions and trailers are read and dropped.
 const (
 	maxChunkLine = 4 << 10
 	maxTrailer   = 16 << 10
+	maxExcess    = 16 << 10 // RFC 9112 §7.1.1: ignore extensions, but not at any length
 )
 
 // chunks reads from as many chunks as are in the buffer already; it waits only for the
 // first byte.
 func (res *Response) chunks(p []byte) (n int, err error) {
-	for n < len(p) {
-		if res.left == 0 {
-			if n > 0 && !res.lineReady() {
-				return n, nil
-			}
-			if err := res.nextChunk(); err != nil || res.done {
+	k := res.conn
+	for {
+		more, err := res.advance()
+		switch {
+		case err != nil || res.done:
+			return n, err
+		case n > 0 && (more || n == len(p) || k.r == k.w):
+			return n, nil
+		case more:
+			k.limitRead(res.req.Timeouts.Read)
+			if err := k.fill(); err != nil {
 				return n, err
 			}
-		}
-		if n > 0 && res.conn.r == res.conn.w {
-			return n, nil
+			continue
 		}
 		m, err := res.some(p[n:], res.left)
 		n += m
-		res.left -= int64(m)
+		if res.left -= int64(m); res.left == 0 {
+			res.at = chunkEnd
+		}
 		if err != nil {
 			return n, err
 		}
 	}
-	return n, nil
 }
 
-// lineReady reports whether the next chunk's size can be read without waiting.
-func (res *Response) lineReady() bool {
-	pending := res.conn.buf[res.conn.r:res.conn.w]
-	if res.opened && len(pending) >= 2 {
-		pending = pending[2:]
-	}
-	return bytes.IndexByte(pending, '\n') >= 0
-}
-
-// nextChunk reads the end of the last chunk and the size of the next; after the last one
-// the trailer.
-func (res *Response) nextChunk() error {
-	if res.opened {
-		line, err := res.line(2)
+// advance goes through the buffer up to the next byte of data or the end of the body. more
+// says that the buffer ends before that.
+func (res *Response) advance() (more bool, err error) {
+	for res.at != chunkData && !res.done {
+		limit := maxChunkLine
+		switch res.at {
+		case chunkEnd:
+			limit = 0
+		case chunkTrailer:
+			limit = maxTrailer
+		}
+		line, ok, err := res.conn.line(limit)
+		if !ok || err != nil {
+			return true, err
+		}
+		switch res.at {
+		case chunkSize:
+			err = res.begin(line)
+		case chunkTrailer:
+			err = res.trailer(line)
+		default:
+			res.at = chunkSize
+		}
 		if err != nil {
-			return err
-		}
-		if len(line) != 0 {
-			return ProtocolError("chunk is longer than its size")
+			return false, err
 		}
 	}
-	line, err := res.line(maxChunkLine)
-	if err != nil {
-		return err
+	return false, nil
+}
+
+// line takes a line of up to limit bytes from the buffer, without its end. ok is false if
+// the buffer has no end of line yet.
+func (k *conn) line(limit int) (line []byte, ok bool, err error) {
+	pending := k.buf[k.r:k.w]
+	i := bytes.IndexByte(pending, '\n')
+	switch {
+	case i == 0 || i > 0 && pending[i-1] != '\r':
+		return nil, false, errBareLineFeed
+	case i > limit+1 || i < 0 && len(pending) > limit+1 || i < 0 && limit == 0 && len(pending) == 1 && pending[0] != '\r':
+		if limit == 0 {
+			return nil, false, ProtocolError("chunk is longer than its size")
+		}
+		return nil, false, ProtocolError("line is longer than " + strconv.Itoa(limit) + " bytes")
+	case i < 0:
+		return nil, false, nil
 	}
-	size, extension, _ := bytes.Cut(line, []byte{';'})
-	size = bytes.TrimRight(size, " \t")
-	if len(size) == 0 || len(size) > 15 || !value(extension) {
-		return ProtocolError("chunk size")
+	k.r += i + 1
+	return pending[:i-1], true, nil
+}
+
+// begin reads the size of a chunk.
+func (res *Response) begin(line []byte) error {
+	digits, extension, extended := bytes.Cut(line, []byte{';'})
+	if !extended {
+		digits = bytes.TrimRight(digits, " \t") // some servers pad it
+	}
+	if len(digits) == 0 || len(digits) > 15 || !value(extension) {
+		return errChunkSize
 	}
 	var total int64
-	for _, c := range size {
+	for _, c := range digits {
 		switch {
 		case '0' <= c && c <= '9':
 			c -= '0'
@@ -158,102 +214,113 @@ func (res *Response) nextChunk() error {
 		case 'A' <= c && c <= 'F':
 			c -= 'A' - 10
 		default:
-			return ProtocolError("chunk size")
+			return errChunkSize
 		}
 		total = total<<4 | int64(c)
 	}
-	if total > 0 {
-		res.left, res.opened = total, true
+	if total == 0 {
+		res.at, res.excess = chunkTrailer, 0
 		return nil
 	}
-	for seen := 0; ; {
-		line, err := res.line(maxTrailer)
-		if err != nil {
-			return err
-		}
-		if len(line) == 0 {
-			res.done = true
-			return nil
-		}
-		if seen += len(line); seen > maxTrailer {
-			return ProtocolError("trailer is larger than " + strconv.Itoa(maxTrailer) + " bytes")
-		}
-		if name, content, ok := bytes.Cut(line, []byte{':'}); !ok || !token(name) || !value(content) {
-			return ProtocolError("trailer line")
-		}
+	// A chunk may cost some bytes of framing, and more the larger it is.
+	res.excess = max(0, res.excess+len(line)-16-2*int(min(total, maxExcess)))
+	if res.excess > maxExcess {
+		return ProtocolError("more chunk extensions than data")
 	}
+	res.left, res.at = total, chunkData
+	return nil
 }
 
-// line reads a line of up to limit bytes and returns it without its end.
-func (res *Response) line(limit int) ([]byte, error) {
+const errChunkSize = ProtocolError("chunk size")
+
+// trailer reads a line behind the last chunk.
+func (res *Response) trailer(line []byte) error {
+	if len(line) == 0 {
+		res.done = true
+		return nil
+	}
+	if res.excess += len(line) + 2; res.excess > maxTrailer {
+		return ProtocolError("trailer is larger than " + strconv.Itoa(maxTrailer) + " bytes")
+	}
+	if name, content, ok := bytes.Cut(line, []byte{':'}); !ok || !token(name) || !value(content) {
+		return ProtocolError("trailer line")
+	}
+	return nil
+}
+
+// skip goes on to the end of the body as far as it is in the buffer: a reader that knows
+// the end of what is carried need not read the end of the framing.
+func (res *Response) skip() {
 	k := res.conn
-	for {
-		if i := bytes.IndexByte(k.buf[k.r:k.w], '\n'); i >= 0 {
-			line := k.buf[k.r : k.r+i]
-			k.r += i + 1
-			if i == 0 || line[i-1] != '\r' {
-				return nil, ProtocolError("line without carriage return")
+	for !res.done {
+		if res.Framing == Chunked {
+			if more, err := res.advance(); more || err != nil || res.done {
+				return
 			}
-			return line[:i-1], nil
 		}
-		if k.w-k.r > limit {
-			return nil, ProtocolError("line is longer than " + strconv.Itoa(limit) + " bytes")
+		m := min(res.left, int64(k.w-k.r))
+		if m == 0 {
+			return
 		}
-		k.deadline(k.SetReadDeadline, res.req.Timeouts.Read)
-		if err := k.fill(); err != nil {
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, err
+		k.r += int(m)
+		if res.left -= m; res.left > 0 {
+			return
+		}
+		if res.Framing == Chunked {
+			res.at = chunkEnd
+		} else {
+			res.done = true
 		}
 	}
 }
 
 // Conn gives the connection away after a switch of protocols, with the bytes that were
-// read ahead. The response need not be closed then.
+// read ahead. Closing the connection is the caller's then; the response need not be closed
+// and the context does not end the connection any more.
 func (res *Response) Conn() (c net.Conn, early []byte) {
 	k := res.conn
-	res.taken, res.closed = true, true
-	if res.stop != nil {
-		res.stop()
+	interrupted := res.stop != nil && !res.stop()
+	res.closed = true
+	_ = k.SetDeadline(time.Time{})
+	if interrupted {
+		_ = k.drop() // who reads from it learns that it is over
 	}
-	_ = k.SetDeadline(noDeadline)
 	return k.Conn, k.buf[k.r:k.w]
 }
 
-// noDeadline lifts a deadline.
-var noDeadline time.Time
-
 // Close ends the response. The connection is kept when the framed end was seen, nothing
-// came behind it and both sides allow it; else it is closed.
+// came behind it and both sides allow it; else it is closed. Closing twice is no error.
 func (res *Response) Close() error {
-	if res.closed {
+	if res.closed || res.conn == nil {
 		return nil
 	}
 	res.closed = true
-	k := res.conn
-	interrupted := res.stop != nil && !res.stop()
-	limit := res.req.Target.MaxRequests
-	if limit == 0 {
-		limit = 1000
+	k, t := res.conn, res.req.Target
+	if res.err == nil && !res.last && (res.Framing == ByLength || res.Framing == Chunked) {
+		res.skip()
 	}
-	if !res.done || res.close || interrupted || k.r != k.w || res.req.Target.NoKeepAlive || k.served >= limit || res.err != nil {
+	interrupted := res.stop != nil && !res.stop()
+	requests := t.MaxRequests
+	if requests <= 0 {
+		requests = defaultMaxRequests
+	}
+	if !res.done || res.err != nil || interrupted {
+		return k.drop()
+	}
+	if res.last || k.ended || k.r != k.w || t.NoKeepAlive || k.served >= requests {
 		return k.Conn.Close()
 	}
 	k.r, k.w = 0, 0
-	if len(k.buf) > 64<<10 {
+	if len(k.buf) > bodyBuffer {
 		k.buf = nil // one large head must not be kept for ever
 	}
-	_ = k.SetDeadline(noDeadline)
-	res.client.put(k, res.req.Target)
-	return nil
-}
-
-// drop closes the connection of a failed try.
-func (res *Response) drop() {
-	res.closed = true
-	if res.stop != nil {
-		res.stop()
+	if k.idleLimit = t.IdleTimeout; k.idleLimit <= 0 {
+		k.idleLimit = defaultIdleTimeout
 	}
-	_ = res.conn.Conn.Close()
+	if res.idle > 0 {
+		k.idleLimit = min(k.idleLimit, res.idle)
+	}
+	k.limitRead(0) // looking at the connection fails once a deadline has passed
+	res.client.put(k, t)
+	return nil
 }

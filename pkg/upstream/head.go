@@ -3,171 +3,96 @@ package upstream
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"strconv"
 	"strings"
-	"sync"
+	"time"
 
 	"github.com/gosix/gosix/pkg/exchange"
 )
 
-// head is the assembled head of a request, and room for a small body behind it.
-type head struct {
-	buf  []byte
-	size int
-	vec  net.Buffers
-}
-
-var headPool = sync.Pool{New: func() any { return &head{buf: make([]byte, 0, 8<<10)} }}
-
-var errUnsafe = errors.New("request has a control character where none may be")
-
-// assemble writes the head of r. Nothing in it can begin another line: what could is
-// refused, not repaired.
-func assemble(r *Request) (*head, error) {
-	if !token(r.Method) || !visible(r.Path) || r.Path == "" || !visible(r.Host) || r.Upgrade != "" && !value(r.Upgrade) {
-		return nil, errUnsafe
-	}
-	h := headPool.Get().(*head)
-	b := append(h.buf[:0], r.Method...)
-	b = append(append(b, ' '), r.Path...)
-	b = append(append(b, " HTTP/1.1\r\nHost: "...), r.Host...)
-	b = append(b, '\r', '\n')
-	if r.Header != nil {
-		for _, f := range r.Header.Fields() {
-			if !token(f.Name) || !value(f.Value) {
-				headPool.Put(h)
-				return nil, fmt.Errorf("header %q: %w", f.Name, errUnsafe)
-			}
-			b = append(append(append(append(b, f.Name...), ": "...), f.Value...), '\r', '\n')
-		}
-	}
-	switch {
-	case r.Stream != nil && r.Length < 0:
-		b = append(b, "Transfer-Encoding: chunked\r\n"...)
-	case r.Stream != nil:
-		b = length(b, r.Length)
-	case r.Body != nil:
-		n := 0
-		for _, s := range r.Body {
-			n += len(s)
-		}
-		b = length(b, int64(n))
-	case r.Method == "POST" || r.Method == "PUT" || r.Method == "PATCH":
-		b = length(b, 0)
-	}
-	switch {
-	case r.Upgrade != "":
-		b = append(append(append(b, "Connection: Upgrade\r\nUpgrade: "...), r.Upgrade...), '\r', '\n')
-	case r.Target.NoKeepAlive:
-		b = append(b, "Connection: close\r\n"...)
-	}
-	h.buf = append(b, '\r', '\n')
-	h.size = len(h.buf)
-	return h, nil
-}
-
-func length(b []byte, n int64) []byte {
-	return append(strconv.AppendInt(append(b, "Content-Length: "...), n, 10), '\r', '\n')
-}
-
-// tokens marks the bytes that names may have (RFC 9110 §5.6.2).
-var tokens = func() (t [256]bool) {
-	for c := '0'; c <= '9'; c++ {
-		t[c] = true
-	}
-	for c := 'a'; c <= 'z'; c++ {
-		t[c], t[c-'a'+'A'] = true, true
-	}
-	for _, c := range "!#$%&'*+-.^_`|~" {
-		t[c] = true
-	}
-	return t
-}()
-
-func token[T string | []byte](s T) bool {
-	for i := 0; i < len(s); i++ {
-		if !tokens[s[i]] {
-			return false
-		}
-	}
-	return len(s) > 0
-}
-
-// visible reports whether s has neither spaces nor control characters.
-func visible(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] <= ' ' || s[i] == 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
-// value reports whether s may stand as a header's value.
-func value[T string | []byte](s T) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' && s[i] != '\t' || s[i] == 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
-// ProtocolError is an answer that is not HTTP/1.1, or leaves its end open to doubt.
+// ProtocolError is an answer that is not HTTP/1.1, or leaves its end open to doubt. The
+// connection is given up with it.
 type ProtocolError string
 
 func (e ProtocolError) Error() string { return "malformed response: " + string(e) }
 
+// maxInformational is how many answers below 200 may come before the final one.
 const maxInformational = 8
 
-// readHead reads up to the head of the final answer.
-func (res *Response) readHead(o Options) error {
+// readHead reads up to the head of the final answer, for as long as wait.
+func (res *Response) readHead(o *Options, wait time.Duration) error {
 	k := res.conn
+	k.limitRead(wait)
 	for range maxInformational {
-		raw, err := k.head(res.req, o.HeadBytes)
+		raw, err := k.head(o.HeaderBytes)
 		if err != nil {
 			return err
 		}
-		if err := res.parse(raw, o.HeadFields); err != nil {
+		if err := res.parse(raw, o.HeaderFields); err != nil {
 			return err
 		}
 		switch {
-		case res.Status == 101 && res.req.Upgrade != "":
-			return nil
 		case res.Status == 101:
-			return ProtocolError("protocol switched without being asked")
+			return res.switched()
 		case res.Status >= 200:
 			return nil
 		}
 	}
-	return ProtocolError("too many informational answers")
+	return ProtocolError("more than " + strconv.Itoa(maxInformational) + " informational answers")
 }
 
-var endOfHead = []byte("\r\n\r\n")
+// switched judges an answer 101: it must be to the protocol that was asked for. Whatever
+// becomes of it, the connection serves no further request.
+func (res *Response) switched() error {
+	res.last = true
+	asked, got := res.req.Upgrade, res.Header.Get("Upgrade")
+	for asked != "" {
+		var one string
+		one, asked, _ = strings.Cut(asked, ",")
+		if got != "" && strings.EqualFold(strings.Trim(one, " \t"), got) {
+			return nil
+		}
+	}
+	return ProtocolError("protocol switched without being asked")
+}
+
+const protocolName = "HTTP/1."
 
 // head reads until the empty line and returns the head with it. The bytes are the
-// connection's.
-func (k *conn) head(r *Request, limit int) ([]byte, error) {
-	looked := 0
+// connection's. What cannot be an answer is refused as soon as that shows: who sends
+// something else may never send the empty line.
+func (k *conn) head(limit int) ([]byte, error) {
+	line, looked := 0, 0 // where the current line begins, and what was searched, from k.r
 	for {
-		if i := bytes.Index(k.buf[k.r+looked:k.w], endOfHead); i >= 0 {
-			start, end := k.r, k.r+looked+i+len(endOfHead)
-			if end-start > limit {
-				return nil, ProtocolError("head is larger than " + strconv.Itoa(limit) + " bytes")
+		pending := k.buf[k.r:k.w]
+		if n := min(len(pending), len(protocolName)); string(pending[:n]) != protocolName[:n] {
+			return nil, ProtocolError("it does not begin with " + protocolName)
+		}
+		for {
+			i := bytes.IndexByte(pending[looked:], '\n')
+			if i < 0 {
+				looked = len(pending)
+				break
 			}
-			k.r = end
-			return k.buf[start:end], nil
+			end := looked + i
+			if end == line || pending[end-1] != '\r' {
+				return nil, errBareLineFeed
+			}
+			if end >= limit {
+				return nil, tooLarge(limit)
+			}
+			if end-1 == line {
+				k.r += end + 1
+				return pending[:end+1], nil
+			}
+			line, looked = end+1, end+1
 		}
-		looked = max(0, k.w-k.r-len(endOfHead)+1)
-		if k.w-k.r >= limit {
-			return nil, ProtocolError("head is larger than " + strconv.Itoa(limit) + " bytes")
+		if len(pending) >= limit {
+			return nil, tooLarge(limit)
 		}
-		k.deadline(k.SetReadDeadline, r.Timeouts.Head)
 		if err := k.fill(); err != nil {
-			if err == io.EOF && k.w > k.r {
+			if err == io.EOF && k.answered {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, err
@@ -175,43 +100,23 @@ func (k *conn) head(r *Request, limit int) ([]byte, error) {
 	}
 }
 
-// fill reads more into the buffer, moving or growing it when it is full.
-func (k *conn) fill() error {
-	if k.r == k.w {
-		k.r, k.w = 0, 0
-	}
-	if k.w == len(k.buf) {
-		if k.r > 0 {
-			k.w = copy(k.buf, k.buf[k.r:k.w])
-			k.r = 0
-		} else {
-			grown := make([]byte, max(4<<10, 2*len(k.buf)))
-			copy(grown, k.buf[:k.w])
-			k.buf = grown
-		}
-	}
-	n, err := k.Conn.Read(k.buf[k.w:])
-	k.w += n
-	if n > 0 {
-		return nil
-	}
-	if err == nil {
-		err = io.ErrNoProgress
-	}
-	return err
+func tooLarge(limit int) error {
+	return ProtocolError("head is larger than " + strconv.Itoa(limit) + " bytes")
 }
+
+const errBareLineFeed = ProtocolError("line without carriage return")
 
 // parse reads a head. All names and values share one string.
 func (res *Response) parse(raw []byte, maxFields int) error {
 	text := string(raw[:len(raw)-2]) // without the empty line
 	line, rest, _ := strings.Cut(text, "\r\n")
-	if len(line) < 12 || line[:7] != "HTTP/1." || line[7] != '0' && line[7] != '1' || line[8] != ' ' ||
-		len(line) > 12 && line[12] != ' ' || !value(line) {
+	if len(line) < 12 || line[7] != '0' && line[7] != '1' || line[8] != ' ' || len(line) > 12 && line[12] != ' ' || !value(line) {
 		return ProtocolError("status line")
 	}
 	old := line[7] == '0'
 	status := 0
-	for _, c := range line[9:12] {
+	for i := 9; i < 12; i++ {
+		c := line[i]
 		if c < '0' || c > '9' {
 			return ProtocolError("status line")
 		}
@@ -225,9 +130,10 @@ func (res *Response) parse(raw []byte, maxFields int) error {
 		res.Reason = line[13:]
 	}
 	res.Header.Reset()
-	f := framing{length: -1, keep: !old}
+	f := framing{length: -1, old: old}
 	for rest != "" {
 		line, rest, _ = strings.Cut(rest, "\r\n")
+		// A folded line begins with white space and has no name, so it is refused too.
 		name, content, found := strings.Cut(line, ":")
 		if !found || !token(name) {
 			return ProtocolError("header line")
@@ -244,55 +150,107 @@ func (res *Response) parse(raw []byte, maxFields int) error {
 			return err
 		}
 	}
-	return res.frame(f, old)
+	return res.frame(&f)
 }
 
-// framing is what the header says of the end of the body.
+// framing is what the header says of the end of the body and of the connection.
 type framing struct {
-	length  int64
-	chunked bool
-	keep    bool
+	length      int64 // -1: not said
+	chunked     bool
+	old         bool // HTTP/1.0
+	close, keep bool
+	idle        time.Duration // how long the server keeps the connection; 0: not said
 }
 
 func (f *framing) see(name, content string) error {
-	switch {
-	case exchange.EqualName(name, "Content-Length"):
-		n, err := strconv.ParseUint(content, 10, 63)
-		if err != nil || content[0] == '+' || f.length >= 0 && f.length != int64(n) {
+	switch len(name) {
+	case 10:
+		if exchange.EqualName(name, "Connection") {
+			f.options(content)
+		} else if exchange.EqualName(name, "Keep-Alive") {
+			f.keepAlive(content)
+		}
+	case 14:
+		if !exchange.EqualName(name, "Content-Length") {
+			break
+		}
+		n, err := contentLength(content)
+		if err != nil || f.length >= 0 && f.length != n {
 			return ProtocolError("Content-Length")
 		}
-		f.length = int64(n)
-	case exchange.EqualName(name, "Transfer-Encoding"):
+		f.length = n
+	case 17:
+		if !exchange.EqualName(name, "Transfer-Encoding") {
+			break
+		}
 		if f.chunked || !strings.EqualFold(content, "chunked") {
 			return ProtocolError("Transfer-Encoding")
 		}
 		f.chunked = true
-	case exchange.EqualName(name, "Connection"):
-		for rest := content; rest != ""; {
-			var option string
-			option, rest, _ = strings.Cut(rest, ",")
-			switch option = strings.Trim(option, " \t"); {
-			case strings.EqualFold(option, "close"):
-				f.keep = false
-			case strings.EqualFold(option, "keep-alive"):
-				f.keep = true
-			}
-		}
 	}
 	return nil
 }
 
+var errNumber = errors.New("not a number")
+
+// contentLength reads digits and nothing else: no sign, no list.
+func contentLength(s string) (n int64, err error) {
+	if s == "" || len(s) > 18 {
+		return 0, errNumber
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, errNumber
+		}
+		n = n*10 + int64(s[i]-'0')
+	}
+	return n, nil
+}
+
+func (f *framing) options(content string) {
+	for rest := content; rest != ""; {
+		var option string
+		option, rest, _ = strings.Cut(rest, ",")
+		switch option = strings.Trim(option, " \t"); {
+		case strings.EqualFold(option, "close"):
+			f.close = true
+		case strings.EqualFold(option, "keep-alive"):
+			f.keep = true
+		}
+	}
+}
+
+// keepAlive reads how long the server keeps an idle connection. Ours must end before, or
+// a request meets a connection that is just being closed.
+func (f *framing) keepAlive(content string) {
+	for rest := content; rest != ""; {
+		var option string
+		option, rest, _ = strings.Cut(rest, ",")
+		name, seconds, _ := strings.Cut(strings.Trim(option, " \t"), "=")
+		if !strings.EqualFold(name, "timeout") {
+			continue
+		}
+		if n, err := strconv.Atoi(seconds); err == nil && 0 <= n && n <= 1<<20 {
+			f.idle = max(1, time.Duration(n-1)*time.Second)
+		}
+	}
+}
+
 // frame decides how the body ends (RFC 9112 §6.3). Two answers to that question are none.
-func (res *Response) frame(f framing, old bool) error {
-	res.Length, res.close = -1, !f.keep
+func (res *Response) frame(f *framing) error {
+	res.Length, res.last, res.idle = -1, f.close || f.old && !f.keep, f.idle
 	switch {
-	case f.chunked && (f.length >= 0 || old):
-		return ProtocolError("both Transfer-Encoding and Content-Length, or chunks in HTTP/1.0")
+	case f.chunked && f.length >= 0:
+		return ProtocolError("both Transfer-Encoding and Content-Length")
+	case f.chunked && f.old:
+		return ProtocolError("Transfer-Encoding in HTTP/1.0")
 	case res.Status < 200 || res.Status == 204 || res.Status == 304:
 		res.Framing = NoBody
-		if f.chunked {
+		if f.chunked && res.Status != 304 {
 			return ProtocolError("Transfer-Encoding on an answer without a body")
 		}
+		// Who announces a body where none may be might send it as well.
+		res.last = res.last || f.chunked || f.length > 0 && res.Status != 304
 	case res.req.Method == "HEAD":
 		res.Framing, res.Length = NoBody, f.length
 	case f.chunked:
@@ -302,7 +260,7 @@ func (res *Response) frame(f framing, old bool) error {
 	case f.length > 0:
 		res.Framing, res.Length, res.left = ByLength, f.length, f.length
 	default:
-		res.Framing, res.close = UntilClose, true
+		res.Framing, res.last = UntilClose, true
 	}
 	res.done = res.Framing == NoBody
 	return nil

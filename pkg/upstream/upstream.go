@@ -36,8 +36,9 @@ type Timeouts struct {
 }
 
 // A Request is one request to one target. Header carries neither Host, Content-Length,
-// Transfer-Encoding nor Connection: framing is the client's. Header values with control
-// characters are refused. The caller keeps everything unchanged until the response is closed.
+// Transfer-Encoding, Connection nor Upgrade: those are the Client's, and a request that has
+// one is refused, as is one with a control character anywhere in its head. The caller keeps
+// everything unchanged until the response is closed.
 type Request struct {
 	Target   *Target
 	Method   string
@@ -45,14 +46,15 @@ type Request struct {
 	Host     string
 	Header   *exchange.Header
 	Body     [][]byte  // segments, sent again on a retry by the caller; nil: no body
-	Stream   io.Reader // instead of Body: sent once, as it comes
-	Length   int64     // of Stream in bytes, -1: unknown (chunked)
+	Stream   io.Reader // instead of Body: sent once, as it comes; its Read must fail when the context ends
+	Length   int64     // of Stream in bytes, -1: unknown (chunked); more or less is an error
 	Upgrade  string    // protocol to upgrade to; the response's Conn is then raw
 	Timeouts Timeouts
 }
 
-// A Response is the head of an answer and its body. It must be closed; closing it
-// before the end of the body closes the connection, which then is not used again.
+// A Response is the head of an answer and its body. It must be closed; closing it before
+// the end of the body closes the connection, which then is not used again. The header stays
+// valid after that. Not safe for concurrent use.
 type Response struct {
 	Status  int
 	Reason  string
@@ -91,13 +93,11 @@ const (
 type Error struct {
 	Op      Op
 	Addr    string
-	Wrote   bool // a byte of the request may have reached the server
-	Timeout bool
+	Wrote   bool  // a byte of the request may have reached the server
+	Timeout bool  // a limit of Timeouts, or the context's deadline, was exceeded
 	Refused bool  // connection refused: the server cannot have seen the request
 	Client  error // the client's body could not be read; the server is not to blame
 	Err     error
-
-	answered bool // a byte of an answer came
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%s %s: %v", e.Op, e.Addr, e.Err) }

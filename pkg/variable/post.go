@@ -2,144 +2,293 @@ package variable
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"mime"
 	"mime/multipart"
-	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/theory/jsonpath"
 
 	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/jsonedit"
 )
 
-const defaultPostLimit = 64 << 20
+const (
+	postPrefix       = "post_arg."
+	defaultPostLimit = 64 << 20
+)
 
-// postArg reads an argument of a form body (post_arg_NAME).
-func postArg(name string) (Getter, bool) {
+// strict is how a body is read that decides where a request goes (spec/00 7): one that
+// two readers could understand differently has no members at all.
+var strict = jsonedit.Options{MaxDepth: 64, Duplicates: true}
+
+// media is what a body is, as far as its members can be read.
+type media uint8
+
+const (
+	other media = iota
+	jsonBody
+	formBody
+	multipartBody
+)
+
+// mediaOf reads the content type. A body without one is taken for JSON.
+func mediaOf(contentType string) media {
+	kind, _, _ := strings.Cut(contentType, ";")
+	kind = strings.Trim(kind, " \t")
+	switch {
+	case kind == "" || strings.EqualFold(kind, "application/json"):
+		return jsonBody
+	case strings.EqualFold(kind, "application/x-www-form-urlencoded"):
+		return formBody
+	case strings.EqualFold(kind, "multipart/form-data"):
+		return multipartBody
+	case len(kind) > 5 && strings.EqualFold(kind[len(kind)-5:], "+json"):
+		return jsonBody
+	}
+	return other
+}
+
+// postForm reads an argument of a form body (post_arg_NAME).
+func postForm(name string) (Getter, error) {
 	return func(x *exchange.Exchange) Value {
-		media, _, _ := mime.ParseMediaType(x.Request.Header.Get("Content-Type"))
-		if media != "application/x-www-form-urlencoded" {
+		if mediaOf(x.Request.Header.Get("Content-Type")) != formBody {
 			return Value{}
 		}
-		return postMember(x, name)
-	}, true
+		return QueryValue(formText(x), name)
+	}, nil
 }
 
 // postPath reads a member of a JSON, form or multipart body by a dotted path, or by
 // JSONPath when the path has a wildcard, an index or a descent, which gives a list.
-func postPath(path string) (Getter, bool) {
+func postPath(path string) (Getter, error) {
 	if strings.ContainsAny(path, "[*") || strings.Contains(path, "..") {
-		query, err := jsonpath.Parse("$." + path)
-		if strings.HasPrefix(path, "[") || strings.HasPrefix(path, ".") {
-			query, err = jsonpath.Parse("$" + path)
-		}
-		if err != nil {
-			return nil, false
-		}
-		return func(x *exchange.Exchange) Value {
-			found := query.Select(postBody(x))
-			if len(found) == 0 {
-				return Value{}
-			}
-			list := make([]Value, len(found))
-			for i, v := range found {
-				list[i] = valueOf(v)
-			}
-			return List(list)
-		}, true
+		return postQuery(path)
 	}
-	return func(x *exchange.Exchange) Value { return postMember(x, path) }, true
+	first, rest, _ := strings.Cut(path, ".")
+	return func(x *exchange.Exchange) Value {
+		if x.Request.Body.Length() == 0 {
+			return Value{}
+		}
+		switch contentType := x.Request.Header.Get("Content-Type"); mediaOf(contentType) {
+		case jsonBody:
+			return jsonMember(x, first, rest)
+		case formBody:
+			// Forms are flat: dots are part of the name.
+			return QueryValue(formText(x), path)
+		case multipartBody:
+			if text, ok := multipartFields(x, contentType)[path].(string); ok {
+				return Text(text)
+			}
+		}
+		return Value{}
+	}, nil
 }
 
-func postMember(x *exchange.Exchange, path string) Value {
-	v := postBody(x)
-	if object, ok := v.(map[string]any); ok {
-		// A form's name may hold dots.
-		if whole, ok := object[path]; ok {
-			return valueOf(whole)
-		}
+func postQuery(path string) (Getter, error) {
+	root := "$."
+	if path[0] == '[' || path[0] == '.' {
+		root = "$"
 	}
-	for rest := path; rest != ""; {
+	query, err := jsonpath.Parse(root + path)
+	if err != nil {
+		return nil, fmt.Errorf("invalid JSONPath %q: %w", root+path, err)
+	}
+	return func(x *exchange.Exchange) Value {
+		if x.Request.Body.Length() == 0 {
+			return Value{}
+		}
+		found := query.Select(postTree(x))
+		if len(found) == 0 {
+			return Value{}
+		}
+		return valueOf([]any(found))
+	}, nil
+}
+
+func postLimit(x *exchange.Exchange) int64 {
+	switch limit := x.Request.PostLimit; {
+	case limit == 0:
+		return defaultPostLimit
+	case limit < 0:
+		return 0
+	default:
+		return limit
+	}
+}
+
+// jsonMember reads one member through the index that all readers of the body share.
+func jsonMember(x *exchange.Exchange, first, rest string) Value {
+	doc, err := x.Request.Body.JSON(postLimit(x), strict)
+	if err != nil {
+		return Value{}
+	}
+	raw, kind, ok := doc.Get(first)
+	for ok && rest != "" {
 		var step string
 		step, rest, _ = strings.Cut(rest, ".")
-		object, ok := v.(map[string]any)
-		if !ok {
+		if kind != jsonedit.Object {
 			return Value{}
 		}
-		if v, ok = object[step]; !ok {
-			return Value{}
-		}
+		raw, kind, ok = memberOf(raw, step)
 	}
-	return valueOf(v)
+	if !ok {
+		return Value{}
+	}
+	return rawValue(raw, kind)
 }
 
-// postBody decodes the body once per request, by its content type; nil if it cannot be read.
-func postBody(x *exchange.Exchange) any {
-	limit := x.Request.PostLimit
-	if limit == 0 {
-		limit = defaultPostLimit
+func memberOf(object []byte, name string) (raw []byte, kind jsonedit.Kind, ok bool) {
+	_ = jsonedit.Members(object, func(n string, r []byte, k jsonedit.Kind) error {
+		if n == name {
+			raw, kind, ok = r, k, true
+		}
+		return nil
+	})
+	return raw, kind, ok
+}
+
+// rawValue turns a JSON value that is known to be valid into a Value.
+func rawValue(raw []byte, kind jsonedit.Kind) Value {
+	switch kind {
+	case jsonedit.String:
+		s, err := jsonedit.Unquote(raw)
+		if err != nil {
+			return Value{}
+		}
+		return Text(s)
+	case jsonedit.Number:
+		// Out of range is infinite, which is what it compares as.
+		f, _ := strconv.ParseFloat(string(raw), 64)
+		return Num(f)
+	case jsonedit.Bool:
+		return Boolean(raw[0] == 't')
+	case jsonedit.Array:
+		list := []Value{}
+		_ = jsonedit.Elements(raw, func(_ int, e []byte, k jsonedit.Kind) error {
+			list = append(list, rawValue(e, k))
+			return nil
+		})
+		return List(list)
+	case jsonedit.Object:
+		return Object()
 	}
-	kind := x.Request.Header.Get("Content-Type")
-	v, err := x.Request.Body.Memo(limit, func(p []byte) any { return decoded{parsePost(kind, p)} })
+	return Value{}
+}
+
+// FromJSON returns the value that a JSON text stands for: nothing for null and for what
+// is not JSON.
+func FromJSON(raw []byte) Value {
+	raw = bytes.Trim(raw, " \t\r\n")
+	if len(raw) == 0 || jsonedit.Check(raw, jsonedit.Options{}) != nil {
+		return Value{}
+	}
+	return rawValue(raw, kindOf(raw[0]))
+}
+
+func kindOf(first byte) jsonedit.Kind {
+	switch first {
+	case '"':
+		return jsonedit.String
+	case '{':
+		return jsonedit.Object
+	case '[':
+		return jsonedit.Array
+	case 't', 'f':
+		return jsonedit.Bool
+	case 'n':
+		return jsonedit.Null
+	}
+	return jsonedit.Number
+}
+
+// formText is the form body as text, made once a request.
+func formText(x *exchange.Exchange) string {
+	form, err := x.Request.Body.Memo(postLimit(x), func(p []byte) any { return string(p) })
+	if err != nil {
+		return ""
+	}
+	text, _ := form.(string)
+	return text
+}
+
+// multipartFields are the fields of a multipart body, without files; of several with one
+// name the first. They are read once a request.
+func multipartFields(x *exchange.Exchange, contentType string) map[string]any {
+	form, err := x.Request.Body.Memo(postLimit(x), func(p []byte) any {
+		_, params, err := mime.ParseMediaType(contentType)
+		if err != nil {
+			return map[string]any{}
+		}
+		return readParts(multipart.NewReader(bytes.NewReader(p), params["boundary"]))
+	})
 	if err != nil {
 		return nil
 	}
-	d, _ := v.(decoded)
-	return d.value
+	m, _ := form.(map[string]any)
+	return m
 }
 
-// decoded keeps a body that decodes to nil from being decoded again.
+func readParts(parts *multipart.Reader) map[string]any {
+	form := map[string]any{}
+	for {
+		part, err := parts.NextRawPart()
+		if err != nil {
+			return form
+		}
+		name := part.FormName()
+		if _, twice := form[name]; twice || name == "" || part.FileName() != "" {
+			continue
+		}
+		text, err := io.ReadAll(part)
+		if err != nil {
+			return form
+		}
+		form[name] = string(text)
+	}
+}
+
+// decoded keeps a JSON body in the form JSONPath works on; nil if it cannot be read.
 type decoded struct{ value any }
 
-func parsePost(kind string, p []byte) any {
-	media, params, _ := mime.ParseMediaType(kind)
-	switch {
-	case media == "application/x-www-form-urlencoded":
-		form, err := url.ParseQuery(string(p))
-		if err != nil && len(form) == 0 {
+// postTree is the whole body decoded, for JSONPath.
+func postTree(x *exchange.Exchange) any {
+	contentType := x.Request.Header.Get("Content-Type")
+	switch mediaOf(contentType) {
+	case jsonBody:
+		memo, err := x.Request.Body.Memo(postLimit(x), func(p []byte) any {
+			var v any
+			if jsonedit.Check(p, strict) != nil || json.Unmarshal(p, &v) != nil {
+				return decoded{}
+			}
+			return decoded{v}
+		})
+		if err != nil {
 			return nil
 		}
-		return firsts(form)
-	case media == "multipart/form-data":
+		d, _ := memo.(decoded)
+		return d.value
+	case formBody:
 		form := map[string]any{}
-		parts := multipart.NewReader(bytes.NewReader(p), params["boundary"])
-		for {
-			part, err := parts.NextPart()
-			if err != nil {
-				return form
-			}
-			text, err := io.ReadAll(part)
-			if err != nil {
-				return form
-			}
-			if _, twice := form[part.FormName()]; !twice {
-				form[part.FormName()] = string(text)
+		for text := formText(x); text != ""; {
+			var pair string
+			pair, text, _ = strings.Cut(text, "&")
+			key, value, _ := strings.Cut(pair, "=")
+			if key = unescape(key); form[key] == nil {
+				form[key] = unescape(value)
 			}
 		}
-	case media == "application/json" || media == "" || strings.HasSuffix(media, "+json"):
-		var v any
-		if json.Unmarshal(p, &v) != nil {
-			return nil
-		}
-		return v
+		return form
+	case multipartBody:
+		return multipartFields(x, contentType)
 	}
 	return nil
 }
 
-func firsts(form url.Values) map[string]any {
-	m := make(map[string]any, len(form))
-	for name, values := range form {
-		if len(values) > 0 {
-			m[name] = values[0]
-		}
-	}
-	return m
-}
-
-// valueOf turns a decoded JSON value into a Value; objects have none.
+// valueOf turns a decoded JSON value into a Value.
 func valueOf(v any) Value {
 	switch v := v.(type) {
 	case string:
@@ -154,18 +303,8 @@ func valueOf(v any) Value {
 			list[i] = valueOf(e)
 		}
 		return List(list)
+	case map[string]any:
+		return Object()
 	}
 	return Value{}
-}
-
-func basicAuth(header string) (user, password string, ok bool) {
-	scheme, text, _ := strings.Cut(header, " ")
-	if !strings.EqualFold(scheme, "Basic") {
-		return "", "", false
-	}
-	raw, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		return "", "", false
-	}
-	return strings.Cut(string(raw), ":")
 }

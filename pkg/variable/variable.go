@@ -1,11 +1,12 @@
+// Package variable compiles the names of variables (spec/03 §6) to getters over an
+// exchange. Route conditions, filters, hash keys, templates and the access log all use
+// them. It does not know who asks, nor what a route or plugin is: what those found out
+// stands in the exchange's facts.
 package variable
 
 import (
-	"net/url"
-	"os"
-	"strconv"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/gosix/gosix/pkg/exchange"
 )
@@ -19,21 +20,49 @@ func Compile(name string) (Getter, bool) {
 	if g, ok := plain[name]; ok {
 		return g, true
 	}
-	for _, p := range prefixes {
-		if rest, ok := strings.CutPrefix(name, p.prefix); ok && rest != "" {
-			return p.compile(rest)
+	if name == "hostname" {
+		return hostname(), true
+	}
+	for _, f := range families {
+		if rest, ok := strings.CutPrefix(name, f.prefix); ok && rest != "" {
+			g, err := f.compile(rest)
+			return g, err == nil
 		}
 	}
 	return nil, false
 }
 
-// prefixes are the families of variables. post_arg. comes before post_arg_ and arg_.
-var prefixes = []struct {
+// Check says what is wrong with a name that can never be one of a variable: a path of
+// post_arg. that is no JSONPath. Names that are merely unknown are nil: a plugin that is
+// not here may know them.
+func Check(name string) error {
+	path, ok := strings.CutPrefix(name, postPrefix)
+	if !ok || path == "" {
+		return nil
+	}
+	_, err := postPath(path)
+	return err
+}
+
+// Names lists the variables that stand alone, sorted. Families such as arg_NAME are not
+// among them.
+func Names() []string {
+	names := make([]string, 0, len(plain)+1)
+	for name := range plain {
+		names = append(names, name)
+	}
+	names = append(names, "hostname")
+	slices.Sort(names)
+	return names
+}
+
+// families are the variables that take the rest of the name as what to look for.
+var families = []struct {
 	prefix  string
-	compile func(rest string) (Getter, bool)
+	compile func(rest string) (Getter, error)
 }{
-	{"post_arg.", postPath},
-	{"post_arg_", postArg},
+	{postPrefix, postPath},
+	{"post_arg_", postForm},
 	{"arg_", arg},
 	{"cookie_", cookie},
 	{"uri_param_", param},
@@ -41,61 +70,126 @@ var prefixes = []struct {
 	{"http_", header},
 }
 
-func arg(name string) (Getter, bool) {
-	return func(x *exchange.Exchange) Value { return QueryValue(x.Request.RawQuery, name) }, true
+func arg(name string) (Getter, error) {
+	return func(x *exchange.Exchange) Value { return QueryValue(x.Request.RawQuery, name) }, nil
 }
 
-// QueryValue returns the first value of an argument in a query, still without copying it
-// when it needs no decoding.
+// QueryValue returns the first value of an argument in a query or form, decoded; it
+// allocates only if there is something to decode. Nothing if there is no such argument.
 func QueryValue(query, name string) Value {
 	for query != "" {
 		var pair string
 		pair, query, _ = strings.Cut(query, "&")
 		key, value, _ := strings.Cut(pair, "=")
-		if key != name {
-			if strings.IndexByte(key, '%') < 0 && strings.IndexByte(key, '+') < 0 {
-				continue
+		if key == name || escaped(key) && unescape(key) == name {
+			if escaped(value) {
+				value = unescape(value)
 			}
-			if decoded, err := url.QueryUnescape(key); err != nil || decoded != name {
-				continue
-			}
+			return Text(value)
 		}
-		if strings.IndexByte(value, '%') >= 0 || strings.IndexByte(value, '+') >= 0 {
-			if decoded, err := url.QueryUnescape(value); err == nil {
-				value = decoded
-			}
-		}
-		return Text(value)
 	}
 	return Value{}
 }
 
-func header(name string) (Getter, bool) {
-	// Both spellings: what a variable writes with "_" may stand with "-" on the wire.
-	dashed := strings.ReplaceAll(name, "_", "-")
-	return func(x *exchange.Exchange) Value {
-		h := &x.Request.Header
-		if h.Has(dashed) {
-			return Text(h.Joined(dashed))
+func escaped(s string) bool { return strings.IndexByte(s, '%') >= 0 || strings.IndexByte(s, '+') >= 0 }
+
+// unescape decodes what is right and leaves the rest, as the reference does: a client
+// cannot hide an argument behind a broken escape.
+func unescape(s string) string {
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '+':
+			b = append(b, ' ')
+		case c == '%' && i+2 < len(s) && hex(s[i+1]) < 16 && hex(s[i+2]) < 16:
+			b = append(b, hex(s[i+1])<<4|hex(s[i+2]))
+			i += 2
+		default:
+			b = append(b, c)
 		}
-		if dashed != name && h.Has(name) {
-			return Text(h.Joined(name))
-		}
-		return Value{}
-	}, true
+	}
+	return string(b)
 }
 
-func sentHeader(name string) (Getter, bool) {
-	dashed := strings.ReplaceAll(name, "_", "-")
-	return func(x *exchange.Exchange) Value {
-		if h := &x.Response.Header; h.Has(dashed) {
-			return Text(h.Joined(dashed))
-		}
-		return Value{}
-	}, true
+// hex returns the value of a hexadecimal digit, 16 of anything else.
+func hex(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return c | 0x20 - 'a' + 10
+	}
+	return 16
 }
 
-func cookie(name string) (Getter, bool) {
+func header(name string) (Getter, error) {
+	name, separator := underscored(name), ", "
+	switch name {
+	case "host":
+		return plain["http_host"], nil
+	case "cookie":
+		separator = "; "
+	}
+	return func(x *exchange.Exchange) Value { return fields(&x.Request.Header, name, separator) }, nil
+}
+
+func sentHeader(name string) (Getter, error) {
+	name = underscored(name)
+	length := name == "content_length"
+	return func(x *exchange.Exchange) Value {
+		r := &x.Response
+		if length && r.Length >= 0 && r.Status != 0 {
+			return digits(r.Length)
+		}
+		return fields(&r.Header, name, ", ")
+	}, nil
+}
+
+// underscored is a header's name as variables spell it.
+func underscored(name string) string {
+	return strings.ReplaceAll(strings.ToLower(name), "-", "_")
+}
+
+// fields returns the values of all fields whose underscored name is name.
+func fields(h *exchange.Header, name, separator string) Value {
+	all, n := "", 0
+	for _, f := range h.Fields() {
+		if !spelled(f.Name, name) {
+			continue
+		}
+		if n++; n == 1 {
+			all = f.Value
+		} else {
+			all += separator + f.Value
+		}
+	}
+	if n == 0 {
+		return Value{}
+	}
+	return Text(all)
+}
+
+// spelled reports whether underscored(field) is name, without making it.
+func spelled(field, name string) bool {
+	if len(field) != len(name) {
+		return false
+	}
+	for i := range len(field) {
+		c := field[i]
+		switch {
+		case 'A' <= c && c <= 'Z':
+			c |= 0x20
+		case c == '-':
+			c = '_'
+		}
+		if c != name[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func cookie(name string) (Getter, error) {
 	return func(x *exchange.Exchange) Value {
 		for _, f := range x.Request.Header.Fields() {
 			if !exchange.EqualName(f.Name, "Cookie") {
@@ -104,17 +198,17 @@ func cookie(name string) (Getter, bool) {
 			for rest := f.Value; rest != ""; {
 				var pair string
 				pair, rest, _ = strings.Cut(rest, ";")
-				key, value, ok := strings.Cut(strings.TrimSpace(pair), "=")
+				key, value, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
 				if ok && key == name {
 					return Text(value)
 				}
 			}
 		}
 		return Value{}
-	}, true
+	}, nil
 }
 
-func param(name string) (Getter, bool) {
+func param(name string) (Getter, error) {
 	return func(x *exchange.Exchange) Value {
 		for _, p := range x.Facts.Params {
 			if p.Name == name {
@@ -122,165 +216,7 @@ func param(name string) (Getter, bool) {
 			}
 		}
 		return Value{}
-	}, true
-}
-
-// plain are the variables without a family: the gateway's, then the web server's.
-var plain = map[string]Getter{
-	"method":         func(x *exchange.Exchange) Value { return Text(x.Request.Method) },
-	"request_method": func(x *exchange.Exchange) Value { return Text(x.Request.Method) },
-
-	"route_id":                 func(x *exchange.Exchange) Value { return Some(x.Facts.RouteID) },
-	"route_name":               func(x *exchange.Exchange) Value { return Some(x.Facts.RouteName) },
-	"service_id":               func(x *exchange.Exchange) Value { return Some(x.Facts.ServiceID) },
-	"service_name":             func(x *exchange.Exchange) Value { return Some(x.Facts.ServiceName) },
-	"matched_uri":              func(x *exchange.Exchange) Value { return Some(x.Facts.MatchedURI) },
-	"matched_host":             func(x *exchange.Exchange) Value { return Some(x.Facts.MatchedHost) },
-	"consumer_name":            func(x *exchange.Exchange) Value { return Some(x.Facts.ConsumerName) },
-	"consumer_group_id":        func(x *exchange.Exchange) Value { return Some(x.Facts.ConsumerGroupID) },
-	"credential_identifier":    func(x *exchange.Exchange) Value { return Some(x.Facts.CredentialID) },
-	"balancer_ip":              func(x *exchange.Exchange) Value { return Some(x.Facts.BalancerIP) },
-	"balancer_port":            func(x *exchange.Exchange) Value { return Some(x.Facts.BalancerPort) },
-	"upstream_unresolved_host": func(x *exchange.Exchange) Value { return Some(x.Facts.UpstreamUnresolvedHost) },
-
-	"request_type":                    func(x *exchange.Exchange) Value { return Text(x.Facts.RequestType) },
-	"request_llm_model":               func(x *exchange.Exchange) Value { return Text(x.Facts.LLM.RequestModel) },
-	"llm_model":                       func(x *exchange.Exchange) Value { return Text(x.Facts.LLM.Model) },
-	"llm_time_to_first_token":         func(x *exchange.Exchange) Value { return integer(x.Facts.LLM.FirstToken.Milliseconds()) },
-	"llm_prompt_tokens":               func(x *exchange.Exchange) Value { return integer(x.Facts.LLM.PromptTokens) },
-	"llm_completion_tokens":           func(x *exchange.Exchange) Value { return integer(x.Facts.LLM.CompletionTokens) },
-	"llm_total_tokens":                func(x *exchange.Exchange) Value { return integer(x.Facts.LLM.TotalTokens) },
-	"llm_cache_read_input_tokens":     func(x *exchange.Exchange) Value { return integer(x.Facts.LLM.CachedTokens) },
-	"llm_cache_creation_input_tokens": func(x *exchange.Exchange) Value { return integer(x.Facts.LLM.CacheCreationTokens) },
-	"llm_reasoning_tokens":            func(x *exchange.Exchange) Value { return integer(x.Facts.LLM.ReasoningTokens) },
-	"llm_stream":                      func(x *exchange.Exchange) Value { return Text(strconv.FormatBool(x.Facts.LLM.Stream)) },
-	"llm_has_tool_calls":              func(x *exchange.Exchange) Value { return Text(strconv.FormatBool(x.Facts.LLM.HasToolCalls)) },
-	"llm_tool_count":                  func(x *exchange.Exchange) Value { return integer(int64(x.Facts.LLM.ToolCount)) },
-	"llm_end_user_id":                 func(x *exchange.Exchange) Value { return Text(x.Facts.LLM.EndUserID) },
-	"llm_content_risk_level":          func(*exchange.Exchange) Value { return Text("") },
-
-	"uri":              func(x *exchange.Exchange) Value { return Text(x.Request.Path) },
-	"document_uri":     func(x *exchange.Exchange) Value { return Text(x.Request.Path) },
-	"request_uri":      func(x *exchange.Exchange) Value { return Text(x.Request.Target) },
-	"real_request_uri": func(x *exchange.Exchange) Value { return Text(x.Request.Target) },
-	"query_string":     func(x *exchange.Exchange) Value { return Some(x.Request.RawQuery) },
-	"args":             func(x *exchange.Exchange) Value { return Some(x.Request.RawQuery) },
-	"is_args": func(x *exchange.Exchange) Value {
-		if x.Request.RawQuery != "" {
-			return Text("?")
-		}
-		return Text("")
-	},
-	"host":            func(x *exchange.Exchange) Value { return Some(Host(x.Request.Host)) },
-	"http_host":       func(x *exchange.Exchange) Value { return Some(x.Request.Host) },
-	"hostname":        func(*exchange.Exchange) Value { return Text(machine) },
-	"server_name":     func(x *exchange.Exchange) Value { return Text("_") },
-	"scheme":          func(x *exchange.Exchange) Value { return Text(x.Request.Scheme) },
-	"server_protocol": func(x *exchange.Exchange) Value { return Text(x.Request.Proto) },
-	"https": func(x *exchange.Exchange) Value {
-		if x.Request.Scheme == "https" {
-			return Text("on")
-		}
-		return Text("")
-	},
-	"remote_addr":        func(x *exchange.Exchange) Value { return Text(x.Request.Remote.Addr().String()) },
-	"realip_remote_addr": func(x *exchange.Exchange) Value { return Text(x.Request.Remote.Addr().String()) },
-	"remote_port":        func(x *exchange.Exchange) Value { return integer(int64(x.Request.Remote.Port())) },
-	"server_addr":        func(x *exchange.Exchange) Value { return Text(x.Request.Local.Addr().String()) },
-	"server_port":        func(x *exchange.Exchange) Value { return integer(int64(x.Request.Local.Port())) },
-	"remote_user":        remoteUser,
-	"content_type":       func(x *exchange.Exchange) Value { return headerOr(x, "Content-Type") },
-	"content_length":     contentLength,
-	"request": func(x *exchange.Exchange) Value {
-		return Text(x.Request.Method + " " + x.Request.Target + " " + x.Request.Proto)
-	},
-	"request_line": func(x *exchange.Exchange) Value {
-		return Text(x.Request.Method + " " + x.Request.Target + " " + x.Request.Proto)
-	},
-	"request_id":        func(x *exchange.Exchange) Value { return Text(x.ID) },
-	"apisix_request_id": func(x *exchange.Exchange) Value { return Text(x.ID) },
-	"request_length": func(x *exchange.Exchange) Value {
-		return integer(x.Request.HeadBytes + max(x.Request.Body.Length(), 0))
-	},
-	"status":          func(x *exchange.Exchange) Value { return Text(threeDigits(x.Response.Status)) },
-	"body_bytes_sent": func(x *exchange.Exchange) Value { return integer(x.Response.Sent) },
-	"bytes_sent":      func(x *exchange.Exchange) Value { return integer(x.Response.Sent) },
-	"request_time":    func(x *exchange.Exchange) Value { return seconds(time.Since(x.Start)) },
-	"time_local":      func(*exchange.Exchange) Value { return Text(time.Now().Format("02/Jan/2006:15:04:05 -0700")) },
-	"time_iso8601":    func(*exchange.Exchange) Value { return Text(time.Now().Format("2006-01-02T15:04:05-07:00")) },
-	"msec": func(*exchange.Exchange) Value {
-		return Text(strconv.FormatFloat(float64(time.Now().UnixMilli())/1000, 'f', 3, 64))
-	},
-	"upstream_scheme":          func(x *exchange.Exchange) Value { return Some(x.Facts.UpstreamScheme) },
-	"upstream_host":            func(x *exchange.Exchange) Value { return Some(x.Facts.UpstreamHost) },
-	"upstream_uri":             func(x *exchange.Exchange) Value { return Some(x.Facts.UpstreamURI) },
-	"upstream_addr":            attempts(func(b []byte, a *exchange.Attempt) []byte { return append(b, a.Addr...) }),
-	"upstream_status":          attempts(func(b []byte, a *exchange.Attempt) []byte { return append(b, threeDigits(a.Status)...) }),
-	"upstream_response_time":   attempts(func(b []byte, a *exchange.Attempt) []byte { return appendSeconds(b, a.Response) }),
-	"upstream_header_time":     attempts(func(b []byte, a *exchange.Attempt) []byte { return appendSeconds(b, a.Header) }),
-	"upstream_response_length": attempts(func(b []byte, a *exchange.Attempt) []byte { return strconv.AppendInt(b, a.Length, 10) }),
-	"apisix_upstream_response_time": func(x *exchange.Exchange) Value {
-		var total time.Duration
-		for i := range x.Facts.Attempts {
-			total += x.Facts.Attempts[i].Response
-		}
-		if total == 0 {
-			return Value{}
-		}
-		return integer(total.Milliseconds())
-	},
-}
-
-// machine is the name of this host; it does not change while a process runs.
-var machine, _ = os.Hostname()
-
-func integer(n int64) Value { return Text(strconv.FormatInt(n, 10)) }
-
-func threeDigits(status int) string {
-	if status == 0 {
-		return "000"
-	}
-	return strconv.Itoa(status)
-}
-
-func seconds(d time.Duration) Value { return Text(string(appendSeconds(nil, d))) }
-
-func appendSeconds(b []byte, d time.Duration) []byte {
-	return strconv.AppendFloat(b, float64(d.Milliseconds())/1000, 'f', 3, 64)
-}
-
-func attempts(one func([]byte, *exchange.Attempt) []byte) Getter {
-	return func(x *exchange.Exchange) Value {
-		list := x.Facts.Attempts
-		if len(list) == 0 {
-			return Value{}
-		}
-		b := make([]byte, 0, 24)
-		for i := range list {
-			if i > 0 {
-				b = append(b, ", "...)
-			}
-			b = one(b, &list[i])
-		}
-		return Text(string(b))
-	}
-}
-
-func headerOr(x *exchange.Exchange, name string) Value { return Some(x.Request.Header.Get(name)) }
-
-func contentLength(x *exchange.Exchange) Value {
-	if n := x.Request.Body.Length(); n > 0 {
-		return integer(n)
-	}
-	return Some(x.Request.Header.Get("Content-Length"))
-}
-
-func remoteUser(x *exchange.Exchange) Value {
-	user, _, ok := basicAuth(x.Request.Header.Get("Authorization"))
-	if !ok {
-		return Value{}
-	}
-	return Some(user)
+	}, nil
 }
 
 // Host is the host of a Host header: without its port, in lower case. It allocates only
@@ -290,13 +226,4 @@ func Host(h string) string {
 		h = h[:i]
 	}
 	return strings.ToLower(strings.TrimSuffix(h, "."))
-}
-
-// Names lists the variables that stand alone.
-func Names() []string {
-	names := make([]string, 0, len(plain))
-	for name := range plain {
-		names = append(names, name)
-	}
-	return names
 }

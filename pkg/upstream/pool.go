@@ -1,0 +1,223 @@
+package upstream
+
+import (
+	"crypto/tls"
+	"hash/maphash"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	shardCount    = 32
+	sweepInterval = 5 * time.Second
+	poolLifetime  = time.Minute // of a pool without connections
+
+	defaultMaxIdle     = 320
+	defaultIdleTimeout = 60 * time.Second
+	defaultMaxRequests = 1000
+)
+
+// poolKey is everything that tells connections apart.
+type poolKey struct {
+	addr, sni, class string
+	tls              *tls.Config
+}
+
+func keyOf(t *Target) poolKey { return poolKey{t.Addr, t.SNI, t.Class, t.TLS} }
+
+// A shard has the pools of some targets, so that requests to different targets seldom
+// share a lock.
+type shard struct {
+	mu    sync.Mutex
+	pools map[poolKey]*pool
+}
+
+// pool is the idle connections of one target, the one used last on top. Its shard's lock
+// guards it.
+type pool struct {
+	idle []*conn
+	tls  *tls.Config // with the server name in it; nil: not built yet
+	used time.Time
+}
+
+func (c *Client) shard(k poolKey) *shard {
+	return &c.shards[maphash.Comparable(c.seed, k)%shardCount]
+}
+
+// get returns the pool of key, a new one if there is none. The shard is locked.
+func (s *shard) get(key poolKey) *pool {
+	p := s.pools[key]
+	if p == nil {
+		p = &pool{}
+		s.pools[key] = p
+	}
+	p.used = time.Now()
+	return p
+}
+
+// take returns an idle connection of the target that is still alive, nil if there is none.
+func (c *Client) take(t *Target) *conn {
+	key := keyOf(t)
+	s := c.shard(key)
+	for {
+		var k *conn
+		s.mu.Lock()
+		if p := s.pools[key]; p != nil {
+			if n := len(p.idle); n > 0 {
+				k = p.idle[n-1]
+				p.idle[n-1] = nil
+				p.idle = p.idle[:n-1]
+			}
+		}
+		s.mu.Unlock()
+		if k == nil || k.alive(time.Now()) {
+			return k
+		}
+		_ = k.Conn.Close()
+	}
+}
+
+// alive reports whether an idle connection can be used: it is neither too old, nor did the
+// server close it or send what nobody asked for. This is why a request is hardly ever
+// written to a connection that is gone.
+func (k *conn) alive(now time.Time) bool {
+	return now.Sub(k.idleSince) < k.idleLimit && k.look() == linkQuiet
+}
+
+// put keeps a connection for the next request to its target.
+func (c *Client) put(k *conn, t *Target) {
+	limit := t.MaxIdle
+	if limit <= 0 {
+		limit = defaultMaxIdle
+	}
+	k.idleSince = time.Now()
+	key := keyOf(t)
+	s := c.shard(key)
+	over := k
+	s.mu.Lock()
+	if !c.closed.Load() {
+		p := s.get(key)
+		over = nil
+		if len(p.idle) >= limit {
+			over = p.idle[0] // the coldest
+			p.idle = append(p.idle[:0], p.idle[1:]...)
+		}
+		p.idle = append(p.idle, k)
+	}
+	s.mu.Unlock()
+	if over != nil {
+		_ = over.Conn.Close()
+	}
+	c.arm()
+}
+
+// tlsConfig returns the configuration for connections to the target, which its pool keeps
+// so that sessions are resumed.
+func (c *Client) tlsConfig(t *Target) *tls.Config {
+	key := keyOf(t)
+	s := c.shard(key)
+	s.mu.Lock()
+	p := s.get(key)
+	if p.tls == nil {
+		p.tls = t.TLS.Clone()
+		p.tls.NextProtos = []string{"http/1.1"}
+		if t.SNI != "" {
+			p.tls.ServerName = t.SNI
+		}
+		if p.tls.ServerName == "" {
+			p.tls.ServerName, _, _ = net.SplitHostPort(t.Addr)
+		}
+		if p.tls.ClientSessionCache == nil {
+			p.tls.ClientSessionCache = tls.NewLRUClientSessionCache(8)
+		}
+	}
+	config := p.tls
+	s.mu.Unlock()
+	c.arm()
+	return config
+}
+
+// arm starts the timer of the next sweep, unless it runs.
+func (c *Client) arm() {
+	if c.armed.Load() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed.Load() || c.armed.Load():
+	case c.timer == nil:
+		c.armed.Store(true)
+		c.timer = time.AfterFunc(sweepInterval, c.sweep)
+	default:
+		c.armed.Store(true)
+		c.timer.Reset(sweepInterval)
+	}
+}
+
+func (c *Client) sweep() {
+	// Before looking: what is put behind our back starts the timer again.
+	c.armed.Store(false)
+	if c.purge(time.Now()) {
+		c.arm()
+	}
+}
+
+// purge closes connections that were idle for too long or that the server closed, and
+// forgets pools that nobody uses. It reports whether any pool is left.
+func (c *Client) purge(now time.Time) (left bool) {
+	var gone []*conn
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		for key, p := range s.pools {
+			kept := p.idle[:0]
+			for _, k := range p.idle {
+				if k.alive(now) {
+					kept = append(kept, k)
+				} else {
+					gone = append(gone, k)
+				}
+			}
+			clear(p.idle[len(kept):])
+			p.idle = kept
+			if len(kept) == 0 && now.Sub(p.used) >= poolLifetime {
+				delete(s.pools, key)
+			}
+		}
+		left = left || len(s.pools) > 0
+		s.mu.Unlock()
+	}
+	for _, k := range gone {
+		_ = k.Conn.Close()
+	}
+	return left
+}
+
+// CloseIdle closes the connections that nobody uses.
+func (c *Client) CloseIdle() {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		for _, p := range s.pools {
+			for _, k := range p.idle {
+				_ = k.Conn.Close()
+			}
+			clear(p.idle)
+			p.idle = p.idle[:0]
+		}
+		s.mu.Unlock()
+	}
+}
+
+// Close closes idle connections now and those in use when their answer ends.
+func (c *Client) Close() {
+	c.closed.Store(true)
+	c.mu.Lock()
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.mu.Unlock()
+	c.CloseIdle()
+}

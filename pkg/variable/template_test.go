@@ -1,0 +1,93 @@
+package variable_test
+
+import (
+	"strconv"
+	"testing"
+
+	"github.com/gosix/gosix/pkg/variable"
+)
+
+func TestTemplates(t *testing.T) {
+	for _, tt := range []struct {
+		name, text, want string
+		resolved         int
+	}{
+		{"a text alone", "text", "text", 0},
+		{"nothing", "", "", 0},
+		{"one variable", "$arg_n", "7", 1},
+		{"one variable without a value", "$arg_z", "", 0},
+		{"two variables", "$uri$remote_addr", "/a b10.1.2.3", 2},
+		{"text between variables", "<$arg_n-$server_port>", "<7-9080>", 2},
+		{"braces end a name", "${arg_n}x", "7x", 1},
+		{"a name ends at what is no letter", "$arg_n.x", "7.x", 1},
+		{"an unknown variable is absent", "$nope.$arg_n", ".7", 1},
+		{"an empty variable counts as resolved", "$https", "", 1},
+		{"a dollar alone stands for itself", "a$", "a$", 0},
+		{"a dollar before no name stands for itself", "$ $-$$arg_n", "$ $-$7", 1},
+		{"an open brace stands for itself", "${arg_n", "${arg_n", 0},
+		{"empty braces stand for themselves", "${}", "${}", 0},
+		{"a path in braces", "${post_arg.a.b}!", "c!", 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			x := request()
+			x.Request.Body.Set([]byte(`{"a":{"b":"c"}}`))
+			tmpl := variable.CompileTemplate(tt.text)
+			got, resolved := tmpl.Resolve(x)
+			if got != tt.want || resolved != tt.resolved {
+				t.Errorf("Resolve: got %q with %d resolved, want %q with %d", got, resolved, tt.want, tt.resolved)
+			}
+			if got := string(tmpl.Append([]byte("> "), x)); got != "> "+tt.want {
+				t.Errorf("Append: got %q, want %q", got, "> "+tt.want)
+			}
+		})
+	}
+}
+
+func TestMissingVariablesHaveATextOfTheirOwn(t *testing.T) {
+	x := request()
+	plain := variable.CompileTemplate("$arg_z|$arg_n|$nope")
+	if got := string(plain.WithMissing("-").Append(nil, x)); got != "-|7|-" {
+		t.Errorf("got %q, want %q", got, "-|7|-")
+	}
+	if got := string(plain.Append(nil, x)); got != "|7|" {
+		t.Errorf("the first template changed: got %q", got)
+	}
+	if got, n := variable.CompileTemplate("$nope").WithMissing("-").Resolve(x); got != "-" || n != 0 {
+		t.Errorf("one variable: got %q with %d resolved", got, n)
+	}
+}
+
+func TestTemplatesLetTheCallerEscape(t *testing.T) {
+	got := variable.CompileTemplate(`"$arg_q" $nope`).AppendFunc(nil, request(), func(b []byte, v variable.Value) []byte {
+		if v.IsNil() {
+			return append(b, "null"...)
+		}
+		return strconv.AppendQuote(b, v.String())
+	})
+	if want := `""x y"" null`; string(got) != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestTemplatesDoNotAllocateBeyondTheirResult(t *testing.T) {
+	x := request()
+	tmpl := variable.CompileTemplate("$uri-$remote_addr-$status-$request_time")
+	space := make([]byte, 0, 256)
+	if got := testing.AllocsPerRun(100, func() { space = tmpl.Append(space[:0], x) }); got != 0 {
+		t.Errorf("Append: got %v allocations, want none", got)
+	}
+	if got := testing.AllocsPerRun(100, func() { _, _ = tmpl.Resolve(x) }); got > 1 {
+		t.Errorf("Resolve: got %v allocations, want one", got)
+	}
+}
+
+func FuzzTemplate(f *testing.F) {
+	for _, s := range []string{"$a", "${arg_n}", "$$", "${post_arg.a[*]}", "${", "$post_arg.a"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(_ *testing.T, text string) {
+		x := request()
+		x.Request.Body.Set([]byte(`{"a":[1]}`))
+		_, _ = variable.CompileTemplate(text).Resolve(x)
+	})
+}
