@@ -474,7 +474,7 @@ func (n *Node) startGateway(ctx, background context.Context, syncer *route.Synce
 	}
 	g := gateway.New(gateway.Options{
 		Server: n.serverName("gosix/" + Version()), ShowStatus: a.ShowStatus, Trusted: trusted, TrustedSet: a.Trusted != nil,
-		DeleteTail: a.DeleteTail, ServletPaths: a.ServletPaths, KeepSlashes: a.KeepSlashes, PostLimit: int64(a.MaxPostArgs) << 20,
+		DeleteTail: a.DeleteTail, ServletPaths: a.ServletPaths, KeepSlashes: a.KeepSlashes, PostLimit: postLimit(a.MaxPostArgs),
 		MaxBody: n.c.Nginx.HTTP.MaxBody, AccessLog: n.access, Log: n.log, Client: client, Router: syncer.Router(),
 	})
 	// All addresses are taken before anything is served: one in use must not show late.
@@ -538,6 +538,15 @@ func (n *Node) startGateway(ctx, background context.Context, syncer *route.Synce
 		})
 	}
 	return nil
+}
+
+// postLimit is the setting in MiB as bytes; 0 in the settings is no limit, below it is to
+// the variables.
+func postLimit(mib int) int64 {
+	if mib == 0 {
+		return -1
+	}
+	return int64(mib) << 20
 }
 
 // reachable is an address that a client on this machine can use.

@@ -37,8 +37,8 @@ const (
 // AccessLog is one line per request, written by one goroutine: requests only append to
 // one of a few buffers. It is safe for concurrent use.
 type AccessLog struct {
-	parts   []logPart
-	json    bool
+	format  *variable.Template
+	write   func(b []byte, v variable.Value) []byte
 	path    string // empty: out
 	out     io.Writer
 	file    *os.File
@@ -56,11 +56,6 @@ type logShard struct {
 	_     [64]byte // shards on cache lines of their own
 }
 
-type logPart struct {
-	text string
-	get  variable.Getter // nil: text
-}
-
 // NewAccessLog returns a log in that format (empty: the default for the escaping) to
 // the file at path, or to out when path is empty. Run writes it.
 func NewAccessLog(path string, out io.Writer, format string, json bool) (*AccessLog, error) {
@@ -70,8 +65,13 @@ func NewAccessLog(path string, out io.Writer, format string, json bool) (*Access
 			format = JSONFormat
 		}
 	}
-	l := &AccessLog{json: json, path: path, out: out, wake: make(chan struct{}, 1), reopen: make(chan struct{}, 1)}
-	l.parts = parseFormat(format)
+	l := &AccessLog{
+		format: variable.CompileTemplate(format), write: plainValue, path: path, out: out,
+		wake: make(chan struct{}, 1), reopen: make(chan struct{}, 1),
+	}
+	if json {
+		l.write = jsonValue
+	}
 	if path != "" {
 		if err := l.open(); err != nil {
 			return nil, fmt.Errorf("access log: %w", err)
@@ -92,48 +92,6 @@ func (l *AccessLog) open() error {
 	return nil
 }
 
-// parseFormat splits a format into text and variables; an unknown variable is absent.
-func parseFormat(format string) (parts []logPart) {
-	text := 0
-	for i := 0; i < len(format); i++ {
-		if format[i] != '$' {
-			continue
-		}
-		start, end := i+1, i+1
-		braced := start < len(format) && format[start] == '{'
-		if braced {
-			start++
-			end = start
-		}
-		for end < len(format) && nameByte(format[end]) {
-			end++
-		}
-		if end == start || braced && (end >= len(format) || format[end] != '}') {
-			continue
-		}
-		if text < i {
-			parts = append(parts, logPart{text: format[text:i]})
-		}
-		get, known := variable.Compile(format[start:end])
-		if !known {
-			get = func(*exchange.Exchange) variable.Value { return variable.Value{} }
-		}
-		parts = append(parts, logPart{get: get})
-		if braced {
-			end++
-		}
-		text, i = end, end-1
-	}
-	if text < len(format) {
-		parts = append(parts, logPart{text: format[text:]})
-	}
-	return parts
-}
-
-func nameByte(b byte) bool {
-	return b == '_' || '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
-}
-
 // Record adds the line of a finished exchange. It never waits for the disk.
 func (l *AccessLog) Record(x *exchange.Exchange) {
 	s := &l.shards[l.next.Add(1)%logShards]
@@ -144,7 +102,7 @@ func (l *AccessLog) Record(x *exchange.Exchange) {
 		return
 	}
 	before := len(s.lines)
-	s.lines = l.append(s.lines, x)
+	s.lines = append(l.format.AppendFunc(s.lines, x, l.write), '\n')
 	full := before < shardFull && len(s.lines) >= shardFull
 	s.mu.Unlock()
 	if full {
@@ -155,29 +113,24 @@ func (l *AccessLog) Record(x *exchange.Exchange) {
 	}
 }
 
-func (l *AccessLog) append(b []byte, x *exchange.Exchange) []byte {
-	for i := range l.parts {
-		p := &l.parts[i]
-		if p.get == nil {
-			b = append(b, p.text...)
-			continue
-		}
-		v := p.get(x)
-		switch {
-		case v.IsNil() && l.json:
-		case v.IsNil():
-			b = append(b, '-')
-		case l.json:
-			b = appendJSON(b, v.String())
-		default:
-			text := v.String()
-			if text == "" {
-				text = "-"
-			}
-			b = appendEscaped(b, text)
+// plainValue writes a value as nginx's logs do; what is absent or empty is a dash.
+func plainValue(b []byte, v variable.Value) []byte {
+	at := len(b)
+	if b = v.Append(b); len(b) == at {
+		return append(b, '-')
+	}
+	for _, c := range b[at:] {
+		if c == '"' || c == '\\' || c < 0x20 || c >= 0x7f {
+			// Few values need it, so that only they are copied.
+			return appendEscaped(b[:at], string(b[at:]))
 		}
 	}
-	return append(b, '\n')
+	return b
+}
+
+// jsonValue writes a value as the inside of a JSON string; what is absent is nothing.
+func jsonValue(b []byte, v variable.Value) []byte {
+	return appendJSON(b, v.String())
 }
 
 const upperHex = "0123456789ABCDEF"

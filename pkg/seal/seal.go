@@ -11,7 +11,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -238,21 +237,27 @@ func eachMember(raw []byte, f func(name string, value []byte) ([]byte, error)) (
 	return append(out, raw[last:]...), nil
 }
 
+// eachElement replaces the elements of an array one by one and keeps what stands between
+// them.
 func eachElement(raw []byte, f func([]byte) ([]byte, error)) ([]byte, error) {
-	var list []json.RawMessage
-	if err := json.Unmarshal(raw, &list); err != nil {
-		return nil, err
-	}
-	out := []byte{'['}
-	for i, e := range list {
+	var out []byte
+	last := bytes.IndexByte(raw, '[') + 1
+	out = append(out, raw[:last]...)
+	err := jsonedit.Elements(raw, func(_ int, e []byte, _ jsonedit.Kind) error {
+		start := last
+		for strings.IndexByte(" \t\r\n,", raw[start]) >= 0 {
+			start++
+		}
 		changed, err := f(e)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if i > 0 {
-			out = append(out, ',')
-		}
-		out = append(out, changed...)
+		out = append(append(out, raw[last:start]...), changed...)
+		last = start + len(e)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return append(out, ']'), nil
+	return append(out, raw[last:]...), nil
 }

@@ -96,6 +96,8 @@ func TestMembers(t *testing.T) {
 		"a list of strings":                    {`{"a":["x",1,"y"]}`, "a", `{"a":["X",1,"Y"]}`},
 		"an object of strings":                 {`{"a":{"h":"x","n":2}}`, "a", `{"a":{"h":"X","n":2}}`},
 		"every element of an array on the way": {`{"l":[{"k":"x"},{"k":"y"},7]}`, "l.k", `{"l":[{"k":"X"},{"k":"Y"},7]}`},
+		"what stands between elements stays":   {"{\"a\":[ \"x\" ,\n {\"k\": 1} ]}", "a", "{\"a\":[ \"X\" ,\n {\"k\": 1} ]}"},
+		"an empty list":                        {`{"a":[ ]}`, "a", `{"a":[ ]}`},
 		"what is absent is left alone":         {`{"a":1}`, "b.c", `{"a":1}`},
 		"another shape is left alone":          {`{"a":5}`, "a.b", `{"a":5}`},
 		"other bytes stay":                     {"{ \"n\" : 12345678901234567890 ,\n\"a\":\"x\"}", "a", "{ \"n\" : 12345678901234567890 ,\n\"a\":\"X\"}"},
