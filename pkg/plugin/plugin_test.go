@@ -1,50 +1,17 @@
 package plugin
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
-	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/exchange/exchangetest"
 )
-
-// sink keeps what is answered.
-type sink struct {
-	status int
-	head   exchange.Header
-	body   []byte
-}
-
-func (s *sink) WriteHead(status int, h *exchange.Header, _ int64) error {
-	s.status = status
-	for _, f := range h.Fields() {
-		s.head.Add(f.Name, f.Value)
-	}
-	return nil
-}
-
-func (s *sink) Write(p []byte) (int, error) {
-	s.body = append(s.body, p...)
-	return len(p), nil
-}
-func (s *sink) Flush() error { return nil }
-func (s *sink) Abort()       {}
-func (s *sink) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return nil, nil, errors.New("no")
-}
-
-func request() (*exchange.Exchange, *sink) {
-	s, x := &sink{}, &exchange.Exchange{}
-	x.Reset(context.Background(), s)
-	return x, s
-}
 
 func definition(name string, priority int, run func(*Context) error) Definition {
 	return Definition{
@@ -159,17 +126,17 @@ func TestExits(t *testing.T) {
 				}
 				all = append(all, p)
 			}
-			x, out := request()
+			x, out := exchangetest.New()
 			var c Context
 			c.Begin(x, nil, nil, zerolog.Nop())
 			c.SetRoute(NewChain(all), Labels{})
 			if !c.Chain().Run(&c, Rewrite) {
 				t.Fatal("nothing was answered")
 			}
-			if out.status != tt.status || out.head.Get("Content-Type") != tt.kind || !strings.Contains(string(out.body), tt.body) {
-				t.Errorf("got %d %v %q", out.status, out.head, out.body)
+			if out.Status != tt.status || out.Header.Get("Content-Type") != tt.kind || !strings.Contains(string(out.Body), tt.body) {
+				t.Errorf("got %d %v %q", out.Status, out.Header, out.Body)
 			}
-			if strings.Contains(string(out.body), "secret detail") {
+			if strings.Contains(string(out.Body), "secret detail") {
 				t.Error("the client sees the cause")
 			}
 		})
@@ -200,7 +167,7 @@ func TestConsumersPluginsGoOverTheRoutes(t *testing.T) {
 		Name: "ann", GroupID: "g", CustomID: "c",
 		Chain: NewChain([]*Compiled{compile("auth", good), compile("both", good), compile("added", good), compile("off", `{"_meta":{"disable":true}}`)}),
 	}
-	x, _ := request()
+	x, _ := exchangetest.New()
 	x.Request.Header.Add("X-Credential-Identifier", "liar")
 	var c Context
 	c.Begin(x, nil, nil, zerolog.Nop())
@@ -221,12 +188,12 @@ func TestConsumersPluginsGoOverTheRoutes(t *testing.T) {
 	if h.Get("X-Consumer-Username") != "ann" || h.Get("X-Consumer-Custom-ID") != "c" || h.Has("X-Credential-Identifier") || x.Facts.ConsumerGroupID != "g" {
 		t.Errorf("the upstream is told %v", h.Fields())
 	}
-	broken, out := request()
+	broken, out := exchangetest.New()
 	c.Begin(broken, nil, nil, zerolog.Nop())
 	c.SetRoute(route, Labels{})
 	c.Attach(&Identity{Consumer: &Consumer{Name: "x", Broken: errors.New("group"), Status: 503}})
-	if !c.MergeConsumer() || out.status != 503 {
-		t.Errorf("a broken consumer got %d", out.status)
+	if !c.MergeConsumer() || out.Status != 503 {
+		t.Errorf("a broken consumer got %d", out.Status)
 	}
 }
 
@@ -249,7 +216,7 @@ func TestConsumerConfigurations(t *testing.T) {
 
 func TestSlotsAreEachRequestsOwn(t *testing.T) {
 	key := NewKey[string]("test.key")
-	x, s := request()
+	x, s := exchangetest.New()
 	var c Context
 	c.Begin(x, nil, nil, zerolog.Nop())
 	if key.Get(&c) != "" {
@@ -277,7 +244,7 @@ func BenchmarkChain(b *testing.B) {
 		all = append(all, p)
 	}
 	chain := NewChain(all)
-	x, _ := request()
+	x, _ := exchangetest.New()
 	var c Context
 	c.Begin(x, nil, nil, zerolog.Nop())
 	c.SetRoute(chain, Labels{})

@@ -1,16 +1,12 @@
 package keyauth
 
 import (
-	"bufio"
-	"context"
 	"encoding/json"
-	"errors"
-	"net"
 	"testing"
 
 	"github.com/rs/zerolog"
 
-	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/exchange/exchangetest"
 	"github.com/gosix/gosix/pkg/plugin"
 )
 
@@ -31,28 +27,6 @@ func (c consumers) ByName(name string) *plugin.Consumer {
 	}
 	return nil
 }
-
-type sink struct {
-	status int
-	head   exchange.Header
-	body   string
-}
-
-func (s *sink) WriteHead(status int, h *exchange.Header, _ int64) error {
-	s.status = status
-	for _, f := range h.Fields() {
-		s.head.Add(f.Name, f.Value)
-	}
-	return nil
-}
-
-func (s *sink) Write(p []byte) (int, error) {
-	s.body += string(p)
-	return len(p), nil
-}
-func (s *sink) Flush() error                                 { return nil }
-func (s *sink) Abort()                                       {}
-func (s *sink) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, errors.New("no") }
 
 func TestKeyAuth(t *testing.T) {
 	known := consumers{"k1": {Name: "ann"}, "": {Name: "guest"}}
@@ -82,8 +56,7 @@ func TestKeyAuth(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out, x := &sink{}, &exchange.Exchange{}
-			x.Reset(context.Background(), out)
+			x, out := exchangetest.New()
 			x.Request.RawQuery, x.Request.Target = tt.query, "/x"
 			if tt.query != "" {
 				x.Request.Target += "?" + tt.query
@@ -97,8 +70,8 @@ func TestKeyAuth(t *testing.T) {
 			answered := c.Chain().Run(&c, plugin.Rewrite)
 			if tt.refused != "" {
 				want := `{"message":"` + tt.refused + "\"}\n"
-				if !answered || out.status != 401 || out.body != want || out.head.Get("WWW-Authenticate") != `apikey realm="key"` {
-					t.Errorf("got %d %q %v", out.status, out.body, out.head.Fields())
+				if !answered || out.Status != 401 || string(out.Body) != want || out.Header.Get("WWW-Authenticate") != `apikey realm="key"` {
+					t.Errorf("got %d %q %v", out.Status, out.Body, out.Header.Fields())
 				}
 				return
 			}
