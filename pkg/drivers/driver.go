@@ -43,10 +43,13 @@ type Endpoint struct {
 
 // Reply is an answer that goes to the client.
 type Reply interface {
-	// Relay writes the answer. An error means that it was broken off, by either side.
+	// Relay writes the answer; a status that is set already stays. An error means that it
+	// was broken off, by either side, and that the client was made to see that.
 	Relay(*exchange.Response) (Outcome, error)
 	// Body is the whole answer, up to limit bytes, for those who want it instead.
 	Body(limit int64) ([]byte, error)
+	// Peek is what was read of the body so far.
+	Peek() []byte
 	Status() int
 	ContentType() string
 	Close()
@@ -89,7 +92,7 @@ type Instance struct {
 	Fixed map[string]bool
 
 	Header      []exchange.Field // credentials
-	Credentials bool             // it has some of its own
+	Credentials bool             // it has some of its own, so the client's stay here
 	Forward     bool             // the client's headers go along
 	Usage       bool             // a stream is asked for its usage
 
@@ -110,7 +113,6 @@ type Call struct {
 	Request  *exchange.Request // the client's
 	Body     *jsonedit.Doc     // its body
 	Protocol protocol.ID       // the client's
-	Stream   bool
 }
 
 // UnsupportedError is a call in a protocol that the provider does not speak.
@@ -131,29 +133,17 @@ func (e *UnsupportedError) Error() string {
 	return "provider " + e.Provider + " does not support " + string(e.Protocol) + " protocol (supported: " + list + ")"
 }
 
-// Failure is an answer that an attempt did not survive: a status that may fall back, or an
-// answer that is none.
+// Failure is an answer that cannot go to the client, and what the client gets instead.
 type Failure struct {
-	Status      int
-	ContentType string
-	Header      []exchange.Field // of a provider's error, for the client
-	Body        []byte
-	Err         error // nil: the provider said so itself
+	Status int
+	Body   string // text; empty: none
+	Err    error
 }
 
-func (e *Failure) Error() string {
-	if e.Err != nil {
-		return e.Err.Error()
-	}
-	return "status " + itoa(e.Status)
-}
+func (e *Failure) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *Failure) Unwrap() error { return e.Err }
-
-func itoa(n int) string {
-	return string([]byte{byte('0' + n/100%10), byte('0' + n/10%10), byte('0' + n%10)})
-}
 
 // Set is the drivers of a program by provider. It is immutable.
 type Set struct {

@@ -8,6 +8,7 @@
 package fakellm
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -97,7 +98,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if in.Stream {
-		s.stream(w, r, in.Model, words)
+		s.stream(w, r, in.Model, words, bytes.Contains(body, []byte("include_usage")))
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -114,8 +115,8 @@ func usage(words int) map[string]int {
 	return map[string]int{"prompt_tokens": 7, "completion_tokens": words, "total_tokens": 7 + words}
 }
 
-// stream writes one event a word.
-func (s *Server) stream(w http.ResponseWriter, r *http.Request, model string, words []string) {
+// stream writes one event a word, and one with the usage if that was asked for.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, model string, words []string, counted bool) {
 	q := script{r}
 	w.Header().Set("Content-Type", "text/event-stream")
 	flush := w.(http.Flusher).Flush
@@ -136,17 +137,11 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, model string, wo
 		event(`[{"index":0,"delta":{"content":`+string(text)+`},"finish_reason":null}]`, "")
 	}
 	event(`[{"index":0,"delta":{},"finish_reason":"stop"}]`, "")
-	if strings.Contains(string(s.last().Body), "include_usage") {
+	if counted {
 		u, _ := json.Marshal(usage(len(words)))
 		event("[]", `,"usage":`+string(u))
 	}
 	_, _ = io.WriteString(w, "data: [DONE]\n\n")
-}
-
-func (s *Server) last() Received {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.got[len(s.got)-1]
 }
 
 // wait pauses; false if the client left meanwhile.

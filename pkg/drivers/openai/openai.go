@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
+	"slices"
 
 	"github.com/gosix/gosix/pkg/drivers"
 	"github.com/gosix/gosix/pkg/drivers/protocol"
@@ -81,7 +83,7 @@ func (d *driver) Request(c *drivers.Call) (*upstream.Request, error) {
 	path := i.Path
 	switch {
 	case c.Protocol == protocol.Passthrough && path == "":
-		path = c.Request.Path
+		path = (&url.URL{Path: c.Request.Path}).EscapedPath()
 	case c.Protocol != protocol.Passthrough && d.paths[c.Protocol] == "":
 		return nil, &drivers.UnsupportedError{Provider: d.name, Protocol: c.Protocol, Supported: d.Native()}
 	case path == "":
@@ -120,7 +122,7 @@ func (d *driver) body(c *drivers.Call) ([][]byte, error) {
 	}
 	var inline [12]jsonedit.Edit
 	edits := inline[:0]
-	if i.Usage && c.Protocol == protocol.OpenAIChat && c.Stream {
+	if i.Usage && c.Protocol == protocol.OpenAIChat && streams(doc) {
 		edits = set(edits, "stream_options", includeUsage)
 	}
 	for _, o := range i.Options {
@@ -132,8 +134,8 @@ func (d *driver) body(c *drivers.Call) ([][]byte, error) {
 			edits = set(edits, "max_output_tokens", i.MaxTokens)
 		case c.Protocol == protocol.OpenAIChat:
 			edits = set(edits, d.maxTokens, i.MaxTokens)
-			if d.maxTokens != "max_tokens" && doc.Has("max_tokens") {
-				edits = set(edits, "max_tokens", nil)
+			if d.maxTokens != "max_tokens" {
+				edits = remove(edits, doc, "max_tokens")
 			}
 		}
 	}
@@ -143,8 +145,8 @@ func (d *driver) body(c *drivers.Call) ([][]byte, error) {
 			return nil, err
 		}
 	}
-	if d.noModel && (doc.Has("model") || has(edits, "model")) {
-		edits = set(edits, "model", nil)
+	if d.noModel {
+		edits = remove(edits, doc, "model")
 	}
 	if len(edits) == 0 {
 		return [][]byte{doc.Bytes()}, nil
@@ -154,24 +156,36 @@ func (d *driver) body(c *drivers.Call) ([][]byte, error) {
 
 var includeUsage = []byte(`{"include_usage":true}`)
 
-// set adds an edit, or replaces one of that name.
+// streams reports whether a body asks for a stream in the reference's eyes, to which
+// whatever is neither false nor null is true (recorded).
+func streams(doc *jsonedit.Doc) bool {
+	raw, kind, ok := doc.Get("stream")
+	return ok && kind != jsonedit.Null && (kind != jsonedit.Bool || raw[0] == 't')
+}
+
+// set adds an edit, or replaces the one of that name.
 func set(edits []jsonedit.Edit, name string, value []byte) []jsonedit.Edit {
-	for n := range edits {
-		if edits[n].Name == name {
-			edits[n].Value = value
-			return edits
-		}
+	if n := index(edits, name); n >= 0 {
+		edits[n].Value = value
+		return edits
 	}
 	return append(edits, jsonedit.Edit{Name: name, Value: value})
 }
 
-func has(edits []jsonedit.Edit, name string) bool {
-	for n := range edits {
-		if edits[n].Name == name {
-			return true
-		}
+// remove takes a member out, whether the client or an edit put it in. Where neither did
+// nothing is edited, so that the body stays as it came.
+func remove(edits []jsonedit.Edit, doc *jsonedit.Doc, name string) []jsonedit.Edit {
+	if doc.Has(name) {
+		return set(edits, name, nil)
 	}
-	return false
+	if n := index(edits, name); n >= 0 {
+		return slices.Delete(edits, n, n+1)
+	}
+	return edits
+}
+
+func index(edits []jsonedit.Edit, name string) int {
+	return slices.IndexFunc(edits, func(e jsonedit.Edit) bool { return e.Name == name })
 }
 
 // fill adds the edits of a configured body: objects are filled member by member; anything
@@ -179,10 +193,9 @@ func has(edits []jsonedit.Edit, name string) bool {
 func fill(edits []jsonedit.Edit, doc *jsonedit.Doc, patch []byte, force bool) ([]jsonedit.Edit, error) {
 	err := jsonedit.Members(patch, func(name string, value []byte, kind jsonedit.Kind) error {
 		before, was, there := doc.Get(name)
-		for _, e := range edits {
-			if e.Name == name && e.Value != nil {
-				before, was, there = e.Value, kindOf(e.Value), true
-			}
+		if n := index(edits, name); n >= 0 {
+			before = edits[n].Value
+			was, there = kindOf(before), before != nil
 		}
 		switch {
 		case there && kind == jsonedit.Object && was == jsonedit.Object:
@@ -200,7 +213,7 @@ func fill(edits []jsonedit.Edit, doc *jsonedit.Doc, patch []byte, force bool) ([
 }
 
 func filled(object, patch []byte, force bool) ([]byte, error) {
-	doc, err := jsonedit.Index(object, jsonedit.Options{MaxDepth: 1 << 10})
+	doc, err := jsonedit.Index(object, jsonedit.Options{MaxDepth: trustedDepth})
 	if err != nil {
 		return nil, err
 	}

@@ -32,14 +32,18 @@ var (
 
 var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
-// Begin reads a whole answer, or the first piece of a stream.
+// trustedDepth bounds the stack when a provider's answer is read; nothing else does.
+const trustedDepth = 1 << 10
+
+// Begin reads a whole answer, or the first events of a stream.
 func (d *driver) Begin(ctx context.Context, res *upstream.Response, c *drivers.Call) (drivers.Reply, error) {
 	r := &reply{ctx: ctx, res: res, call: c, begun: time.Now()}
 	r.kind = res.Header.Get("Content-Type")
-	r.stream = strings.HasPrefix(strings.ToLower(r.kind), "text/event-stream")
+	// An error is no stream, whatever it says it is: it must be read to be judged.
+	r.stream = res.Status < 300 && strings.HasPrefix(strings.ToLower(r.kind), "text/event-stream")
 	var err error
-	if r.stream && res.Status < 300 {
-		err = r.firstPiece()
+	if r.stream {
+		err = r.firstEvents()
 	} else {
 		err = r.whole()
 	}
@@ -59,25 +63,27 @@ type reply struct {
 	kind   string
 	stream bool
 
-	head  []byte // what was read before the commit point
-	ended bool   // head is all there is
-	out   drivers.Outcome
+	head []byte // what was read before the point from which there is no way back
+	end  error  // why nothing follows head: io.EOF, or a fault; nil: more follows
+	out  drivers.Outcome
 
-	scan     sse.Scanner
+	split    sse.Splitter
 	parsed   bool // an event of the protocol was seen
 	finished bool // a choice said why it ended
 	terminal bool // the protocol's last event came
+	failed   bool // the provider said itself that it failed
 }
 
 func (r *reply) Status() int         { return r.res.Status }
 func (r *reply) ContentType() string { return r.kind }
+func (r *reply) Peek() []byte        { return r.head }
 func (r *reply) Close()              { _ = r.res.Close() }
 
 // whole reads an answer that is no stream, as far as it may be held back.
 func (r *reply) whole() error {
 	limit := r.call.Instance.Limits.Bytes
 	if limit > 0 && r.res.Length > limit {
-		return &drivers.Failure{Status: http.StatusBadGateway, Body: []byte(errTooLarge.Error()), Err: errTooLarge}
+		return tooLarge()
 	}
 	size := int64(4 << 10)
 	if r.res.Length >= 0 {
@@ -91,164 +97,201 @@ func (r *reply) whole() error {
 			r.head = grown
 		}
 		n, err := r.res.Read(r.head[len(r.head):cap(r.head)])
-		if n > 0 && r.out.FirstToken.IsZero() {
-			r.out.FirstToken = time.Now()
-		}
+		r.came(n)
 		r.head = r.head[:len(r.head)+n]
 		if limit > 0 && int64(len(r.head)) > limit {
-			return &drivers.Failure{Status: http.StatusBadGateway, Body: []byte(errTooLarge.Error()), Err: errTooLarge}
+			return tooLarge()
 		}
 		if err == io.EOF {
-			r.ended = true
+			r.end = io.EOF
 			break
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if r.ended && r.res.Status < 300 {
+	if r.end != nil && r.res.Status < 300 && r.call.Protocol != protocol.Passthrough {
 		r.usageOf(r.head)
 	}
 	return nil
 }
 
-// firstPiece reads until a stream has said something.
-func (r *reply) firstPiece() error {
+func tooLarge() error {
+	return &drivers.Failure{Status: http.StatusBadGateway, Body: errTooLarge.Error(), Err: errTooLarge}
+}
+
+// came notes when the first byte of the body was there.
+func (r *reply) came(n int) {
+	if n > 0 && r.out.FirstToken.IsZero() {
+		r.out.FirstToken = time.Now()
+	}
+}
+
+// firstEvents reads until a stream has something to pass on.
+func (r *reply) firstEvents() error {
 	buf := buffers.Get().(*[32 << 10]byte)
 	defer buffers.Put(buf)
-	for {
+	for len(bytes.TrimSpace(r.head)) == 0 && r.end == nil {
 		n, err := r.res.Read(buf[:])
-		if n > 0 {
-			if r.out.FirstToken.IsZero() {
-				r.out.FirstToken = time.Now()
-			}
-			r.head = append(r.head, buf[:n]...)
-			r.look(buf[:n])
-			if r.parsed || !r.scan.Pending() || len(r.head) > wholeLimit {
-				return nil
-			}
-		}
-		switch {
-		case err == io.EOF && len(bytes.TrimSpace(r.head)) == 0:
-			return &drivers.Failure{Status: http.StatusBadGateway, Err: errEmptyStream}
-		case err == io.EOF:
-			r.ended = true
-			return nil
-		case err != nil && len(r.head) > 0:
-			return nil // it comes again, and ends what has begun
-		case err != nil:
-			return err
-		}
+		r.came(n)
+		r.head = append(r.head, r.split.Feed(buf[:n], r.event)...)
+		r.end = err
 	}
+	switch {
+	case len(bytes.TrimSpace(r.head)) > 0:
+		return nil // a fault that came with it ends what has begun
+	case r.end != io.EOF:
+		return r.end
+	case len(bytes.TrimSpace(r.split.Rest())) == 0:
+		return &drivers.Failure{Status: http.StatusBadGateway, Err: errEmptyStream}
+	}
+	return nil
 }
 
 // Body collects the whole answer.
 func (r *reply) Body(limit int64) ([]byte, error) {
-	if r.ended {
-		return r.head, nil
+	body := append(r.head, r.split.Rest()...)
+	if r.end == nil {
+		rest, err := io.ReadAll(io.LimitReader(r.res, max(0, limit-int64(len(body)))+1))
+		if err != nil {
+			return nil, err
+		}
+		body = append(body, rest...)
+	} else if r.end != io.EOF {
+		return nil, r.end
 	}
-	rest, err := io.ReadAll(io.LimitReader(r.res, limit-int64(len(r.head))+1))
-	if err != nil {
-		return nil, err
+	if int64(len(body)) > limit {
+		return nil, &exchange.TooLargeError{Size: int64(len(body)), Max: limit}
 	}
-	if int64(len(r.head)+len(rest)) > limit {
-		return nil, &exchange.TooLargeError{Size: int64(len(r.head) + len(rest)), Max: limit}
-	}
-	return append(r.head, rest...), nil
+	return body, nil
 }
 
 // Relay writes the answer to the client. From its first byte on there is no way back.
 func (r *reply) Relay(out *exchange.Response) (drivers.Outcome, error) {
-	out.Status, out.Origin = r.res.Status, exchange.FromUpstream
+	if out.Status == 0 {
+		out.Status = r.res.Status
+	}
+	out.Origin = exchange.FromUpstream
 	if r.kind != "" {
 		out.Header.Set("Content-Type", r.kind)
+	}
+	// Nobody asked for an encoding; a provider that chose one all the same must be understood.
+	if encoding := r.res.Header.Get("Content-Encoding"); encoding != "" {
+		out.Header.Set("Content-Encoding", encoding)
 	}
 	if r.res.Status >= 400 {
 		for _, f := range drivers.ErrorHeader(&r.res.Header) {
 			out.Header.Add(f.Name, f.Value)
 		}
 	}
-	r.out.Stream = r.stream && r.res.Status < 300
-	if r.out.Stream {
-		out.Header.Set("Cache-Control", "no-cache")
-		return r.relayStream(out)
-	}
-	if r.ended {
-		out.Length = int64(len(r.head))
+	r.out.Stream = r.stream
+	var err error
+	if r.stream {
+		err = r.relayStream(out)
 	} else {
-		out.Length = r.res.Length
+		err = r.relayWhole(out)
 	}
-	err := r.copy(out, func([]byte) {})
-	r.out.Complete = err == nil
 	if err != nil {
 		out.Abort()
 	}
+	r.out.Complete = err == nil
 	return r.out, err
 }
 
-// copy writes what was read and what follows. A stream is flushed at every piece: what the
-// provider sent by itself the client gets by itself.
-func (r *reply) copy(out *exchange.Response, see func([]byte)) error {
-	limits := r.call.Instance.Limits
-	piece := r.head
+// relayWhole passes on an answer that is no stream.
+func (r *reply) relayWhole(out *exchange.Response) error {
+	out.Length = r.res.Length
+	if r.end != nil {
+		out.Length = int64(len(r.head))
+	}
+	if err := r.write(out, r.head, false); err != nil || r.end != nil {
+		return err
+	}
 	buf := buffers.Get().(*[32 << 10]byte)
 	defer buffers.Put(buf)
 	for {
-		if len(piece) > 0 {
-			if _, err := out.Write(piece); err != nil {
-				return err
-			}
-			r.out.Length += int64(len(piece))
-			if r.stream {
-				if err := out.Flush(); err != nil {
-					return err
-				}
-			}
+		n, err := r.res.Read(buf[:])
+		if werr := r.write(out, buf[:n], false); werr != nil {
+			return werr
 		}
-		if r.ended {
+		switch limit := r.call.Instance.Limits.Bytes; {
+		case err == io.EOF:
 			return nil
-		}
-		if limits.Bytes > 0 && r.out.Length > limits.Bytes {
+		case err != nil:
+			return err
+		case limit > 0 && r.out.Length > limit:
 			return errTooLarge
 		}
-		if r.stream && limits.Duration > 0 && time.Since(r.begun) >= limits.Duration {
+	}
+}
+
+func (r *reply) write(out *exchange.Response, p []byte, flush bool) error {
+	if len(p) == 0 {
+		return nil
+	}
+	if _, err := out.Write(p); err != nil {
+		return err
+	}
+	r.out.Length += int64(len(p))
+	if flush {
+		return out.Flush()
+	}
+	return nil
+}
+
+// relayStream passes a stream on, and ends one that ends before its protocol says so with
+// an error event (spec/00 3). An event that is not complete never gets to the client, so
+// that the error event does not end up inside it.
+func (r *reply) relayStream(out *exchange.Response) error {
+	err := r.events(out)
+	if err == nil || r.failed || r.ctx.Err() != nil || out.Err() != nil {
+		return err
+	}
+	event := errorEvent(r.call.Protocol, err)
+	if r.split.Torn() {
+		event = append([]byte("\n\n"), event...)
+	}
+	_ = r.write(out, event, true)
+	return err
+}
+
+// events passes on whole events, flushed at every read that completes some: what the
+// provider sent by itself the client gets by itself.
+func (r *reply) events(out *exchange.Response) error {
+	if err := r.write(out, r.head, true); err != nil {
+		return err
+	}
+	limits := r.call.Instance.Limits
+	buf := buffers.Get().(*[32 << 10]byte)
+	defer buffers.Put(buf)
+	for r.end == nil {
+		switch {
+		case limits.Bytes > 0 && r.out.Length > limits.Bytes:
+			return errTooLarge
+		case limits.Duration > 0 && time.Since(r.begun) >= limits.Duration:
 			return errTooLong
 		}
 		n, err := r.res.Read(buf[:])
-		piece = buf[:n]
-		see(piece)
-		if err == io.EOF {
-			r.ended = true
-		} else if err != nil {
+		r.end = err
+		if err := r.write(out, r.split.Feed(buf[:n], r.event), true); err != nil {
 			return err
 		}
 	}
+	if r.end != io.EOF {
+		if r.terminal {
+			return nil // all was said before the connection broke
+		}
+		return r.end
+	}
+	rest := r.split.Close(r.event)
+	if !r.complete() {
+		return errCut
+	}
+	return r.write(out, rest, true)
 }
 
-// relayStream passes a stream on. One that ends before its protocol says so ends with an
-// error event and a broken connection (spec/00 3).
-func (r *reply) relayStream(out *exchange.Response) (drivers.Outcome, error) {
-	err := r.copy(out, r.look)
-	if err == nil && !r.complete() {
-		err = errCut
-	}
-	r.out.Complete = err == nil
-	if err == nil || r.ctx.Err() != nil || out.Err() != nil {
-		return r.out, err
-	}
-	event := errorEvent(r.call.Protocol, err)
-	if r.scan.Pending() {
-		event = append([]byte("\n\n"), event...)
-	}
-	if _, werr := out.Write(event); werr == nil {
-		_ = out.Flush()
-	}
-	out.Abort()
-	return r.out, err
-}
-
-// complete judges the end of a stream. One in which no event was of the protocol is judged
-// by its framing alone, which has ended.
+// complete judges the end of a stream whose framing has ended. One in which no event was
+// of the protocol is judged by its framing alone.
 func (r *reply) complete() bool {
 	if r.terminal || !r.parsed {
 		return true
@@ -262,57 +305,81 @@ func errorEvent(id protocol.ID, err error) []byte {
 	if errors.Is(err, errTooLarge) || errors.Is(err, errTooLong) {
 		message = err.Error()
 	}
-	body := append([]byte(`{"error":{"message":`), jsonedit.AppendQuote(nil, message)...)
-	body = append(body, `,"type":"upstream_error","param":null,"code":null}}`...)
+	text := jsonedit.AppendQuote(nil, message)
 	if id == protocol.OpenAIResponses {
-		body = append([]byte(`{"type":"error","code":"upstream_error","param":null,"message":`), jsonedit.AppendQuote(nil, message)...)
-		body = append(body, '}')
-		return append([]byte("event: error\n"), sse.AppendEvent(nil, body)...)
+		body := append([]byte(`{"type":"error","code":"upstream_error","param":null,"message":`), text...)
+		return append([]byte("event: error\n"), sse.AppendEvent(nil, append(body, '}'))...)
 	}
-	return sse.AppendEvent(nil, body)
+	body := append([]byte(`{"error":{"message":`), text...)
+	return sse.AppendEvent(nil, append(body, `,"type":"upstream_error","param":null,"code":null}}`...))
 }
 
-// look reads events as they pass. Only those that can say something are decoded.
-func (r *reply) look(p []byte) { r.scan.Feed(p, r.event) }
-
 var (
-	doneEvent    = []byte("[DONE]")
-	choicesName  = []byte(`"choices"`)
-	finishName   = []byte(`"finish_reason"`)
-	usageName    = []byte(`"usage"`)
-	toolsName    = []byte(`"tool_calls"`)
-	responseType = []byte(`"type"`)
+	doneEvent   = []byte("[DONE]")
+	choicesName = []byte(`"choices"`)
+	finishName  = []byte(`"finish_reason"`)
+	usageName   = []byte(`"usage"`)
+	toolsName   = []byte(`"tool_calls"`)
+	typeName    = []byte(`"type"`)
+	null        = []byte("null")
+	blank       = []byte(`""`)
+	errorName   = []byte(`{"error"`)
+
+	lastResponseEvents = [][]byte{[]byte(`"response.completed"`), []byte(`"response.incomplete"`), []byte(`"response.failed"`)}
 )
 
+// event looks at an event as it passes. Only those that can say something are decoded.
 func (r *reply) event(data []byte) {
+	id := r.call.Protocol
 	switch {
+	case id == protocol.Passthrough || id == protocol.OpenAIEmbeddings:
+		// Nothing is known of what such a stream says.
 	case bytes.Equal(bytes.TrimSpace(data), doneEvent):
 		r.terminal, r.parsed = true, true
 	case len(data) == 0 || data[0] != '{':
-	case r.call.Protocol == protocol.OpenAIResponses:
-		if !bytes.Contains(data, responseType) {
-			return
+	case bytes.HasPrefix(data, errorName):
+		r.failed = true
+	case id == protocol.OpenAIResponses:
+		r.responseEvent(data)
+	default:
+		if bytes.Contains(data, choicesName) {
+			r.parsed = true
+			r.finished = r.finished || says(data, finishName)
+			r.out.ToolCalls = r.out.ToolCalls || says(data, toolsName)
 		}
-		r.parsed = true
-		for _, last := range []string{`"response.completed"`, `"response.incomplete"`, `"response.failed"`} {
-			if bytes.Contains(data, []byte(last)) {
-				r.terminal = true
-				r.responsesUsage(data)
-			}
-		}
-	case bytes.Contains(data, choicesName):
-		r.parsed = true
-		r.finished = r.finished || says(data, finishName)
-		r.out.ToolCalls = r.out.ToolCalls || says(data, toolsName)
 		if says(data, usageName) {
 			r.usageOf(data)
 		}
-	case says(data, usageName):
-		r.usageOf(data)
 	}
 }
 
-// says reports whether a member of that name stands in data with another value than null.
+// responseEvent looks at an event of the protocol openai-responses.
+func (r *reply) responseEvent(data []byte) {
+	if !bytes.Contains(data, typeName) {
+		return
+	}
+	r.parsed = true
+	for _, last := range lastResponseEvents {
+		if !bytes.Contains(data, last) {
+			continue
+		}
+		doc, err := jsonedit.Index(data, jsonedit.Options{MaxDepth: trustedDepth})
+		if err != nil {
+			return
+		}
+		// The words may also stand in a text.
+		if kind, _, _ := doc.Get("type"); !bytes.Equal(kind, last) {
+			continue
+		}
+		r.terminal = true
+		if raw, kind, ok := doc.Get("response"); ok && kind == jsonedit.Object {
+			r.usageOf(raw)
+		}
+		return
+	}
+}
+
+// says reports whether a member of that name stands in data with a value that says something.
 // Within a text the quote before it would be escaped.
 func says(data, name []byte) bool {
 	for from := 0; ; {
@@ -329,7 +396,8 @@ func says(data, name []byte) bool {
 		if len(rest) == 0 || rest[0] != ':' {
 			continue
 		}
-		if !bytes.HasPrefix(bytes.TrimLeft(rest[1:], " \t\r\n"), []byte("null")) {
+		value := bytes.TrimLeft(rest[1:], " \t\r\n")
+		if !bytes.HasPrefix(value, null) && !bytes.HasPrefix(value, blank) {
 			return true
 		}
 	}
@@ -337,7 +405,7 @@ func says(data, name []byte) bool {
 
 // usageOf reads the usage of a chat's answer or chunk.
 func (r *reply) usageOf(data []byte) {
-	doc, err := jsonedit.Index(data, jsonedit.Options{MaxDepth: 1 << 10})
+	doc, err := jsonedit.Index(data, jsonedit.Options{MaxDepth: trustedDepth})
 	if err != nil {
 		return
 	}
@@ -347,16 +415,6 @@ func (r *reply) usageOf(data []byte) {
 		return
 	}
 	r.out.Usage = usage(raw)
-}
-
-func (r *reply) responsesUsage(data []byte) {
-	doc, err := jsonedit.Index(data, jsonedit.Options{MaxDepth: 1 << 10})
-	if err != nil {
-		return
-	}
-	if raw, kind, ok := doc.Get("response"); ok && kind == jsonedit.Object {
-		r.usageOf(raw)
-	}
 }
 
 // usage reads both families of names (spec/06 §A10). Negative counts are none.

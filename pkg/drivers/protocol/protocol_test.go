@@ -43,3 +43,26 @@ func TestDetect(t *testing.T) {
 		})
 	}
 }
+
+func FuzzDetectSpeaksOfWhatIsThere(f *testing.F) {
+	f.Add("/v1/chat/completions", `{"messages":[],"stream":true}`)
+	f.Add("/v1/responses", `{"input":"x"}`)
+	f.Add("/model/m/converse", `{"messages":{}}`)
+	f.Add("/", `[1]`)
+	f.Add("/", `"x"`)
+	f.Fuzz(func(t *testing.T, path, body string) {
+		doc, err := jsonedit.Index([]byte(body), jsonedit.Options{})
+		if err != nil {
+			return
+		}
+		id, ok := Detect(path, doc)
+		switch {
+		case ok != (id != ""):
+			t.Fatalf("got %q, %v", id, ok)
+		case id != AnthropicMessages && ok && doc.Len() == 0:
+			t.Fatalf("got %q for an empty body", id)
+		case id == OpenAIEmbeddings && Streams(id, doc):
+			t.Fatal("got a stream of embeddings")
+		}
+	})
+}

@@ -4,120 +4,147 @@ package sse
 
 import "bytes"
 
-// MaxEvent bounds what a Scanner keeps of an event that is not complete, in bytes. Of a
-// longer one the rest is passed over.
+// MaxEvent is how much of an event that is not complete is held back, in bytes. A longer
+// one is passed on in parts, and what it carries is not looked at.
 const MaxEvent = 1 << 20
 
-// Scanner splits a stream into events. Feed it pieces as they come; whatever the split,
-// the events are the same. The zero value is ready. Not safe for concurrent use.
-type Scanner struct {
+// Splitter finds whole events. Feed it pieces as they come: whatever the cuts, the events
+// are the same. The zero value is ready. Not safe for concurrent use.
+type Splitter struct {
 	tail []byte // of an event whose end has not come
-	skip bool   // the event is too long: its rest is passed over
-	data []byte // of the event that is handed out
+	out  []byte // the memory of what Feed returned
+	data []byte // of an event whose data has several lines
+	torn bool   // the beginning of the event at hand was passed on already
 }
 
-// Feed hands every event that is complete with p to f: the joined lines of its data. The
-// bytes are valid until f returns.
-func (s *Scanner) Feed(p []byte, f func(data []byte)) {
-	for len(p) > 0 {
-		if len(s.tail) == 0 && !s.skip {
-			end, next := boundary(p)
-			if end < 0 {
-				s.keep(p)
-				return
-			}
-			s.hand(p[:end], f)
-			p = p[next:]
-			continue
+// Feed takes the next piece and returns what can be passed on: everything up to the end of
+// the last event that is complete, as it stands in the stream. event gets the data of each
+// of those events, its lines joined. What is returned or handed out is valid until the
+// next call, as long as p is not changed.
+func (s *Splitter) Feed(p []byte, event func(data []byte)) (ready []byte) {
+	if len(s.tail) == 0 {
+		end := lastEnd(p)
+		s.tail = append(s.tail, p[end:]...)
+		if end == 0 {
+			return s.overflow()
 		}
-		// The end may lie across the pieces: look from shortly before the seam.
-		from := max(0, len(s.tail)-3)
-		seam := len(s.tail)
-		head := p[:min(len(p), 4)]
-		joint := append(append([]byte(nil), s.tail[from:]...), head...)
-		if end, next := boundary(joint); end >= 0 && from+next > seam {
-			event := s.tail
-			if grow := from + end - seam; grow > 0 {
-				event = append(event, p[:grow]...)
-			} else {
-				event = event[:from+end]
-			}
-			s.close(event, f)
-			p = p[from+next-seam:]
-			continue
-		}
-		end, next := boundary(p)
-		if end < 0 {
-			s.keep(p)
-			return
-		}
-		s.close(append(s.tail, p[:end]...), f)
-		p = p[next:]
+		s.events(p[:end], event)
+		return p[:end]
 	}
-}
-
-// Pending reports whether an event has begun and not ended.
-func (s *Scanner) Pending() bool {
-	return s.skip || len(bytes.TrimLeft(s.tail, "\r\n")) > 0
-}
-
-func (s *Scanner) close(event []byte, f func([]byte)) {
-	if !s.skip {
-		s.hand(event, f)
-	}
-	s.tail, s.skip = s.tail[:0], false
-}
-
-func (s *Scanner) keep(p []byte) {
-	if len(s.tail)+len(p) > MaxEvent {
-		s.skip = true
-		// Enough to see an end that lies across the seam.
-		s.tail = append(s.tail[:0], p[max(0, len(p)-3):]...)
-		return
-	}
+	seam := max(0, len(s.tail)-2) // an empty line may lie across the cut
 	s.tail = append(s.tail, p...)
+	end := lastEnd(s.tail[seam:])
+	if end == 0 {
+		return s.overflow()
+	}
+	end += seam
+	s.out, s.tail = s.tail, append(s.out[:0], s.tail[end:]...)
+	s.events(s.out[:end], event)
+	return s.out[:end]
 }
 
-// boundary finds the first empty line: where the event ends and where the next begins; -1
-// if there is none. Lines end in LF or CR LF.
-func boundary(p []byte) (end, next int) {
+// Rest returns what is held back: the beginning of an event whose end has not come.
+func (s *Splitter) Rest() []byte { return s.tail }
+
+// Torn reports whether a part of an event without an end was passed on.
+func (s *Splitter) Torn() bool { return s.torn }
+
+// Close is called when the stream has ended as it should. What is held back counts as an
+// event then, since some servers leave out the last empty line; it is returned.
+func (s *Splitter) Close(event func(data []byte)) (rest []byte) {
+	if !s.torn {
+		s.hand(s.tail, event)
+	}
+	return s.tail
+}
+
+// overflow gives out an event that is too long to be held back.
+func (s *Splitter) overflow() []byte {
+	if len(s.tail) <= MaxEvent {
+		return nil
+	}
+	keep := len(s.tail) - 2 // the empty line that ends it may have begun
+	s.out, s.tail = s.tail, append(s.out[:0], s.tail[keep:]...)
+	s.torn = true
+	return s.out[:keep]
+}
+
+// events hands out every event of p, which ends where an event ends.
+func (s *Splitter) events(p []byte, event func([]byte)) {
+	for len(p) > 0 {
+		end := firstEnd(p)
+		if s.torn {
+			s.torn = false
+		} else {
+			s.hand(p[:end], event)
+		}
+		p = p[end:]
+	}
+}
+
+// lastEnd returns where the last complete event of p ends, 0 if none is complete. Lines end
+// in LF or CR LF, and an empty one ends an event.
+func lastEnd(p []byte) int {
+	end := 0
+	if i := bytes.LastIndex(p, lf); i >= 0 {
+		end = i + len(lf)
+	}
+	if i := bytes.LastIndex(p[max(0, end-len(lf)):], crlf); i >= 0 {
+		end = max(0, end-len(lf)) + i + len(crlf)
+	}
+	return end
+}
+
+// firstEnd returns where the first event of p ends; p has one.
+func firstEnd(p []byte) int {
 	for i := 0; ; {
 		n := bytes.IndexByte(p[i:], '\n')
 		if n < 0 {
-			return -1, -1
+			return len(p)
 		}
 		i += n + 1
 		switch {
 		case i < len(p) && p[i] == '\n':
-			return i, i + 1
+			return i + 1
 		case i+1 < len(p) && p[i] == '\r' && p[i+1] == '\n':
-			return i, i + 2
+			return i + 2
 		}
 	}
 }
 
-var dataField = []byte("data:")
+var (
+	lf        = []byte("\n\n")
+	crlf      = []byte("\n\r\n")
+	dataField = []byte("data:")
+)
 
-// hand joins the data lines of an event and gives them out. An event without data, a
-// comment, is none.
-func (s *Scanner) hand(event []byte, f func([]byte)) {
-	s.data = s.data[:0]
+// hand joins the data lines of an event and gives them out. An event without data, such as
+// a comment, is none. One line, which is nearly every event, is not copied.
+func (s *Splitter) hand(event []byte, f func([]byte)) {
+	var data []byte
 	lines := 0
 	for rest := event; len(rest) > 0; {
 		var line []byte
-		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
+		line, rest, _ = bytes.Cut(rest, lf[:1])
 		line = bytes.TrimSuffix(line, []byte{'\r'})
 		value, ok := bytes.CutPrefix(line, dataField)
 		if !ok {
 			continue
 		}
-		if lines++; lines > 1 {
-			s.data = append(s.data, '\n')
+		value = bytes.TrimPrefix(value, []byte{' '})
+		switch lines++; lines {
+		case 1:
+			data = value
+		case 2:
+			s.data = append(s.data[:0], data...)
+			fallthrough
+		default:
+			s.data = append(append(s.data, '\n'), value...)
+			data = s.data
 		}
-		s.data = append(s.data, bytes.TrimPrefix(value, []byte{' '})...)
 	}
 	if lines > 0 {
-		f(s.data)
+		f(data)
 	}
 }
 

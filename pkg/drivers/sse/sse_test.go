@@ -7,28 +7,31 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func events(pieces ...string) (list []string, pending bool) {
-	var s Scanner
+// feed returns the data of the events, what could be passed on, and what was held back.
+func feed(pieces ...string) (list []string, passed, held string) {
+	var s Splitter
 	for _, p := range pieces {
-		s.Feed([]byte(p), func(data []byte) { list = append(list, string(data)) })
+		passed += string(s.Feed([]byte(p), func(data []byte) { list = append(list, string(data)) }))
 	}
-	return list, s.Pending()
+	return list, passed, string(s.Rest())
 }
 
 var streams = map[string]struct {
-	stream  string
-	want    []string
-	pending bool
+	stream string
+	want   []string
+	held   string
 }{
-	"two events":                          {"data: a\n\ndata: b\n\n", []string{"a", "b"}, false},
-	"lines that end in CR LF":             {"data: a\r\n\r\ndata: b\r\n\r\n", []string{"a", "b"}, false},
-	"no space after the colon":            {"data:a\n\n", []string{"a"}, false},
-	"several data lines are joined":       {"data: a\ndata: b\n\n", []string{"a\nb"}, false},
-	"names and comments are no data":      {": hi\n\nevent: x\nid: 1\ndata: a\n\n", []string{"a"}, false},
-	"an event that is cut is not given":   {"data: a\n\ndata: b", []string{"a"}, true},
-	"an end that is half there is no end": {"data: a\n", nil, true},
-	"more empty lines than needed":        {"data: a\n\n\n\ndata: b\n\n", []string{"a", "b"}, false},
-	"nothing":                             {"", nil, false},
+	"two events":                          {"data: a\n\ndata: b\n\n", []string{"a", "b"}, ""},
+	"lines that end in CR LF":             {"data: a\r\n\r\ndata: b\r\n\r\n", []string{"a", "b"}, ""},
+	"no space after the colon":            {"data:a\n\n", []string{"a"}, ""},
+	"several data lines are joined":       {"data: a\ndata: b\n\n", []string{"a\nb"}, ""},
+	"names and comments are no data":      {": hi\n\nevent: x\nid: 1\ndata: a\n\n", []string{"a"}, ""},
+	"an event that is cut is not given":   {"data: a\n\ndata: b", []string{"a"}, "data: b"},
+	"an end that is half there is no end": {"data: a\n", nil, "data: a\n"},
+	"an event that is only comments":      {": ping\n\n", nil, ""},
+	"a text that is no stream of events":  {"{\"a\": 1}", nil, "{\"a\": 1}"},
+	"more empty lines than needed":        {"data: a\n\n\n\ndata: b\n\n", []string{"a", "b"}, ""},
+	"nothing":                             {"", nil, ""},
 }
 
 func TestEventsAreTheSameForEverySplit(t *testing.T) {
@@ -36,9 +39,15 @@ func TestEventsAreTheSameForEverySplit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for i := 0; i <= len(tt.stream); i++ {
 				for j := i; j <= len(tt.stream); j++ {
-					got, pending := events(tt.stream[:i], tt.stream[i:j], tt.stream[j:])
-					if diff := cmp.Diff(tt.want, got); diff != "" || pending != tt.pending {
-						t.Fatalf("split at %d and %d: pending %v: %s", i, j, pending, diff)
+					got, passed, held := feed(tt.stream[:i], tt.stream[i:j], tt.stream[j:])
+					if diff := cmp.Diff(tt.want, got); diff != "" {
+						t.Fatalf("split at %d and %d: %s", i, j, diff)
+					}
+					if passed+held != tt.stream {
+						t.Fatalf("split at %d and %d: passed on %q and held back %q of %q", i, j, passed, held, tt.stream)
+					}
+					if held != tt.held {
+						t.Fatalf("split at %d and %d: held back %q, want %q", i, j, held, tt.held)
 					}
 				}
 			}
@@ -46,7 +55,7 @@ func TestEventsAreTheSameForEverySplit(t *testing.T) {
 			for i := range tt.stream {
 				bytewise = append(bytewise, tt.stream[i:i+1])
 			}
-			got, _ := events(bytewise...)
+			got, _, _ := feed(bytewise...)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("byte by byte: %s", diff)
 			}
@@ -54,22 +63,54 @@ func TestEventsAreTheSameForEverySplit(t *testing.T) {
 	}
 }
 
-func TestAnEndlessEventIsPassedOver(t *testing.T) {
+func TestAnEndlessEventIsPassedOnInParts(t *testing.T) {
 	piece := strings.Repeat("x", 300<<10)
-	got, _ := events("data: a\n\ndata: ", piece, piece, piece, piece, "\n\ndata: b\n\n")
+	stream := []string{"data: a\n\ndata: ", piece, piece, piece, piece, "\n", "\ndata: b\n\n"}
+	got, passed, held := feed(stream...)
 	if diff := cmp.Diff([]string{"a", "b"}, got); diff != "" {
 		t.Error(diff)
+	}
+	if passed != strings.Join(stream, "") || held != "" {
+		t.Errorf("passed on %d bytes and held back %d", len(passed), len(held))
+	}
+}
+
+func TestTornTellsThatPartOfAnEventWasPassedOn(t *testing.T) {
+	var s Splitter
+	none := func([]byte) {}
+	s.Feed([]byte("data: a"), none)
+	if s.Torn() {
+		t.Error("got torn while everything is held back")
+	}
+	s.Feed(make([]byte, MaxEvent), none)
+	if !s.Torn() {
+		t.Error("got not torn after a part was passed on")
+	}
+	s.Feed([]byte("\n\n"), none)
+	if s.Torn() {
+		t.Error("got torn after the event's end")
+	}
+}
+
+func TestCloseCountsTheLastEventWithoutItsEmptyLine(t *testing.T) {
+	var s Splitter
+	var got []string
+	event := func(data []byte) { got = append(got, string(data)) }
+	s.Feed([]byte("data: a\n\ndata: [DONE]\n"), event)
+	rest := s.Close(event)
+	if diff := cmp.Diff([]string{"a", "[DONE]"}, got); diff != "" || string(rest) != "data: [DONE]\n" {
+		t.Errorf("rest %q: %s", rest, diff)
 	}
 }
 
 func TestAppendEventIsReadBack(t *testing.T) {
-	got, _ := events(string(AppendEvent(AppendEvent(nil, []byte("a\nb")), []byte(`{"x":1}`))))
+	got, _, _ := feed(string(AppendEvent(AppendEvent(nil, []byte("a\nb")), []byte(`{"x":1}`))))
 	if diff := cmp.Diff([]string{"a\nb", `{"x":1}`}, got); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func FuzzScannerDoesNotDependOnTheSplit(f *testing.F) {
+func FuzzEventsDoNotDependOnTheSplit(f *testing.F) {
 	for _, tt := range streams {
 		f.Add(tt.stream, 3, 5)
 	}
@@ -78,10 +119,14 @@ func FuzzScannerDoesNotDependOnTheSplit(f *testing.F) {
 		if a > b {
 			a, b = b, a
 		}
-		want, _ := events(stream)
-		got, _ := events(stream[:a], stream[a:b], stream[b:])
+		want, _, wantHeld := feed(stream)
+		got, passed, held := feed(stream[:a], stream[a:b], stream[b:])
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("%q at %d, %d: %s", stream, a, b, diff)
+		}
+		// Of empty lines that follow one another some may be held back, others not.
+		if passed+held != stream || strings.TrimLeft(held, "\r\n") != strings.TrimLeft(wantHeld, "\r\n") {
+			t.Fatalf("%q at %d, %d: passed on %q, held back %q, in one piece %q", stream, a, b, passed, held, wantHeld)
 		}
 	})
 }

@@ -18,10 +18,10 @@ type pending struct {
 	owner    *proxy // which of the two plugins serves the request
 	doc      *jsonedit.Doc
 	protocol protocol.ID
-	stream   bool
 	attempt  balancer.Attempt
 	picked   int
-	done     bool // the provider was asked, in passthrough
+	held     bool // a pick whose end the picker has not heard of
+	done     bool // the provider was asked
 }
 
 var pendingKey = plugin.NewKey[*pending]("aiproxy.pending")
@@ -60,15 +60,14 @@ func (p *proxy) access(c *plugin.Context) error {
 			return plugin.Exit(http.StatusBadRequest, "no matching AI protocol for the request")
 		}
 	}
-	w.stream = protocol.Streams(w.protocol, doc)
 	c.Facts.RequestType = "ai_chat"
-	if w.stream {
+	llm := &c.Facts.LLM
+	if llm.Stream = protocol.Streams(w.protocol, doc); llm.Stream {
 		c.Facts.RequestType = "ai_stream"
 	}
-	model, _ := doc.String("model")
-	llm := &c.Facts.LLM
-	llm.RequestModel, llm.Model, llm.Stream = strings.Clone(model), strings.Clone(model), w.stream
+	llm.RequestModel, _ = doc.String("model")
 	llm.EndUserID = endUser(doc)
+	llm.ToolCount = tools(doc)
 	if err := p.choose(c, w); err != nil {
 		return err
 	}
@@ -108,6 +107,14 @@ func endUser(doc *jsonedit.Doc) string {
 	return id
 }
 
+// tools counts the tools that a request offers.
+func tools(doc *jsonedit.Doc) (n int) {
+	if raw, kind, ok := doc.Get("tools"); ok && kind == jsonedit.Array {
+		_ = jsonedit.Elements(raw, func(int, []byte, jsonedit.Kind) error { n++; return nil })
+	}
+	return n
+}
+
 // choose picks the first instance.
 func (p *proxy) choose(c *plugin.Context, w *pending) error {
 	if len(p.instances) > 1 {
@@ -121,7 +128,7 @@ func (p *proxy) choose(c *plugin.Context, w *pending) error {
 		if err != nil {
 			return &plugin.ExitError{Status: http.StatusServiceUnavailable, Body: err.Error(), Err: err}
 		}
-		w.picked = i
+		w.picked, w.held = i, true
 	}
 	p.take(c, w)
 	return nil
@@ -131,6 +138,7 @@ func (p *proxy) choose(c *plugin.Context, w *pending) error {
 func (p *proxy) take(c *plugin.Context, w *pending) {
 	i := p.instances[w.picked]
 	c.Facts.BalancerIP, c.Facts.BalancerPort = i.Name, ""
+	c.Facts.LLM.Model = c.Facts.LLM.RequestModel
 	for _, o := range i.Options {
 		if o.Name == "model" {
 			if model, err := jsonedit.Unquote(o.Value); err == nil {

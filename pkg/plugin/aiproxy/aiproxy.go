@@ -41,7 +41,7 @@ func Single(d Deps) plugin.Definition {
 		Secrets: []string{
 			"auth.header", "auth.query", "auth.gcp.service_account_json", "auth.aws.secret_access_key", "auth.aws.session_token",
 		},
-		SchemaFor: generationSchema("model", seedSingleSchema, "provider"),
+		SchemaFor: generationSchema(seedSingleSchema, seedSingle),
 		Check:     d.checkSingle,
 		New:       func(b *plugin.Build) (plugin.Phases, error) { return d.build(b, "ai-proxy", readSingle) },
 	}
@@ -57,7 +57,7 @@ func Multi(d Deps) plugin.Definition {
 			"providers.auth.header", "providers.auth.query",
 			"semantic_opts.embeddings.auth.header", "semantic_opts.embeddings.auth.query",
 		},
-		SchemaFor: generationSchema("providers", seedMultiSchema, "instances"),
+		SchemaFor: generationSchema(seedMultiSchema, seedMulti),
 		Check:     d.checkMulti,
 		New:       func(b *plugin.Build) (plugin.Phases, error) { return d.build(b, "ai-proxy-multi", readMulti) },
 	}
@@ -80,5 +80,5 @@ func (d Deps) build(b *plugin.Build, name string, read func([]byte) (*conf, erro
 	for _, w := range c.warnings {
 		b.Log.Warn().Str("plugin", name).Str("parent", b.Parent.Kind+"/"+b.Parent.ID).Msg(w)
 	}
-	return plugin.Phases{Access: p.access, BeforeProxy: p.beforeProxy, State: p.state}, nil
+	return plugin.Phases{Access: p.access, BeforeProxy: p.beforeProxy, Log: p.log, State: p.state}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,24 +19,39 @@ import (
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/jsonedit"
 	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/schema"
 	"github.com/gosix/gosix/pkg/upstream"
 	"github.com/gosix/gosix/pkg/variable"
 )
 
-// generationSchema picks the schema by the shape of a configuration (spec/00 1, 24): old is
-// the member that only the seed generation has, current the one that only the current has.
-func generationSchema(old string, schema []byte, current string) func([]byte) ([]byte, error) {
+// generationSchema picks the schema by the shape of a configuration (spec/00 1, 24): the
+// members model and providers are the seed generation's, provider and instances the current
+// one's, and what has none of them is judged as current. first is what the seed generation
+// finds out before it looks at the schema.
+func generationSchema(seed []byte, first func(conf []byte) error) func([]byte) ([]byte, error) {
 	return func(conf []byte) ([]byte, error) {
-		var members map[string]json.RawMessage
-		if json.Unmarshal(conf, &members) != nil || members[old] == nil {
+		var has struct {
+			Model     json.RawMessage `json:"model"`
+			Providers json.RawMessage `json:"providers"`
+			Provider  json.RawMessage `json:"provider"`
+			Instances json.RawMessage `json:"instances"`
+		}
+		if json.Unmarshal(conf, &has) != nil {
+			return nil, nil // no object: any schema says so
+		}
+		old := has.Model != nil || has.Providers != nil
+		if old && (has.Provider != nil || has.Instances != nil) {
+			return nil, errMixed
+		}
+		if !old {
 			return nil, nil
 		}
-		if members[current] != nil {
-			return nil, fmt.Errorf("%q and %q belong to different generations of the plugin, use one of them", old, current)
-		}
-		return schema, nil
+		return seed, first(conf)
 	}
 }
+
+var errMixed = errors.New("model and providers belong to one generation of this plugin, provider and instances to another: " +
+	"a configuration has members of one only")
 
 // conf is what both generations of both plugins are read into.
 type conf struct {
@@ -54,6 +70,11 @@ type conf struct {
 	MaxDuration      int64 `json:"max_stream_duration_ms"` // ms
 	MaxResponse      int64 `json:"max_response_bytes"`     // bytes
 
+	Logging struct {
+		Summaries bool `json:"summaries"`
+		Payloads  bool `json:"payloads"`
+	} `json:"logging"`
+
 	Fallback    fallback `json:"fallback_strategy"`
 	Statuses    []int    `json:"fallback_http_statuses"`
 	MaxRetries  *int     `json:"max_retries"`
@@ -63,9 +84,9 @@ type conf struct {
 }
 
 type balance struct {
-	Algorithm string `json:"algorithm"`
-	HashOn    string `json:"hash_on"`
-	Key       string `json:"key"`
+	Algorithm string  `json:"algorithm"`
+	HashOn    *string `json:"hash_on"`
+	Key       *string `json:"key"`
 }
 
 // instance is an account as configured. Members of the two generations that mean the same
@@ -210,26 +231,65 @@ var hashKeys = map[string]*regexp.Regexp{
 	"cookie": regexp.MustCompile(`^[a-zA-Z0-9-_]+$`),
 }
 
-func (b balance) check(seed bool) error {
+// check says what the schema cannot of a balancer, in either generation.
+func (b balance) check() error {
 	if b.Algorithm != "chash" {
 		return nil
 	}
 	switch {
-	case b.HashOn == "":
+	case b.HashOn == nil:
 		return errors.New("must configure `hash_on` when balancer algorithm is chash")
-	case b.HashOn != "consumer" && b.Key == "":
+	case *b.HashOn == "consumer":
+		return nil
+	case b.Key == nil:
 		return errors.New("must configure `hash_key` when balancer `hash_on` is not set to cookie")
-	case b.HashOn == "consumer":
+	case *b.HashOn == "vars_combinations":
 		return nil
 	}
-	if re := hashKeys[b.HashOn]; re != nil && !re.MatchString(b.Key) {
-		err := fmt.Errorf("invalid configuration: failed to match pattern %q with %q", re, b.Key)
-		if seed {
-			err = fmt.Errorf("type is chash, err: %w", err)
-		}
-		return err
+	pattern := hashKeys[*b.HashOn]
+	if pattern == nil {
+		return errors.New("type is chash, err: invalid hash_on type " + *b.HashOn)
+	}
+	if !pattern.MatchString(*b.Key) {
+		return fmt.Errorf("invalid configuration: failed to match pattern %q with %q", pattern, *b.Key)
 	}
 	return nil
+}
+
+// seedSingle and seedMulti are what the seed generation says before it looks at the schema.
+// What is of the wrong type they leave to it.
+func seedSingle(raw []byte) error {
+	var c struct {
+		Model struct {
+			Provider *string `json:"provider"`
+		} `json:"model"`
+	}
+	_ = json.Unmarshal(raw, &c)
+	return seedProvider(c.Model.Provider, "openai", "deepseek", "openai-compatible")
+}
+
+func seedMulti(raw []byte) error {
+	var c struct {
+		Providers []struct {
+			Name *string `json:"name"`
+		} `json:"providers"`
+		Balancer balance `json:"balancer"`
+	}
+	_ = json.Unmarshal(raw, &c)
+	for _, p := range c.Providers {
+		if err := seedProvider(p.Name, "openai", "deepseek"); err != nil {
+			return err
+		}
+	}
+	return c.Balancer.check()
+}
+
+func seedProvider(name *string, known ...string) error {
+	if name == nil || slices.Contains(known, *name) {
+		return nil
+	}
+	//lint:ignore ST1005 the reference's text
+	return fmt.Errorf("provider: %s is not supported.", *name)
 }
 
 func (d Deps) checkSingle(raw []byte) error {
@@ -237,13 +297,7 @@ func (d Deps) checkSingle(raw []byte) error {
 	if err != nil {
 		return err
 	}
-	i := &c.Instances[0]
-	if c.seed {
-		if err := d.checkSeedProvider(i.Provider, "openai", "deepseek", "openai-compatible"); err != nil {
-			return err
-		}
-	}
-	if err := i.check(); err != nil {
+	if err := c.Instances[0].check(); err != nil {
 		return err
 	}
 	_, err = d.compile("ai-proxy", c)
@@ -255,20 +309,22 @@ func (d Deps) checkMulti(raw []byte) error {
 	if err != nil {
 		return err
 	}
+	list := "instances"
 	if c.seed {
-		return d.checkSeedMulti(c)
+		list = "providers"
 	}
 	places := map[string]int{}
 	for n := range c.Instances {
 		i := &c.Instances[n]
 		if first, twice := places[i.Name]; twice {
-			return fmt.Errorf("duplicate instance name '%s' at instances[%d] and instances[%d]", i.Name, first, n+1)
+			return fmt.Errorf("duplicate instance name '%s' at %s[%d] and %s[%d]", i.Name, list, first, list, n+1)
 		}
 		places[i.Name] = n + 1
 	}
 	for n := range c.Instances {
 		i := &c.Instances[n]
-		if i.Override.Endpoint != "" && !endpointShape.MatchString(i.Override.Endpoint) {
+		// The seed generation takes any endpoint.
+		if i.Override.Endpoint != "" && !c.seed && !endpointShape.MatchString(i.Override.Endpoint) {
 			return errors.New("invalid endpoint")
 		}
 		if err := i.check(); err != nil {
@@ -280,38 +336,11 @@ func (d Deps) checkMulti(raw []byte) error {
 			return err
 		}
 	}
-	if err := c.Balancer.check(false); err != nil {
+	if err := c.Balancer.check(); err != nil {
 		return err
 	}
 	_, err = d.compile("ai-proxy-multi", c)
 	return err
-}
-
-func (d Deps) checkSeedMulti(c *conf) error {
-	places := map[string]int{}
-	for n, i := range c.Instances {
-		if err := d.checkSeedProvider(i.Provider, "openai", "deepseek"); err != nil {
-			return err
-		}
-		if first, twice := places[i.Name]; twice {
-			return fmt.Errorf("duplicate instance name '%s' at providers[%d] and providers[%d]", i.Name, first, n+1)
-		}
-		places[i.Name] = n + 1
-	}
-	if err := c.Balancer.check(true); err != nil {
-		return err
-	}
-	_, err := d.compile("ai-proxy-multi", c)
-	return err
-}
-
-func (d Deps) checkSeedProvider(name string, known ...string) error {
-	for _, k := range known {
-		if name == k {
-			return nil
-		}
-	}
-	return fmt.Errorf("provider: %s is not supported.", name) //nolint:revive,staticcheck // the reference's text
 }
 
 // endpointShape is what an endpoint must look like (spec/06 §A2).
@@ -370,6 +399,7 @@ func checkSemantic(raw []byte, c *conf) error {
 		return errors.New("must configure `semantic_opts.embeddings.endpoint` when embeddings provider is azure-openai")
 	case e.Provider == "azure-openai":
 		if u, err := url.Parse(e.Endpoint); err != nil || strings.Trim(u.Path, "/") == "" {
+			//lint:ignore ST1005 the reference's text
 			return errors.New("`semantic_opts.embeddings.endpoint` for azure-openai must include the full deployment path, e.g. " +
 				"https://{resource}.openai.azure.com/openai/deployments/{deployment}/embeddings?api-version=...")
 		}
@@ -452,17 +482,34 @@ func (d Deps) compile(name string, c *conf) (*proxy, error) {
 			}
 			return nil, err
 		}
-		if compiled.Unreachable != nil {
-			c.warnings = append(c.warnings, "instance "+i.Name+" cannot be called: "+compiled.Unreachable.Error())
-		}
 		p.instances = append(p.instances, compiled)
 		p.targets = append(p.targets, balancer.Target{ID: i.Name, Weight: i.Weight, Priority: i.Priority})
-		if len(i.Checks) > 0 {
-			c.warnings = append(c.warnings, "instance "+i.Name+": health checks are not run by this version, the instance always counts as healthy")
-		}
 	}
+	c.warn(p.instances)
 	p.hash = hashKey(c.Balancer)
 	return p, nil
+}
+
+// warn collects what is accepted and has no effect, or not the one it seems to have.
+func (c *conf) warn(compiled []*drivers.Instance) {
+	add := func(text string) { c.warnings = append(c.warnings, text) }
+	for n, i := range c.Instances {
+		if err := compiled[n].Unreachable; err != nil {
+			add("instance " + i.Name + " cannot be called: " + err.Error())
+		}
+		if len(i.Checks) > 0 {
+			add("instance " + i.Name + ": health checks are not run by this version, the instance always counts as healthy")
+		}
+		for _, f := range slices.Concat(i.Auth.Header, i.Auth.Query) {
+			if schema.IsReference(f.Value) {
+				add("instance " + i.Name + ": secret references in auth are not looked up by this version")
+				break
+			}
+		}
+	}
+	if c.Logging.Summaries || c.Logging.Payloads {
+		add("logging.summaries and logging.payloads have no effect in this version")
+	}
 }
 
 // hashKey reads the text by which chash places a request; the client's address where it
@@ -472,8 +519,12 @@ func hashKey(b balance) func(*exchange.Exchange) string {
 		return nil
 	}
 	address, _ := variable.Compile("remote_addr")
-	if b.HashOn == "vars_combinations" {
-		t := variable.CompileTemplate(b.Key)
+	key := ""
+	if b.Key != nil {
+		key = *b.Key
+	}
+	if *b.HashOn == "vars_combinations" {
+		t := variable.CompileTemplate(key)
 		return func(x *exchange.Exchange) string {
 			if text, resolved := t.Resolve(x); resolved > 0 {
 				return text
@@ -481,7 +532,9 @@ func hashKey(b balance) func(*exchange.Exchange) string {
 			return address(x).String()
 		}
 	}
-	name := map[string]string{"vars": b.Key, "header": "http_" + strings.ToLower(b.Key), "cookie": "cookie_" + b.Key, "consumer": "consumer_name"}[b.HashOn]
+	name := map[string]string{
+		"vars": key, "header": "http_" + strings.ToLower(key), "cookie": "cookie_" + key, "consumer": "consumer_name",
+	}[*b.HashOn]
 	get, known := variable.Compile(name)
 	if !known {
 		get = address
@@ -506,8 +559,8 @@ func (d Deps) instance(c *conf, i *instance) (*drivers.Instance, error) {
 		return nil, errors.New("auth.gcp and auth.aws are not supported by this version")
 	}
 	out := &drivers.Instance{
-		Name: i.Name, Provider: i.Provider, Driver: driver, Header: i.Auth.Header,
-		Credentials: len(i.Auth.Header)+len(i.Auth.Query) > 0, Forward: !c.seed, Usage: !c.seed, Force: i.Override.Force,
+		Name: i.Name, Provider: i.Provider, Driver: driver,
+		Forward: !c.seed, Usage: !c.seed, Force: i.Override.Force,
 		Limits: drivers.Limits{Duration: defaultDuration, Bytes: defaultResponse},
 	}
 	if c.MaxDuration > 0 {
@@ -564,10 +617,48 @@ func place(out *drivers.Instance, c *conf, i *instance) error {
 	}
 	if out.Scheme == "https" {
 		out.Target.SNI = host
-		out.Target.TLS = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: !c.Verify} //nolint:gosec // ssl_verify is the user's choice
+		out.Target.TLS = verified
+		if !c.Verify {
+			out.Target.TLS = unverified
+		}
 	}
 	arguments(out, i.Auth.Query, rawQuery)
+	credentials(out, &i.Auth)
 	return nil
+}
+
+// Connections are pooled by the identity of their TLS configuration, so all instances share
+// these two; nothing changes them.
+var (
+	verified   = &tls.Config{MinVersion: tls.VersionTLS12}
+	unverified = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // ssl_verify is the user's choice
+)
+
+// credentials compiles the configured headers. An empty value is none: it is not sent, and
+// does not keep the client's own from the provider (spec/00 4).
+func credentials(out *drivers.Instance, a *auth) {
+	for _, f := range a.Header {
+		switch {
+		case f.Value == "":
+			continue
+		case exchange.EqualName(f.Name, "Host"):
+			out.Host = f.Value
+		case framing(f.Name):
+			continue // what is sent decides these
+		default:
+			out.Header = append(out.Header, f)
+		}
+		out.Credentials = true
+	}
+	for _, f := range a.Query {
+		out.Credentials = out.Credentials || f.Value != ""
+	}
+}
+
+// framing names the headers that follow from the body, which the driver makes.
+func framing(name string) bool {
+	return exchange.HopByHop(name) && !exchange.EqualName(name, "Proxy-Authorization") ||
+		exchange.EqualName(name, "Content-Length") || exchange.EqualName(name, "Content-Type")
 }
 
 // arguments joins the configured arguments with the endpoint's, which win on equal names.
@@ -578,7 +669,7 @@ func arguments(out *drivers.Instance, configured ordered, endpoint string) {
 	for _, f := range configured {
 		out.Fixed[f.Name] = true
 		if !theirs.Has(f.Name) {
-			list = append(list, url.QueryEscape(f.Name)+"="+url.QueryEscape(f.Value))
+			list = append(list, escape(f.Name)+"="+escape(f.Value))
 		}
 	}
 	if endpoint != "" {
@@ -586,6 +677,9 @@ func arguments(out *drivers.Instance, configured ordered, endpoint string) {
 	}
 	out.Query = strings.Join(list, "&")
 }
+
+// escape encodes a part of a query; a space becomes "%20", as the reference has it.
+func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
 // members compiles what is set in every body.
 func members(out *drivers.Instance, i *instance) error {

@@ -1,9 +1,6 @@
 package aiproxy
 
 import (
-	"bytes"
-	"encoding/json"
-
 	"github.com/gosix/gosix/pkg/drivers"
 	"github.com/gosix/gosix/pkg/plugin"
 )
@@ -17,12 +14,4 @@ func (p *proxy) account(c *plugin.Context, out drivers.Outcome) {
 	if !out.FirstToken.IsZero() {
 		llm.FirstToken = out.FirstToken.Sub(c.Start)
 	}
-}
-
-func jsonMarshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	err := e.Encode(v)
-	return b.Bytes(), err
 }
