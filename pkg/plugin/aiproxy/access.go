@@ -38,18 +38,14 @@ func (p *proxy) access(c *plugin.Context) error {
 	}
 	q := &c.Request
 	if kind := q.Header.Get("Content-Type"); kind != "" && !strings.HasPrefix(kind, "application/json") {
-		text := "unsupported content-type: " + kind
-		if !p.seed {
-			text += ", only application/json is supported"
-		}
-		return plugin.Exit(http.StatusBadRequest, text)
+		return plugin.Exit(http.StatusBadRequest, "unsupported content-type: "+kind+p.rules.typeHint)
 	}
 	doc, err := p.read(q)
 	if err != nil {
 		return err
 	}
 	w := &pending{owner: p, doc: doc}
-	if p.seed {
+	if p.rules.chatOnly {
 		w.protocol = protocol.OpenAIChat
 		if err := checkMessages(doc); err != nil {
 			return plugin.Exit(http.StatusBadRequest, "request format doesn't match schema: "+err.Error())
@@ -90,11 +86,7 @@ func (p *proxy) read(q *exchange.Request) (*jsonedit.Doc, error) {
 	}
 	doc, err := q.Body.JSON(p.maxBody, jsonedit.Options{MaxDepth: p.depth, Duplicates: true})
 	if err != nil {
-		text := "could not parse JSON request body: "
-		if p.seed {
-			text = "could not get parse JSON request body: "
-		}
-		return nil, plugin.Exit(http.StatusBadRequest, message{text + err.Error()})
+		return nil, plugin.Exit(http.StatusBadRequest, message{p.rules.badJSON + err.Error()})
 	}
 	return doc, nil
 }

@@ -43,8 +43,8 @@ func (p *proxy) beforeProxy(c *plugin.Context) error {
 		w.attempt.Tried.Add(w.picked)
 		next, err := p.state.picker.Pick(&w.attempt)
 		if err != nil {
-			if !p.seed {
-				failure.status = http.StatusBadGateway
+			if p.rules.exhausted != 0 {
+				failure.status = p.rules.exhausted
 			}
 			return p.fail(c, failure)
 		}
@@ -137,8 +137,8 @@ func (p *proxy) transport(tried *exchange.Attempt, err error) *failed {
 		if own.Body != "" {
 			f.body = own.Body
 		}
-	case errors.As(err, &sent) && sent.Timeout && !p.seed:
-		f.status = http.StatusGatewayTimeout
+	case errors.As(err, &sent) && sent.Timeout:
+		f.status = p.rules.timedOut
 	}
 	tried.Err = err
 	if tried.Status == 0 {
@@ -167,7 +167,7 @@ func (p *proxy) goesOn(c *plugin.Context, w *pending, f *failed, tries int, took
 		return false
 	}
 	switch {
-	case f.transport && p.onTransport:
+	case f.transport && p.rules.onTransport:
 	case f.status == http.StatusTooManyRequests && p.onRate:
 	case f.status >= 500 && f.status < 600 && p.onServer:
 	case p.statuses[f.status]:

@@ -1,0 +1,349 @@
+package aiproxy
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gosix/gosix/pkg/balancer"
+	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/drivers/protocol"
+	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/jsonedit"
+	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/schema"
+	"github.com/gosix/gosix/pkg/upstream"
+	"github.com/gosix/gosix/pkg/variable"
+)
+
+// proxy is a compiled configuration.
+type proxy struct {
+	name        string
+	rules       rules
+	passthrough bool
+	instances   []*drivers.Instance
+	targets     []balancer.Target
+	balancer    balance
+	hash        func(*exchange.Exchange) string
+	maxBody     int64
+	depth       int
+	client      *upstream.Client
+
+	retries  int // how many more attempts; -1: as many as there are instances
+	onRate   bool
+	onServer bool
+	statuses map[int]bool
+	within   time.Duration // no further attempt after one that took longer; 0: any
+
+	state *state
+}
+
+// state outlives the configuration's neighbours: it is handed to the next build.
+type state struct{ picker balancer.Picker }
+
+const (
+	defaultMaxBody  = 64 << 20
+	defaultDuration = 30 * time.Minute // of a stream (spec/00 27)
+	defaultResponse = 256 << 20        // bytes of an answer
+)
+
+// compile makes the one internal form of both generations. What differs between them is
+// fields of it.
+func (d Deps) compile(name string, c *conf) (*proxy, error) {
+	p := &proxy{
+		name: name, rules: c.rules, passthrough: c.Passthrough, balancer: c.Balancer, client: d.Client, depth: d.Depth,
+		maxBody: c.MaxBody, retries: -1, within: ms(c.RetryWithin), statuses: map[int]bool{},
+	}
+	if p.maxBody == 0 {
+		p.maxBody = d.MaxBody
+	}
+	if p.maxBody == 0 {
+		p.maxBody = defaultMaxBody
+	}
+	if c.Balancer.Algorithm == "semantic" {
+		return nil, errors.New("balancer algorithm semantic is not supported by this version")
+	}
+	p.onRate, p.onServer = c.Fallback.rate, c.Fallback.server
+	for _, s := range c.Statuses {
+		p.statuses[s] = true
+	}
+	if c.MaxRetries != nil {
+		p.retries = *c.MaxRetries
+	}
+	for n := range c.Instances {
+		i := &c.Instances[n]
+		compiled, err := d.instance(c, i)
+		if err != nil {
+			if c.multi {
+				return nil, fmt.Errorf("instance '%s': %w", i.Name, err)
+			}
+			return nil, err
+		}
+		p.instances = append(p.instances, compiled)
+		p.targets = append(p.targets, balancer.Target{ID: i.Name, Weight: i.Weight, Priority: i.Priority})
+	}
+	c.warn(p.instances)
+	p.hash = hashKey(c.Balancer)
+	return p, nil
+}
+
+// warn collects what is accepted and has no effect, or not the one it seems to have.
+func (c *conf) warn(compiled []*drivers.Instance) {
+	add := func(text string) { c.warnings = append(c.warnings, text) }
+	for n, i := range c.Instances {
+		if err := compiled[n].Unreachable; err != nil {
+			add("instance " + i.Name + " cannot be called: " + err.Error())
+		}
+		if len(i.Checks) > 0 {
+			add("instance " + i.Name + ": health checks are not run by this version, the instance always counts as healthy")
+		}
+		for _, f := range slices.Concat(i.Auth.Header, i.Auth.Query) {
+			if schema.IsReference(f.Value) {
+				add("instance " + i.Name + ": secret references in auth are not looked up by this version")
+				break
+			}
+		}
+	}
+	if c.Logging.Summaries || c.Logging.Payloads {
+		add("logging.summaries and logging.payloads have no effect in this version")
+	}
+}
+
+// hashKey reads the text by which chash places a request; the client's address where it
+// has none (spec/05 §4.2).
+func hashKey(b balance) func(*exchange.Exchange) string {
+	if b.Algorithm != "chash" {
+		return nil
+	}
+	address, _ := variable.Compile("remote_addr")
+	key := ""
+	if b.Key != nil {
+		key = *b.Key
+	}
+	if *b.HashOn == "vars_combinations" {
+		t := variable.CompileTemplate(key)
+		return func(x *exchange.Exchange) string {
+			if text, resolved := t.Resolve(x); resolved > 0 {
+				return text
+			}
+			return address(x).String()
+		}
+	}
+	name := map[string]string{
+		"vars": key, "header": "http_" + strings.ToLower(key), "cookie": "cookie_" + key, "consumer": "consumer_name",
+	}[*b.HashOn]
+	get, known := variable.Compile(name)
+	if !known {
+		get = address
+	}
+	return func(x *exchange.Exchange) string {
+		if v := get(x); !v.IsNil() && v.String() != "" {
+			return v.String()
+		}
+		return address(x).String()
+	}
+}
+
+func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+
+// instance compiles one account.
+func (d Deps) instance(c *conf, i *instance) (*drivers.Instance, error) {
+	driver, known := d.Drivers.Get(i.Provider)
+	if !known {
+		return nil, fmt.Errorf("provider %s is not supported by this version", i.Provider)
+	}
+	if len(i.Auth.GCP) > 2 || len(i.Auth.AWS) > 2 {
+		return nil, errors.New("auth.gcp and auth.aws are not supported by this version")
+	}
+	out := &drivers.Instance{
+		Name: i.Name, Provider: i.Provider, Driver: driver,
+		Forward: c.rules.forward, Usage: c.rules.askUsage, Force: i.Override.Force,
+		Limits: drivers.Limits{Duration: defaultDuration, Bytes: defaultResponse},
+	}
+	if c.MaxDuration > 0 {
+		out.Limits.Duration = ms(c.MaxDuration)
+	}
+	if c.MaxResponse > 0 {
+		out.Limits.Bytes = c.MaxResponse
+	}
+	timeout, idle := ms(c.Timeout), ms(c.KeepAliveTimeout)
+	out.Timeouts = upstream.Timeouts{Connect: timeout, Send: timeout, Head: timeout, Read: timeout}
+	if c.rules.idleLimits {
+		out.Timeouts = upstream.Timeouts{Connect: timeout, Send: idle, Head: idle, Read: idle}
+	}
+	if err := place(out, c, i); err != nil {
+		return nil, err
+	}
+	return out, members(out, i)
+}
+
+// place compiles where an account is: the endpoint, its arguments, its connections.
+func place(out *drivers.Instance, c *conf, i *instance) error {
+	out.Scheme = "https"
+	host, port := out.Driver.Endpoint().Host, "443"
+	rawQuery := ""
+	if i.Override.Endpoint != "" {
+		u, err := url.Parse(i.Override.Endpoint)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			// ai-proxy accepts any text (spec/06 §A2); the call fails then.
+			out.Unreachable = fmt.Errorf("override.endpoint %q is no address", i.Override.Endpoint)
+			u = &url.URL{Scheme: "http"}
+		}
+		out.Scheme, host, port = u.Scheme, u.Hostname(), u.Port()
+		out.Path, rawQuery = u.EscapedPath(), u.RawQuery
+		if port == "" {
+			port = "443"
+			if out.Scheme == "http" {
+				port = c.rules.plainPort
+			}
+		}
+	}
+	if host == "" && out.Unreachable == nil {
+		out.Unreachable = fmt.Errorf("provider %s has no address of its own and override.endpoint names none", i.Provider)
+	}
+	out.Host = host
+	if strings.Contains(host, ":") {
+		out.Host = "[" + host + "]"
+	}
+	if out.Scheme == "https" && port != "443" || out.Scheme == "http" && port != "80" {
+		out.Host += ":" + port
+	}
+	out.Target = &upstream.Target{
+		Addr: net.JoinHostPort(host, port), NoKeepAlive: !c.KeepAlive, MaxIdle: c.KeepAlivePool, IdleTimeout: ms(c.KeepAliveTimeout),
+	}
+	if out.Scheme == "https" {
+		out.Target.SNI = host
+		out.Target.TLS = verified
+		if !c.Verify {
+			out.Target.TLS = unverified
+		}
+	}
+	arguments(out, i.Auth.Query, rawQuery)
+	credentials(out, &i.Auth)
+	return nil
+}
+
+// Connections are pooled by the identity of their TLS configuration, so all instances share
+// these two; nothing changes them.
+var (
+	verified   = &tls.Config{MinVersion: tls.VersionTLS12}
+	unverified = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // ssl_verify is the user's choice
+)
+
+// credentials compiles the configured headers. An empty value is none: it is not sent, and
+// does not keep the client's own from the provider (spec/00 4).
+func credentials(out *drivers.Instance, a *auth) {
+	for _, f := range a.Header {
+		switch {
+		case f.Value == "":
+			continue
+		case exchange.EqualName(f.Name, "Host"):
+			out.Host = f.Value
+		case framing(f.Name):
+			continue // what is sent decides these
+		default:
+			out.Header = append(out.Header, f)
+		}
+		out.Credentials = true
+	}
+	for _, f := range a.Query {
+		out.Credentials = out.Credentials || f.Value != ""
+	}
+}
+
+// framing names the headers that follow from the body, which the driver makes.
+func framing(name string) bool {
+	return exchange.HopByHop(name) && !exchange.EqualName(name, "Proxy-Authorization") ||
+		exchange.EqualName(name, "Content-Length") || exchange.EqualName(name, "Content-Type")
+}
+
+// arguments joins the configured arguments with the endpoint's, which win on equal names.
+func arguments(out *drivers.Instance, configured ordered, endpoint string) {
+	theirs, _ := url.ParseQuery(endpoint)
+	out.Fixed = map[string]bool{}
+	var list []string
+	for _, f := range configured {
+		out.Fixed[f.Name] = true
+		if !theirs.Has(f.Name) {
+			list = append(list, escape(f.Name)+"="+escape(f.Value))
+		}
+	}
+	if endpoint != "" {
+		list = append(list, endpoint)
+	}
+	out.Query = strings.Join(list, "&")
+}
+
+// escape encodes a part of a query; a space becomes "%20", as the reference has it.
+func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
+
+// members compiles what is set in every body.
+func members(out *drivers.Instance, i *instance) error {
+	if i.model != "" {
+		out.Options = append(out.Options, jsonedit.Edit{Name: "model", Value: jsonedit.AppendQuote(nil, i.model)})
+	}
+	if options := bytes.TrimSpace(i.Options); len(options) > 0 && options[0] == '{' {
+		err := jsonedit.Members(options, func(name string, raw []byte, _ jsonedit.Kind) error {
+			value := append([]byte(nil), raw...)
+			for n := range out.Options {
+				if out.Options[n].Name == name {
+					out.Options[n].Value = value
+					return nil
+				}
+			}
+			out.Options = append(out.Options, jsonedit.Edit{Name: name, Value: value})
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	out.MaxTokens = i.Override.LLMOptions.MaxTokens
+	for id, body := range i.Override.RequestBody {
+		if out.Bodies == nil {
+			out.Bodies = map[protocol.ID][]byte{}
+		}
+		if b := bytes.TrimSpace(body); len(b) > 0 && b[0] == '{' {
+			out.Bodies[id] = b
+		}
+	}
+	return nil
+}
+
+// picker finds what spreads the attempts: that of the same configuration before this
+// change, one that was kept when its configuration went away, or a new one.
+func (p *proxy) picker(b *plugin.Build, cache *balancer.Cache) error {
+	if before, ok := b.Prev.(*state); ok && before != nil {
+		p.state = before
+		return nil
+	}
+	if len(p.instances) < 2 {
+		return nil
+	}
+	key := b.Parent.Kind + "/" + b.Parent.ID + "#" + p.name + "@" + b.Digest
+	if cache != nil {
+		if kept, ok := cache.Get(key); ok {
+			p.state = &state{kept}
+			return nil
+		}
+	}
+	algorithm := p.balancer.Algorithm
+	if algorithm == "" {
+		return nil // selection fails then, as in the reference
+	}
+	made, err := balancer.New(balancer.Config{Algorithm: algorithm, Targets: p.targets}, nil)
+	if err != nil {
+		return err
+	}
+	if cache != nil {
+		cache.Put(key, made)
+	}
+	p.state = &state{made}
+	return nil
+}
