@@ -137,14 +137,20 @@ func (r *reply) firstEvents() error {
 		r.head = append(r.head, r.split.Feed(buf[:n], r.event)...)
 		r.end = err
 	}
-	switch {
-	case len(bytes.TrimSpace(r.head)) > 0:
+	if len(bytes.TrimSpace(r.head)) > 0 {
 		return nil // a fault that came with it ends what has begun
-	case r.end != io.EOF:
-		return r.end
-	case len(bytes.TrimSpace(r.split.Rest())) == 0:
-		return &drivers.Failure{Status: http.StatusBadGateway, Err: errEmptyStream}
 	}
+	if r.end != io.EOF {
+		return r.end
+	}
+	rest := r.split.Close(r.event)
+	switch {
+	case len(bytes.TrimSpace(rest)) == 0:
+		return &drivers.Failure{Status: http.StatusBadGateway, Err: errEmptyStream}
+	case !r.complete():
+		return errCut
+	}
+	r.head, r.split = append(r.head, rest...), sse.Splitter{}
 	return nil
 }
 

@@ -12,8 +12,8 @@ import (
 
 // generationSchema picks the schema by the shape of a configuration (spec/00 1, 24): the
 // members model and providers are the seed generation's, provider and instances the current
-// one's, and what has none of them is judged as current. old is the seed's schema, first what the seed generation
-// finds out before it looks at the schema.
+// one's, and what has none of them is judged as current. old is the seed's schema, first
+// what the seed generation finds out before it looks at the schema.
 func generationSchema(old []byte, first func(conf []byte) error) func([]byte) ([]byte, error) {
 	return func(conf []byte) ([]byte, error) {
 		var has struct {

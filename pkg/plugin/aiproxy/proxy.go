@@ -25,6 +25,12 @@ func (p *proxy) beforeProxy(c *plugin.Context) error {
 		return nil
 	}
 	w.done = true
+	// A plugin between the phases may have replaced the body; if not, this costs nothing.
+	doc, err := p.read(&c.Request)
+	if err != nil {
+		return err
+	}
+	w.doc = doc
 	for tries := 0; ; tries++ {
 		begin := time.Now()
 		reply, failure := p.attempt(c, w)

@@ -513,3 +513,17 @@ func TestAStreamIsAccounted(t *testing.T) {
 		t.Errorf("got %+v", l)
 	}
 }
+
+func TestABodyThatAPluginReplacedIsTheOneThatIsSent(t *testing.T) {
+	llm, addr := fake(t, "owl")
+	r := newRig(t)
+	chain := r.route("ai-proxy", single(addr, ""))
+	between := &plugin.Compiled{Name: "a", Phases: plugin.Phases{Access: func(c *plugin.Context) error {
+		c.Request.Body.Set([]byte(`{"messages":[{"role":"user","content":"changed"}]}`))
+		return nil
+	}}}
+	r.ask(plugin.NewChain(append([]*plugin.Compiled{between}, chain.Plugins()...)), request{body: hello})
+	if got := string(llm.Received()[0].Body); !strings.Contains(got, "changed") {
+		t.Errorf("got %s", got)
+	}
+}
