@@ -32,7 +32,7 @@ type Body struct {
 	docErr  error
 	docFor  jsonedit.Options // what doc and docErr were made with
 	indexed bool             // doc or docErr is there
-	whole   bool             // data is the complete body, else its beginning
+	partial bool             // data is only the beginning of the body
 	taken   bool             // source was handed out
 	changed bool
 	memo    any
@@ -42,28 +42,25 @@ type Body struct {
 // SetSource is called by the engine: the body follows from r and is length bytes long,
 // -1 if unknown.
 func (b *Body) SetSource(r io.Reader, length int64) {
-	b.reset()
-	b.source, b.length, b.whole = r, length, r == nil || length == 0
-	if b.whole {
-		b.length = 0
+	*b = Body{}
+	if r != nil && length != 0 {
+		b.source, b.length, b.partial = r, length, true
 	}
 }
 
-func (b *Body) reset() { *b = Body{whole: true} }
-
 // Length is the body's size in bytes, -1 while unknown.
 func (b *Body) Length() int64 {
-	if b.whole {
-		return int64(len(b.data))
+	if b.partial {
+		return b.length
 	}
-	return b.length
+	return int64(len(b.data))
 }
 
 // Changed reports whether Set replaced what the client sent.
 func (b *Body) Changed() bool { return b.changed }
 
 // Buffered reports whether the whole body is in memory, so that it can be sent again.
-func (b *Body) Buffered() bool { return b.whole }
+func (b *Body) Buffered() bool { return !b.partial }
 
 // Bytes reads the whole body once and returns it; later calls return the same bytes.
 // limit is in bytes, 0 means none; above it the error is a *TooLargeError and an
@@ -72,7 +69,7 @@ func (b *Body) Bytes(limit int64) ([]byte, error) {
 	if b.err != nil {
 		return nil, b.err
 	}
-	if b.whole {
+	if !b.partial {
 		if limit > 0 && int64(len(b.data)) > limit {
 			return nil, &TooLargeError{Size: int64(len(b.data)), Max: limit}
 		}
@@ -113,7 +110,7 @@ func (b *Body) read(limit int64) error {
 		b.data = b.data[:len(b.data)+n]
 		switch {
 		case err == io.EOF:
-			b.whole = true
+			b.partial = false
 		case err != nil:
 			b.err = err
 			return err
@@ -121,7 +118,7 @@ func (b *Body) read(limit int64) error {
 		if size := int64(len(b.data)); limit > 0 && size > limit {
 			return &TooLargeError{Size: size, Max: limit}
 		}
-		if b.whole {
+		if !b.partial {
 			return nil
 		}
 	}
@@ -159,7 +156,7 @@ func (b *Body) Memo(limit int64, parse func([]byte) any) (any, error) {
 // Reader streams the body: what is buffered, then the source, which can be taken once.
 func (b *Body) Reader() io.Reader {
 	switch {
-	case b.whole:
+	case !b.partial:
 		return bytes.NewReader(b.data)
 	case b.taken:
 		return errReader{ErrBodyTaken}
@@ -174,7 +171,7 @@ func (b *Body) Reader() io.Reader {
 }
 
 // Set replaces the body. p belongs to the body from then on.
-func (b *Body) Set(p []byte) { *b = Body{data: p, whole: true, changed: true} }
+func (b *Body) Set(p []byte) { *b = Body{data: p, changed: true} }
 
 type errReader struct{ err error }
 

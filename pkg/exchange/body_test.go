@@ -55,13 +55,15 @@ func TestBodyIsReadOnce(t *testing.T) {
 }
 
 func TestABodyThatIsNotThereIsEmpty(t *testing.T) {
-	var zero exchange.Body
-	none := new(exchange.Body)
+	none, zero := new(exchange.Body), new(exchange.Body)
 	none.SetSource(nil, 0)
 	announced := streamed("", 0)
-	for name, b := range map[string]*exchange.Body{"no source": none, "length 0": announced} {
+	for name, b := range map[string]*exchange.Body{"the zero value": zero, "no source": none, "length 0": announced} {
 		if got, err := b.Bytes(1); err != nil || len(got) != 0 || !b.Buffered() || b.Length() != 0 {
 			t.Errorf("%s: got %q, %v", name, got, err)
+		}
+		if got, err := io.ReadAll(b.Reader()); err != nil || len(got) != 0 {
+			t.Errorf("%s: Reader got %q, %v", name, got, err)
 		}
 	}
 	zero.Set(nil)

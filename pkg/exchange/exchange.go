@@ -70,11 +70,9 @@ type Request struct {
 }
 
 func (r *Request) reset() {
-	fields, body := r.Header.fields[:0], r.Body
+	fields := r.Header.fields[:0]
 	*r = Request{}
 	r.Header.fields = fields
-	r.Body = body
-	r.Body.reset()
 }
 
 // Facts is what the layers above the engine have learnt about an exchange. Empty
