@@ -23,6 +23,7 @@ type body struct {
 	at     chunkPart
 	done   bool // the framed end was seen
 	last   bool // the connection serves nothing more
+	unsent bool // the answer came before the request was sent whole
 	closed bool // or given away
 	err    error
 }
@@ -304,10 +305,10 @@ func (res *Response) Close() error {
 	if requests <= 0 {
 		requests = defaultMaxRequests
 	}
-	if !res.done || res.err != nil || interrupted {
+	if !res.done || res.err != nil || interrupted || res.unsent {
 		return k.drop()
 	}
-	if res.last || k.ended || k.r != k.w || t.NoKeepAlive || k.served >= requests {
+	if res.last || t.NoKeepAlive || k.served >= requests || !k.clean() {
 		return k.Conn.Close()
 	}
 	k.r, k.w = 0, 0

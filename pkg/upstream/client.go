@@ -171,9 +171,7 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 		}
 		return nil, res.fail(&Error{Op: OpHead, Addr: k.addr, Timeout: timedOut(err), Err: err})
 	}
-	if sendErr != nil {
-		res.last = true
-	}
+	res.unsent = sendErr != nil
 	k.served++
 	return res, nil
 }
@@ -309,6 +307,21 @@ func (k *conn) drop() error {
 		return secure.NetConn().Close()
 	}
 	return k.Conn.Close()
+}
+
+// clean reports whether nothing was read ahead behind the answer. Records that came with
+// its last one lie in the memory of TLS, where looking at the socket does not show them.
+func (k *conn) clean() bool {
+	if k.r != k.w || k.ended {
+		return false
+	}
+	if !k.secure {
+		return true
+	}
+	_ = k.SetReadDeadline(longAgo) // only what is there already
+	k.readLimited = true
+	n, err := k.Conn.Read(k.one[:])
+	return n == 0 && timedOut(err)
 }
 
 // longAgo is a deadline that has passed.

@@ -92,8 +92,8 @@ func (k *conn) head(limit int) ([]byte, error) {
 			return nil, tooLarge(limit)
 		}
 		if err := k.fill(); err != nil {
-			if err == io.EOF && k.answered {
-				err = io.ErrUnexpectedEOF
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF // also when nothing came at all: it is no end
 			}
 			return nil, err
 		}
