@@ -11,6 +11,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -73,6 +74,7 @@ type hashedKey struct {
 
 const (
 	defaultBodyLimit = 1536 << 10
+	defaultDepth     = 64
 	version          = "v3"
 )
 
@@ -80,6 +82,9 @@ const (
 func New(o Options) *API {
 	if o.BodyLimit == 0 {
 		o.BodyLimit = defaultBodyLimit
+	}
+	if o.Depth == 0 {
+		o.Depth = defaultDepth
 	}
 	if o.Clock == nil {
 		o.Clock = plugin.SystemClock{}
@@ -135,7 +140,7 @@ func (a *API) Init(ctx context.Context) error {
 func (a *API) guard(c *gin.Context) {
 	defer func() {
 		if v := recover(); v != nil {
-			a.o.Log.Error().Any("panic", v).Str("path", c.Request.URL.Path).Msg("admin request panicked")
+			a.o.Log.Error().Any("panic", v).Bytes("stack", debug.Stack()).Str("path", c.Request.URL.Path).Msg("admin request panicked")
 			if !c.Writer.Written() {
 				a.page(c, http.StatusInternalServerError)
 			}

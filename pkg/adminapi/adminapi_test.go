@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -168,6 +169,10 @@ func TestLifeOfARoute(t *testing.T) {
 	w.expect(t, "PATCH", "/routes/1/labels/a", `"b"`, 200, `"labels":{"a":"b"}`)
 	w.expect(t, "PATCH", "/routes/1/desc/x", `1`, 400, `invalid sub-path: /desc`)
 	w.expect(t, "PATCH", "/routes/1", `{"update_time":5}`, 200, `"update_time":5`)
+	w.expect(t, "PATCH", "/routes/1", `{"update_time":1e9,"create_time":7e1}`, 200, `"create_time":7e1,"update_time":1e9`)
+	w.expect(t, "PUT", "/routes/1", goodRoute, 200, `"create_time":7e1,`)
+	w.expect(t, "PATCH", "/routes/1", `{"id":null}`, 200, `"id":"1"`)
+	w.expect(t, "PATCH", "/routes/1"+strings.Repeat("/a", 65), `1`, 400, `invalid sub-path: more than 64 steps`)
 	w.expect(t, "PATCH", "/routes/1", `{"uri":null}`, 400, `invalid configuration: `)
 	w.expect(t, "PATCH", "/routes/1", `{"id":"2"}`, 400, `wrong route id`)
 	w.expect(t, "PATCH", "/routes/1", `5`, 400, `{"error_msg":"invalid configuration"}`)
@@ -252,6 +257,23 @@ func TestWhatIsInUseStays(t *testing.T) {
 	w.expect(t, "DELETE", "/plugin_configs/p", "", 400, `can not delete this plugin config, route [r] is still using it now`)
 	w.expect(t, "DELETE", "/consumer_groups/g", "", 400, `can not delete this consumer group, consumer [ann] is still using it now`)
 	w.expect(t, "DELETE", "/upstreams/u?force=true", "", 200, `"deleted":"1"`)
+	// However an id is written, it is the same id.
+	for name, tt := range map[string]struct{ id, written string }{
+		"escaped":       {"esc", `"\u0065sc"`},
+		"a number":      {"12", `12`},
+		"a fraction":    {"13", `13.0`},
+		"an exponent":   {"140", `1.4e2`},
+		"a long number": {"12345678901234567890", `12345678901234567890`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.expect(t, "PUT", "/upstreams", `{"id":`+tt.written+`,"nodes":{"127.0.0.1:1":1}}`, 201, `"key":"/apisix/upstreams/`+tt.id+`"`)
+			w.expect(t, "PUT", "/upstreams/"+tt.id, `{"id":`+tt.written+`,"nodes":{"127.0.0.1:1":1}}`, 200, "")
+			w.expect(t, "PUT", "/routes/w", `{"uri":"/x","upstream_id":`+tt.written+`}`, 201, "")
+			w.expect(t, "DELETE", "/upstreams/"+tt.id, "", 400, `route [w] is still using it now`)
+			w.expect(t, "DELETE", "/routes/w", "", 200, "")
+			w.expect(t, "DELETE", "/upstreams/"+tt.id, "", 200, "")
+		})
+	}
 }
 
 func TestConsumersAndCredentials(t *testing.T) {
@@ -266,11 +288,83 @@ func TestConsumersAndCredentials(t *testing.T) {
 	w.expect(t, "PUT", "/consumers", `{"username":"ann","plugins":{"door":{"key":"k1"}}}`, 200, "")
 	w.expect(t, "PUT", "/consumers/ann/credentials/d", `{"plugins":{"tag":{}}}`, 400, `only supports auth type plugins in consumer credential`)
 	w.expect(t, "PUT", "/consumers", `{"username":"bob","plugins":{"door":{}}}`, 400, `invalid plugins configuration: failed to check the configuration of plugin door`)
+	w.expect(t, "PUT", "/consumers/ann/credentials", `{"id":"annabel/credentials/c"}`, 400, `wrong credential id`)
 	w.expect(t, "DELETE", "/consumers/ann", "", 200, "")
 	w.expect(t, "GET", "/consumers/ann/credentials", "", 404, "Key not found")
 	if items, _, _ := w.store.List(t.Context(), "/apisix/consumers/"); len(items) != 0 {
 		t.Errorf("left: %v", items)
 	}
+}
+
+func TestDecorations(t *testing.T) {
+	w := newWorld(t, nil)
+	const at = "/services/s/graphql_cost_decorations"
+	w.expect(t, "PUT", at+"/d", `{"field_path":"a.b"}`, 404, "service not found")
+	w.expect(t, "PUT", "/services/s", `{}`, 201, "")
+	w.expect(t, "PUT", "/services/r", `{}`, 201, "")
+	w.expect(t, "PUT", at+"/d", `{"field_path":"a.b","service_id":"s"}`, 201, "")
+	w.expect(t, "PUT", at+"/d", `{"field_path":"a.b","service_id":"r"}`, 400, "wrong service_id, it is taken from the path")
+	w.expect(t, "PUT", at+"/d", `{"field_path":"a.b","add_value":2}`, 200, "")
+	w.expect(t, "PUT", at+"/e", `{"field_path":"a.b"}`, 400, "field_path a.b is already decorated on this service by [d]")
+	w.expect(t, "POST", at, `{"field_path":"a.b"}`, 400, "field_path a.b is already decorated on this service by [d]")
+	w.expect(t, "POST", at, `{"field_path":"a.c"}`, 201, "")
+	w.expect(t, "PUT", "/services/r/graphql_cost_decorations/d", `{"field_path":"a.b"}`, 201, "")
+	w.expect(t, "PATCH", at+"/d", `{"service_id":"s"}`, 400, "service_id can not be patched")
+	w.expect(t, "PATCH", at+"/d", `{"field_path":"a.c"}`, 400, "field_path a.c is already decorated on this service by [")
+	w.expect(t, "PATCH", at+"/d", `{"mul_value":2}`, 200, "")
+	w.expect(t, "DELETE", "/services/s", "", 200, "")
+	w.expect(t, "GET", at, "", 404, "Key not found")
+}
+
+// What a PUT answers is what clients write back.
+func TestSealedValuesComeBack(t *testing.T) {
+	w := newWorld(t, nil)
+	sealedAt := func(key string) string {
+		item, _, err := w.store.Get(t.Context(), "/apisix/"+key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, text, _ := strings.Cut(string(item.Value), `"sealed:`)
+		text, _, found := strings.Cut(text, `"`)
+		if !found {
+			t.Fatalf("%s holds nothing sealed: %s", key, item.Value)
+		}
+		return "sealed:" + text
+	}
+	route := func(secret string) string { return `{"uri":"/x","plugins":{"tag":{"secret":"` + secret + `"}}}` }
+	w.expect(t, "PUT", "/routes/1", route("hush"), 201, "")
+	w.expect(t, "PUT", "/routes/1", route(sealedAt("routes/1")), 200, "")
+	w.expect(t, "GET", "/routes/1", "", 200, `"secret":"hush"`)
+	w.expect(t, "PATCH", "/routes/1/plugins/tag/secret", `"`+sealedAt("routes/1")+`"`, 200, "")
+	w.expect(t, "GET", "/routes/1", "", 200, `"secret":"hush"`)
+	w.expect(t, "PUT", "/consumers", `{"username":"ann","plugins":{"door":{"key":"k1"}}}`, 201, "")
+	w.expect(t, "PUT", "/consumers", `{"username":"ann","plugins":{"door":{"key":"`+sealedAt("consumers/ann")+`"}}}`, 200, "")
+	w.expect(t, "GET", "/consumers/ann", "", 200, `{"key":"k1"}`)
+
+	const refused = "failed to decrypt previous encrypted key: plugins.tag.secret was sealed for another item"
+	w.expect(t, "PUT", "/routes/2", route(sealedAt("routes/1")), 400, refused)
+	w.expect(t, "POST", "/routes", route(sealedAt("routes/1")), 400, refused)
+	w.expect(t, "PUT", "/routes", `{"id":2,`+route(sealedAt("routes/1"))[1:], 400, refused)
+	if items, _, _ := w.store.List(t.Context(), "/apisix/gen_id"); len(items) != 0 {
+		t.Error("the refused POST used up an id")
+	}
+	w.expect(t, "PUT", "/routes/3", route("sealed:v1:AAAA"), 201, "")
+	w.expect(t, "GET", "/routes/3", "", 200, `"secret":"sealed:v1:AAAA"`)
+
+	// A key that is gone from the keyring may return: until then its values stay.
+	before := sealedAt("routes/1")
+	other, err := seal.New([]string{"fedcba9876543210"}, seal.GCM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring := w.api.o.Ring
+	w.api.o.Ring = other
+	w.expect(t, "PATCH", "/routes/1", `{"desc":"x"}`, 200, "")
+	if after := sealedAt("routes/1"); after != before {
+		t.Errorf("a value that does not open became %s", after)
+	}
+	w.api.o.Ring = ring
+	w.expect(t, "GET", "/routes/1", "", 200, `"secret":"hush"`)
 }
 
 func TestSecretsSurviveEdits(t *testing.T) {
@@ -284,6 +378,44 @@ func TestSecretsSurviveEdits(t *testing.T) {
 	if text := string(items[0].Value); strings.Contains(text, "hush") || strings.Count(text, "sealed:v1:") != 3 {
 		t.Errorf("stored: %s", text)
 	}
+}
+
+// What stands in the store need not come from this API.
+func TestWhatIsNoJSONSpoilsNothing(t *testing.T) {
+	w := newWorld(t, nil)
+	w.expect(t, "PUT", "/routes/1", goodRoute, 201, "")
+	for key, value := range map[string]string{
+		"routes/2": "not json", "routes/3": "", "routes/4": `{"uri":"/x"`, "ssls/1": `{"key":"hush"`, "ssls/2": "5",
+		"consumers/ann": "{", "global_rules/1": `{"plugins":{`,
+	} {
+		if _, err := w.store.Commit(t.Context(), nil, []store.Op{{Key: "/apisix/" + key, Value: []byte(value)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.expect(t, "GET", "/routes/2", "", 200, `{"key":"/apisix/routes/2","value":"not json","createdIndex":`)
+	w.expect(t, "GET", "/routes/3", "", 200, `"value":"",`)
+	for path, want := range map[string]int{"/routes": 4, "/ssls": 2, "/consumers": 1, "/global_rules": 1} {
+		body := w.expect(t, "GET", path, "", 200, fmt.Sprintf(`{"total":%d,`, want))
+		if !json.Valid([]byte(body)) || strings.Contains(body, "hush") {
+			t.Errorf("%s: %s", path, body)
+		}
+	}
+	w.expect(t, "PUT", "/consumers", `{"username":"bob","plugins":{"door":{"key":"k"}}}`, 201, "")
+	w.expect(t, "PUT", "/global_rules/2", `{"plugins":{"tag":{}}}`, 201, "")
+	w.expect(t, "PUT", "/global_rules/3", `{"plugins":{"tag":{}}}`, 400, `plugin 'tag' already exists in global rule with id '2'`)
+	for _, path := range []string{"/routes/2", "/routes/3", "/ssls/1", "/consumers/ann", "/global_rules/1"} {
+		w.expect(t, "DELETE", path, "", 200, `"deleted":"1"`)
+	}
+}
+
+func TestTheDepthIsASetting(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Depth = 100 })
+	deep := strings.Repeat(`{"a":`, 80) + "1" + strings.Repeat("}", 80)
+	w.expect(t, "PUT", "/routes/1", `{"uri":"/x","plugins":{"tag":{"secret":"hush","more":`+deep+`}}}`, 201, `"id":"1","create_time":1700000000,`)
+	w.expect(t, "PATCH", "/routes/1", `{"desc":"x"}`, 200, `"secret":"sealed:v1:`)
+	w.expect(t, "GET", "/routes/1", "", 200, `"secret":"hush"`)
+	w.expect(t, "GET", "/routes?name=x", "", 200, `"total":0`)
+	w.expect(t, "PATCH", "/routes/1/plugins/tag/more/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a", deep, 400, "Found too many nested data structures (101)")
 }
 
 func TestListsAreFilteredAndPaged(t *testing.T) {

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -53,6 +54,11 @@ func (a *API) judge(q *request, t target, raw []byte) ([]store.Cond, error) {
 			return nil, badRequest(err.Error())
 		}
 	}
+	if k.Name == "graphql_cost_decorations" {
+		if err := a.judgeDecoration(q, t, doc); err != nil {
+			return nil, err
+		}
+	}
 	if k.Parent != "" {
 		parent := resource.ByName(k.Parent)
 		item, err := a.fetch(q, parent, t.parent)
@@ -64,8 +70,39 @@ func (a *API) judge(q *request, t target, raw []byte) ([]store.Cond, error) {
 	return conds, nil
 }
 
+// judgeDecoration holds a decoration to the service in its path, and a field to one
+// decoration (spec/01 §4).
+func (a *API) judgeDecoration(q *request, t target, doc any) error {
+	members, _ := doc.(map[string]any)
+	if q.Request.Method == "PATCH" && q.doc.Has("service_id") {
+		return badRequest("service_id can not be patched")
+	}
+	if id, given := resource.IDText(members["service_id"]); given && id != t.parent {
+		return badRequest("wrong service_id, it is taken from the path")
+	}
+	field, _ := members["field_path"].(string)
+	others, err := a.items(q, t.kind, t.kind.ChildID(t.parent, ""))
+	if err != nil {
+		return err
+	}
+	for _, item := range others {
+		_, id, _ := resource.Locate(strings.TrimPrefix(item.Key, a.o.Prefix+"/"))
+		if id == t.fullID() {
+			continue
+		}
+		other, err := jsonedit.IndexTrusted(item.Value)
+		if err != nil {
+			continue
+		}
+		if held, _ := other.String("field_path"); held == field {
+			return badRequest("field_path " + field + " is already decorated on this service by [" + id[strings.LastIndexByte(id, '/')+1:] + "]")
+		}
+	}
+	return nil
+}
+
 func judgeVars(raw []byte) error {
-	doc, err := jsonedit.Index(raw, jsonedit.Options{})
+	doc, err := jsonedit.IndexTrusted(raw)
 	if err != nil {
 		return err
 	}
@@ -119,7 +156,7 @@ func (a *API) judgeMetadata(name string, raw []byte) error {
 
 // pluginsOf calls f for every plugin configuration of a document, in its order.
 func pluginsOf(raw []byte, member resource.PluginMember, f func(name string, conf []byte) error) error {
-	doc, err := jsonedit.Index(raw, jsonedit.Options{})
+	doc, err := jsonedit.IndexTrusted(raw)
 	if err != nil {
 		return err
 	}
@@ -135,39 +172,45 @@ func (a *API) judgePlugins(q *request, t target, member resource.PluginMember, r
 	case resource.FlavourConsumer, resource.FlavourCredential:
 		return a.judgeConsumerPlugins(q, t, member, raw)
 	}
+	var taken map[string]string
+	if t.kind.Name == "global_rules" {
+		var err error
+		if taken, err = a.pluginsOfOtherRules(q, t, member); err != nil {
+			return err
+		}
+	}
 	return pluginsOf(raw, member, func(name string, conf []byte) error {
 		if err := a.o.Registry.Check(plugin.Source{Name: name, Conf: conf}); err != nil {
 			return badRequest(err.Error())
 		}
-		if t.kind.Name == "global_rules" {
-			return a.oneRuleEach(q, t, name)
+		if id, held := taken[name]; held {
+			return badRequest("plugin '" + name + "' already exists in global rule with id '" + id + "'")
 		}
 		return nil
 	})
 }
 
-// oneRuleEach refuses a plugin that another global rule has already.
-func (a *API) oneRuleEach(q *request, t target, name string) error {
+// pluginsOfOtherRules tells which global rule, other than the target, has a plugin.
+func (a *API) pluginsOfOtherRules(q *request, t target, member resource.PluginMember) (map[string]string, error) {
 	rules, err := a.items(q, t.kind, "")
 	if err != nil {
-		return err
+		return nil, err
 	}
+	taken := map[string]string{}
 	for _, item := range rules {
 		_, id, _ := resource.Locate(strings.TrimPrefix(item.Key, a.o.Prefix+"/"))
 		if id == t.id {
 			continue
 		}
-		err := pluginsOf(item.Value, t.kind.PluginMembers[0], func(other string, _ []byte) error {
-			if other == name {
-				return badRequest("plugin '" + name + "' already exists in global rule with id '" + id + "'")
+		// A rule that cannot be read is in force nowhere, and holds no plugin.
+		_ = pluginsOf(item.Value, member, func(name string, _ []byte) error {
+			if _, held := taken[name]; !held {
+				taken[name] = id
 			}
 			return nil
 		})
-		if err != nil {
-			return err
-		}
 	}
-	return nil
+	return taken, nil
 }
 
 func (a *API) judgeConsumerPlugins(q *request, t target, member resource.PluginMember, raw []byte) error {
@@ -194,15 +237,16 @@ func (a *API) judgeConsumerPlugins(q *request, t target, member resource.PluginM
 
 // keyIsFree refuses a key by which another consumer is found already.
 func (a *API) keyIsFree(q *request, t target, name, attribute, key string) error {
+	// Credentials live below consumers: one list has both.
+	all, _, err := a.o.Store.List(q.Request.Context(), resource.ByName("consumers").Key(a.o.Prefix, ""))
+	if err != nil {
+		return err
+	}
 	for _, kind := range []string{"consumers", "credentials"} {
 		k := resource.ByName(kind)
-		items, err := a.items(q, k, "")
-		if err != nil {
-			return err
-		}
-		for _, item := range items {
-			_, id, _ := resource.Locate(strings.TrimPrefix(item.Key, a.o.Prefix+"/"))
-			if k == t.kind && id == t.fullID() {
+		for _, item := range all {
+			found, id, ok := resource.Locate(strings.TrimPrefix(item.Key, a.o.Prefix+"/"))
+			if !ok || found != k || k == t.kind && id == t.fullID() {
 				continue
 			}
 			value, err := a.open(k, item.Key, item.Value)
@@ -268,12 +312,37 @@ func (a *API) seal(k *resource.Kind, key string, raw []byte) ([]byte, error) {
 	if a.o.Ring == nil {
 		return raw, nil
 	}
-	return a.eachSecret(k, raw, func(plain string) string {
-		if k.Name == "ssls" && !strings.HasPrefix(plain, "---") {
+	return a.eachSecret(k, raw, func(_, plain string) string {
+		if k.Name == "ssls" && !strings.HasPrefix(plain, "---") || seal.IsSealed(plain) {
 			return plain // a reference, or what somebody encrypted before
 		}
 		return a.o.Ring.Seal(strings.TrimPrefix(key, a.o.Prefix+"/"), plain)
 	})
+}
+
+// opened is a document that a client sent for the item stored under key, its secrets
+// open: the answer to a write shows them sealed, and clients send such answers back. What
+// does not open must have been there before. Anything else was sealed for another item, or
+// by a key that is gone, and no node could use it.
+func (a *API) opened(k *resource.Kind, key string, raw, before []byte) ([]byte, error) {
+	if a.o.Ring == nil {
+		return raw, nil
+	}
+	raw, err := a.open(k, key, raw)
+	if err != nil {
+		return nil, err
+	}
+	foreign := ""
+	_, err = a.eachSecret(k, raw, func(path, value string) string {
+		if seal.IsSealed(value) && !bytes.Contains(before, []byte(value)) {
+			foreign = path
+		}
+		return value
+	})
+	if err == nil && foreign != "" {
+		err = badRequest("failed to decrypt previous encrypted key: " + foreign + " was sealed for another item, or by a key that is not in the keyring")
+	}
+	return raw, err
 }
 
 // open is the inverse of seal.
@@ -297,10 +366,11 @@ func OpenItem(ring *seal.Ring, r *plugin.Registry, key string, k *resource.Kind,
 	return raw, nil
 }
 
-func (a *API) eachSecret(k *resource.Kind, raw []byte, f func(string) string) ([]byte, error) {
+// eachSecret replaces the secrets of a document; f gets the path of each.
+func (a *API) eachSecret(k *resource.Kind, raw []byte, f func(path, value string) string) ([]byte, error) {
 	for _, path := range a.secretPaths(k, raw) {
 		var err error
-		if raw, err = seal.Members(raw, path, f); err != nil {
+		if raw, err = seal.Members(raw, path, func(s string) string { return f(path, s) }); err != nil {
 			return nil, err
 		}
 	}

@@ -48,12 +48,21 @@ func (a *API) fetch(q *request, k *resource.Kind, id string) (store.Item, error)
 
 // shown is an item as clients see it: secrets of plugins opened, others left out.
 func (a *API) shown(k *resource.Kind, item store.Item) ([]byte, error) {
+	if _, err := jsonedit.IndexTrusted(item.Value); err != nil {
+		// Somebody else wrote what is no JSON. As a text it can be seen and deleted, and does
+		// not spoil the list around it; unless it may hold what is never shown.
+		text := []byte("null")
+		if len(k.Redact) == 0 {
+			text = []byte(quoted(string(item.Value)))
+		}
+		return entry(item.Key, text, item), nil
+	}
 	value, err := a.open(k, item.Key, item.Value)
 	if err != nil {
 		return nil, err
 	}
 	if len(k.Redact) > 0 {
-		doc, err := jsonedit.Index(value, jsonedit.Options{})
+		doc, err := jsonedit.IndexTrusted(value)
 		if err != nil {
 			return nil, err
 		}
@@ -234,7 +243,7 @@ func filtered(q *request, k *resource.Kind, items []store.Item) ([]store.Item, e
 	kept := items[:0]
 next:
 	for _, item := range items {
-		doc, err := jsonedit.Index(item.Value, jsonedit.Options{})
+		doc, err := jsonedit.IndexTrusted(item.Value)
 		if err != nil {
 			continue
 		}

@@ -1,8 +1,11 @@
 package adminapi
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -33,8 +36,8 @@ func (a *API) put(q *request, t target) {
 		if err != nil && !errors.Is(err, errKeyNotFound) {
 			return draft{}, err
 		}
-		now := a.o.Clock.Now().Unix()
-		d := draft{doc: conf, created: now, updated: now}
+		now := a.now()
+		d := draft{doc: conf, before: before.Value, created: now, updated: now}
 		if created, ok := timeOf(before.Value, "create_time"); ok {
 			d.created = created
 		}
@@ -62,7 +65,10 @@ func (a *API) post(q *request, t target) {
 		return
 	}
 	// What is refused must not use up an id; the id itself is not known yet.
-	if _, err := a.judge(q, t, conf); err != nil {
+	if _, err = a.opened(t.kind, "", conf, nil); err == nil {
+		_, err = a.judge(q, t, conf)
+	}
+	if err != nil {
 		a.failed(q.Context, err)
 		return
 	}
@@ -74,17 +80,18 @@ func (a *API) post(q *request, t target) {
 	t.id = fmt.Sprintf("%020d", res.Revision)
 	conf = withMember(conf, "id", []byte(quoted(t.id)))
 	a.write(q, t, func() (draft, error) {
-		now := a.o.Clock.Now().Unix()
+		now := a.now()
 		return draft{doc: conf, created: now, updated: now, fresh: true}, nil
 	})
 }
 
 // draft is a document on its way into the store.
 type draft struct {
-	doc              []byte // with its id, secrets open, times of no meaning
-	created, updated int64
-	seen             int64 // revision that must still be in force; 0: none
-	fresh            bool  // the key must not exist
+	doc              []byte // with its id, times of no meaning
+	before           []byte // what it replaces, as stored; nil: nothing
+	created, updated []byte // numbers
+	seen             int64  // revision that must still be in force; 0: none
+	fresh            bool   // the key must not exist
 }
 
 // write judges a draft and stores it; draft is asked again after a lost race, so that it
@@ -97,15 +104,19 @@ func (a *API) write(q *request, t target, next func() (draft, error)) {
 			a.failed(q.Context, err)
 			return
 		}
-		conds, err := a.judge(q, t, d.doc)
+		doc, err := a.opened(t.kind, key, d.doc, d.before)
 		if err != nil {
 			a.failed(q.Context, err)
 			return
 		}
-		doc := d.doc
+		conds, err := a.judge(q, t, doc)
+		if err != nil {
+			a.failed(q.Context, err)
+			return
+		}
 		if t.kind.Times {
-			doc = withMember(doc, "create_time", strconv.AppendInt(nil, d.created, 10))
-			doc = withMember(doc, "update_time", strconv.AppendInt(nil, d.updated, 10))
+			doc = withMember(doc, "create_time", d.created)
+			doc = withMember(doc, "update_time", d.updated)
 		}
 		if doc, err = a.seal(t.kind, key, doc); err != nil {
 			a.failed(q.Context, err)
@@ -180,17 +191,26 @@ func (a *API) identify(q *request, t target) (conf []byte, id string, err error)
 		return nil, "", badRequest("missing " + k.Word + " id")
 	}
 	// An id of a wrong shape is the schema's to word, and must not become a key.
-	doc, err := schema.Decode(conf)
+	t.id = idText(raw, kind)
+	open, err := a.open(k, k.Key(a.o.Prefix, t.fullID()), conf)
+	if err != nil {
+		return nil, "", err
+	}
+	doc, err := schema.Decode(open)
 	if err != nil {
 		return nil, "", badRequest("invalid configuration: " + err.Error())
 	}
 	if err := k.CheckTimes(doc); err != nil {
 		return nil, "", badRequest(err.Error())
 	}
-	if _, err := k.Validate(idText(raw, kind), doc); err != nil {
+	if _, err := k.Validate(t.id, doc); err != nil {
 		return nil, "", badRequest(err.Error())
 	}
-	return conf, idText(raw, kind), nil
+	if strings.Contains(t.id, "/") {
+		// Files name a credential together with its consumer; here the path has that.
+		return nil, "", badRequest("wrong " + k.Word + " id")
+	}
+	return conf, t.id, nil
 }
 
 // judgeable is the body as an object. An empty array is one, as in the reference.
@@ -211,37 +231,44 @@ func (a *API) judgeable(q *request, k *resource.Kind) ([]byte, error) {
 	return nil, badRequest(err.Error())
 }
 
+// idText is the value of a member "id" as the text that ids are compared by. What cannot be
+// an id is its own text.
 func idText(raw []byte, kind jsonedit.Kind) string {
-	if kind == jsonedit.String {
+	switch kind {
+	case jsonedit.String:
 		s, _ := jsonedit.Unquote(raw)
 		return s
+	case jsonedit.Number:
+		if id, ok := resource.IDText(json.Number(raw)); ok {
+			return id
+		}
 	}
 	return string(raw)
 }
 
 // withMember sets a member at the top of an object and keeps all other bytes.
 func withMember(object []byte, name string, value []byte) []byte {
-	doc, err := jsonedit.Index(object, jsonedit.Options{})
+	doc, err := jsonedit.IndexTrusted(object)
 	if err != nil {
 		return object // cannot be: objects get here after a strict scan
 	}
 	return jsonedit.Join(doc.Splice(nil, []jsonedit.Edit{{Name: name, Value: value}}))
 }
 
-func timeOf(doc []byte, member string) (int64, bool) {
-	if doc == nil {
-		return 0, false
-	}
-	d, err := jsonedit.Index(doc, jsonedit.Options{})
+func (a *API) now() []byte { return strconv.AppendInt(nil, a.o.Clock.Now().Unix(), 10) }
+
+// timeOf is a time of a document, a whole number, as it is written there.
+func timeOf(doc []byte, member string) ([]byte, bool) {
+	d, err := jsonedit.IndexTrusted(doc)
 	if err != nil {
-		return 0, false
+		return nil, false
 	}
 	raw, kind, ok := d.Get(member)
 	if !ok || kind != jsonedit.Number {
-		return 0, false
+		return nil, false
 	}
-	t, err := strconv.ParseInt(string(raw), 10, 64)
-	return t, err == nil
+	t, err := strconv.ParseFloat(string(raw), 64)
+	return raw, err == nil && t == math.Trunc(t)
 }
 
 func (a *API) parentExists(q *request, t target) error {
@@ -270,6 +297,11 @@ func (a *API) patch(q *request, t target) {
 		a.failed(q.Context, badRequest("missing new configuration"))
 		return
 	}
+	if len(t.rest) > a.o.Depth {
+		// What it leads to would be refused, after a copy of it for every step.
+		a.failed(q.Context, badRequest("invalid sub-path: more than "+strconv.Itoa(a.o.Depth)+" steps"))
+		return
+	}
 	merge := len(t.rest) == 0 || t.kind.Parent != ""
 	if merge && q.doc.Kind() != jsonedit.Object && q.doc.Kind() != jsonedit.Array {
 		a.failed(q.Context, badRequest("invalid configuration"))
@@ -296,11 +328,11 @@ func (a *API) patch(q *request, t target) {
 		if err != nil {
 			return draft{}, badRequest("invalid configuration: " + err.Error())
 		}
-		if err := sameID(doc, t); err != nil {
+		if doc, err = a.patched(doc, t); err != nil {
 			return draft{}, err
 		}
-		now := a.o.Clock.Now().Unix()
-		d := draft{doc: doc, created: now, updated: now, seen: before.Revision}
+		now := a.now()
+		d := draft{doc: doc, before: before.Value, created: now, updated: now, seen: before.Revision}
 		if created, ok := timeOf(doc, "create_time"); ok {
 			d.created = created
 		}
@@ -313,16 +345,21 @@ func (a *API) patch(q *request, t target) {
 	})
 }
 
-// sameID refuses a patch that changes what an item is called.
-func sameID(doc []byte, t target) error {
-	d, err := jsonedit.Index(doc, jsonedit.Options{})
+// patched refuses what a patch made of an item if it is called otherwise or nests deeper
+// than a body may, and gives back the id if the patch took it away.
+func (a *API) patched(doc []byte, t target) ([]byte, error) {
+	d, err := jsonedit.Index(doc, jsonedit.Options{MaxDepth: a.o.Depth})
 	if err != nil {
-		return badRequest("invalid configuration: " + err.Error())
+		return nil, badRequest("invalid configuration: " + err.Error())
 	}
-	if raw, kind, ok := d.Get("id"); ok && idText(raw, kind) != t.id {
-		return badRequest("wrong " + t.kind.Word + " id")
+	raw, kind, given := d.Get("id")
+	switch {
+	case given && idText(raw, kind) != t.id:
+		return nil, badRequest("wrong " + t.kind.Word + " id")
+	case !given && d.Kind() == jsonedit.Object:
+		return withMember(doc, "id", []byte(quoted(t.id))), nil
 	}
-	return nil
+	return doc, nil
 }
 
 // delete removes an item and what lives below it, unless something depends on it.
@@ -357,6 +394,12 @@ func (a *API) delete(q *request, t target) {
 	}
 }
 
+// mayName reports whether a document may have the id as a value: as it stands, escaped, or
+// for a number written in another way (1.0, 1e2).
+func mayName(doc []byte, id string) bool {
+	return bytes.Contains(doc, []byte(id)) || bytes.IndexByte(doc, '\\') >= 0 || strings.Trim(id, "0123456789") == "" && id[0] != '0'
+}
+
 // unused refuses to delete what another item depends on (spec/01 §3.6).
 func (a *API) unused(q *request, t target) error {
 	for _, use := range t.kind.UsedBy {
@@ -366,7 +409,7 @@ func (a *API) unused(q *request, t target) error {
 		}
 		for _, item := range users {
 			// Decoding every item would cost the most where nothing is in use.
-			if !strings.Contains(string(item.Value), t.id) {
+			if !mayName(item.Value, t.id) {
 				continue
 			}
 			doc, err := schema.Decode(item.Value)

@@ -60,6 +60,10 @@ func (d *Doc) nameMembers() {
 	}
 }
 
+// IndexTrusted is Index for a document that was already checked against a limit of the
+// caller's, of the depth too: a store's, or one that was put together of checked parts.
+func IndexTrusted(p []byte) (*Doc, error) { return Index(p, Options{MaxDepth: trustedDepth}) }
+
 // Kind is the kind of the whole document.
 func (d *Doc) Kind() Kind { return d.kind }
 
@@ -144,7 +148,7 @@ func Elements(p []byte, f func(i int, raw []byte, k Kind) error) error {
 // Members calls f for each member of an object that is known to be valid, with its name
 // unescaped; raw aliases p, name does not. It ends with the first error of f.
 func Members(p []byte, f func(name string, raw []byte, k Kind) error) error {
-	d, err := Index(p, Options{MaxDepth: trustedDepth})
+	d, err := IndexTrusted(p)
 	if err != nil {
 		return err
 	}

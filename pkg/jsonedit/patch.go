@@ -24,7 +24,7 @@ func setPath(p []byte, path []string, value []byte, depth int) ([]byte, error) {
 	if depth == len(path) {
 		return value, nil
 	}
-	d, err := Index(p, Options{MaxDepth: trustedDepth})
+	d, err := IndexTrusted(p)
 	if err != nil {
 		return nil, err
 	}
@@ -47,11 +47,11 @@ func setPath(p []byte, path []string, value []byte, depth int) ([]byte, error) {
 // in RFC 7386 an object that meets no object is stored as it stands, its nulls with it.
 // Bytes that the patch does not touch stay. An error is that of Index.
 func Merge(doc, patch []byte) ([]byte, error) {
-	d, err := Index(doc, Options{MaxDepth: trustedDepth})
+	d, err := IndexTrusted(doc)
 	if err != nil {
 		return nil, err
 	}
-	c, err := Index(patch, Options{MaxDepth: trustedDepth})
+	c, err := IndexTrusted(patch)
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ func (r Ref) ID(doc any) (id string, ok bool) {
 	if len(ids) == 0 {
 		return "", false
 	}
-	return idString(ids[0])
+	return IDText(ids[0])
 }
 
 // Missing is the error for an id that does not exist.
@@ -81,7 +81,7 @@ func (u Use) By(doc any, id string) bool {
 		doc = object(object(doc)["plugins"])[u.Plugin]
 	}
 	return slices.ContainsFunc(values(doc, u.Member), func(v any) bool {
-		used, ok := idString(v)
+		used, ok := IDText(v)
 		return ok && used == id
 	})
 }
@@ -111,13 +111,20 @@ func values(doc any, path string) []any {
 	return found
 }
 
-// idString is an id as text; ids may be written as numbers (spec/01 §3.1).
-func idString(v any) (string, bool) {
+// IDText is an id of a decoded document as text; ids may be written as numbers
+// (spec/01 §3.1). A whole number keeps its digits, however many; 1.0 is "1". It is not ok
+// for what is no id.
+func IDText(v any) (string, bool) {
 	switch v := v.(type) {
 	case string:
 		return v, v != ""
-	case json.Number, float64:
+	case json.Number:
+		if strings.Trim(string(v), "0123456789") == "" {
+			return string(v), true
+		}
 		return strconv.FormatFloat(number(v), 'f', -1, 64), true
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64), true
 	}
 	return "", false
 }

@@ -286,7 +286,7 @@ func checkStreamRoute(doc any) error {
 			}
 		}
 	}
-	if superior, ok := idString(object(m["protocol"])["superior_id"]); ok && superior == id(m["id"]) {
+	if superior, ok := IDText(object(m["protocol"])["superior_id"]); ok && superior == id(m["id"]) {
 		return errors.New("stream route can not set itself as superior_id")
 	}
 	return checkInlineUpstream(m)

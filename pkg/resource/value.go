@@ -89,7 +89,7 @@ func boolPointer(v any) *bool {
 }
 
 func id(v any) string {
-	s, _ := idString(v)
+	s, _ := IDText(v)
 	return s
 }
 

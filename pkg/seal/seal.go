@@ -24,8 +24,22 @@ const (
 	CBC = "cbc" // the reference's: AES-CBC with the key as initialisation vector
 )
 
-// prefix marks a GCM value, so that what is sealed is never sealed twice.
+// prefix marks a GCM value.
 const prefix = "sealed:v1:"
+
+// IsSealed tells whether a text has the form of a GCM value, whoever sealed it. Seal does
+// not look: who wants nothing sealed twice asks first.
+func IsSealed(value string) bool {
+	text, marked := strings.CutPrefix(value, prefix)
+	if !marked {
+		return false
+	}
+	raw, err := base64.StdEncoding.DecodeString(text)
+	return err == nil && len(raw) >= nonceSize+tagSize
+}
+
+// Of GCM as Go has it.
+const nonceSize, tagSize = 12, 16
 
 // Ring is a keyring: the first key seals, all open. nil seals nothing and opens
 // nothing, so that values stay as they are. It is safe for concurrent use.
@@ -88,7 +102,7 @@ func (r *Ring) Seal(key, plain string) string {
 	if r.format == CBC {
 		return r.cbc[0].seal(plain)
 	}
-	nonce := make([]byte, r.gcm[0].NonceSize(), r.gcm[0].NonceSize()+len(plain)+r.gcm[0].Overhead())
+	nonce := make([]byte, nonceSize, nonceSize+len(plain)+tagSize)
 	_, _ = rand.Read(nonce) // documented never to fail
 	return prefix + base64.StdEncoding.EncodeToString(r.gcm[0].Seal(nonce, nonce, []byte(plain), []byte(key)))
 }
@@ -105,10 +119,10 @@ func (r *Ring) Open(key, value string) string {
 			return value
 		}
 		for _, aead := range r.gcm {
-			if len(raw) < aead.NonceSize() {
+			if len(raw) < nonceSize {
 				return value
 			}
-			if plain, err := aead.Open(nil, raw[:aead.NonceSize()], raw[aead.NonceSize():], []byte(key)); err == nil {
+			if plain, err := aead.Open(nil, raw[:nonceSize], raw[nonceSize:], []byte(key)); err == nil {
 				return string(plain)
 			}
 		}
@@ -219,7 +233,7 @@ func kindOf(raw []byte) byte {
 // eachMember replaces the values of an object one by one. Splicing keeps the bytes of
 // everything else.
 func eachMember(raw []byte, f func(name string, value []byte) ([]byte, error)) ([]byte, error) {
-	doc, err := jsonedit.Index(raw, jsonedit.Options{})
+	doc, err := jsonedit.IndexTrusted(raw)
 	if err != nil {
 		return nil, err
 	}
