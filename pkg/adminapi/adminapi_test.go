@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -273,6 +274,40 @@ func TestWhatIsInUseStays(t *testing.T) {
 			w.expect(t, "DELETE", "/routes/w", "", 200, "")
 			w.expect(t, "DELETE", "/upstreams/"+tt.id, "", 200, "")
 		})
+	}
+}
+
+// between calls f before every deletion that it passes on.
+type between struct {
+	store.Store
+	f func()
+}
+
+func (b *between) Commit(ctx context.Context, when []store.Cond, then []store.Op) (store.Result, error) {
+	if len(then) > 0 && then[0].Delete {
+		b.f()
+	}
+	return b.Store.Commit(ctx, when, then)
+}
+
+func TestADeletionSeesWhatIsWrittenBesideIt(t *testing.T) {
+	w := newWorld(t, nil)
+	beside := &between{Store: w.store}
+	other := newWorld(t, func(o *Options) { o.Store = beside })
+	w.expect(t, "PUT", "/services/s", `{"upstream":{"nodes":{"127.0.0.1:1":1}}}`, 201, "")
+	beside.f = func() { w.expect(t, "PUT", "/routes/r", `{"uri":"/x","service_id":"s"}`, 201, "") }
+	other.expect(t, "DELETE", "/services/s", "", 400, `can not delete this service directly, route [r] is still using it now`)
+	w.expect(t, "GET", "/services/s", "", 200, "")
+
+	n := 0
+	beside.f = func() {
+		n++
+		w.expect(t, "PUT", fmt.Sprintf("/routes/n%d", n), goodRoute, 201, "")
+	}
+	w.expect(t, "DELETE", "/routes/r", "", 200, "")
+	other.expect(t, "DELETE", "/services/s", "", 200, `"deleted":"1"`)
+	if n != raceRetries+1 {
+		t.Errorf("%d tries beside writes without pause, want %d", n, raceRetries+1)
 	}
 }
 

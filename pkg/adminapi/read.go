@@ -86,16 +86,22 @@ func entry(key string, value []byte, item store.Item) []byte {
 	return append(b, '}')
 }
 
-// items reads every item of a kind, below one parent or, with parent empty, all.
+// items reads every item of a kind, below one parent or, with below empty, all.
 func (a *API) items(q *request, k *resource.Kind, below string) ([]store.Item, error) {
+	items, _, err := a.itemsAt(q, k, below)
+	return items, err
+}
+
+// itemsAt returns, with the items, a condition that holds until another is put there.
+func (a *API) itemsAt(q *request, k *resource.Kind, below string) ([]store.Item, store.Cond, error) {
 	root := k
 	if k.Parent != "" {
 		root = resource.ByName(k.Parent)
 	}
 	prefix := root.Key(a.o.Prefix, below)
-	all, _, err := a.o.Store.List(q.Request.Context(), prefix)
+	all, at, err := a.o.Store.List(q.Request.Context(), prefix)
 	if err != nil {
-		return nil, err
+		return nil, store.Cond{}, err
 	}
 	kept := all[:0]
 	for _, item := range all {
@@ -103,7 +109,7 @@ func (a *API) items(q *request, k *resource.Kind, below string) ([]store.Item, e
 			kept = append(kept, item)
 		}
 	}
-	return kept, nil
+	return kept, store.Cond{Key: prefix, Revision: at, Prefix: true}, nil
 }
 
 func (a *API) list(q *request, t target) {

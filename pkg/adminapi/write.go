@@ -368,12 +368,6 @@ func (a *API) delete(q *request, t target) {
 		a.failed(q.Context, badRequest("missing "+t.kind.Word+" id"))
 		return
 	}
-	if q.Query("force") != "true" {
-		if err := a.unused(q, t); err != nil {
-			a.failed(q.Context, err)
-			return
-		}
-	}
 	key := t.kind.Key(a.o.Prefix, t.fullID())
 	ops := []store.Op{{Key: key, Delete: true}}
 	for _, child := range resource.Kinds() {
@@ -382,7 +376,7 @@ func (a *API) delete(q *request, t target) {
 			ops = append(ops, store.Op{Key: below, Delete: true, Prefix: true})
 		}
 	}
-	res, err := a.o.Store.Commit(q.Request.Context(), nil, ops)
+	res, err := a.remove(q, t, ops)
 	switch {
 	case err != nil:
 		a.failed(q.Context, err)
@@ -400,12 +394,41 @@ func mayName(doc []byte, id string) bool {
 	return bytes.Contains(doc, []byte(id)) || bytes.IndexByte(doc, '\\') >= 0 || strings.Trim(id, "0123456789") == "" && id[0] != '0'
 }
 
-// unused refuses to delete what another item depends on (spec/01 §3.6).
-func (a *API) unused(q *request, t target) error {
+// remove commits a deletion. What comes to depend on the item between the look and the
+// commit is looked at again. Where items are put without pause that would never end, so the
+// last look counts as it is, like the reference's, which looks at what its node knows.
+func (a *API) remove(q *request, t target, ops []store.Op) (store.Result, error) {
+	for try := 0; ; try++ {
+		var conds []store.Cond
+		if q.Query("force") != "true" {
+			var err error
+			if conds, err = a.unused(q, t); err != nil {
+				return store.Result{}, err
+			}
+		}
+		if try == raceRetries {
+			conds = nil
+		}
+		res, err := a.o.Store.Commit(q.Request.Context(), conds, ops)
+		if !errors.Is(err, store.ErrConflict) {
+			return res, err
+		}
+	}
+}
+
+// unused refuses to delete what another item depends on (spec/01 §3.6). It returns what
+// holds until something may have come to depend on it.
+func (a *API) unused(q *request, t target) (conds []store.Cond, err error) {
+	lists := map[string][]store.Item{}
 	for _, use := range t.kind.UsedBy {
-		users, err := a.items(q, resource.ByName(use.Kind), "")
-		if err != nil {
-			return err
+		users, have := lists[use.Kind]
+		if !have {
+			var until store.Cond
+			if users, until, err = a.itemsAt(q, resource.ByName(use.Kind), ""); err != nil {
+				return nil, err
+			}
+			lists[use.Kind] = users
+			conds = append(conds, until)
 		}
 		for _, item := range users {
 			// Decoding every item would cost the most where nothing is in use.
@@ -418,9 +441,9 @@ func (a *API) unused(q *request, t target) error {
 			}
 			if use.By(doc, t.id) {
 				_, user, _ := resource.Locate(strings.TrimPrefix(item.Key, a.o.Prefix+"/"))
-				return badRequest(use.Refusal(user).Error())
+				return nil, badRequest(use.Refusal(user).Error())
 			}
 		}
 	}
-	return nil
+	return conds, nil
 }

@@ -78,10 +78,12 @@ type Source interface {
 }
 
 // Cond is what must hold for a Commit: the key was last changed at Revision; 0 means
-// that it does not exist.
+// that it does not exist. With Prefix: no key that begins with Key was put after Revision;
+// what was removed does not count.
 type Cond struct {
 	Key      string
 	Revision int64
+	Prefix   bool
 }
 
 // Op is one step of a Commit: a put, or with Delete a deletion.

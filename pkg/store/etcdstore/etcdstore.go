@@ -221,6 +221,11 @@ func (s *Store) Commit(ctx context.Context, when []store.Cond, then []store.Op) 
 	ifs := make([]clientv3.Cmp, len(when))
 	elses := make([]clientv3.Op, len(when))
 	for i, c := range when {
+		if c.Prefix {
+			ifs[i] = clientv3.Compare(clientv3.ModRevision(c.Key).WithPrefix(), "<", c.Revision+1)
+			elses[i] = clientv3.OpGet(c.Key, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithMinModRev(c.Revision+1), clientv3.WithLimit(1))
+			continue
+		}
 		ifs[i] = clientv3.Compare(clientv3.ModRevision(c.Key), "=", c.Revision)
 		elses[i] = clientv3.OpGet(c.Key, clientv3.WithKeysOnly())
 	}
@@ -316,7 +321,7 @@ func conflict(when []store.Cond, res *clientv3.TxnResponse) error {
 		if kvs := r.GetResponseRange().GetKvs(); len(kvs) > 0 {
 			now = kvs[0].ModRevision
 		}
-		if now != when[i].Revision {
+		if when[i].Prefix && now != 0 || !when[i].Prefix && now != when[i].Revision {
 			return &store.ConflictError{Cond: when[i]}
 		}
 	}

@@ -182,7 +182,7 @@ func (s *Store) commit(ctx context.Context, when []store.Cond, then []store.Op, 
 		return store.Result{}, err
 	}
 	for _, c := range when {
-		if s.items[c.Key].Revision != c.Revision {
+		if !s.holds(c) {
 			return store.Result{}, &store.ConflictError{Cond: c}
 		}
 	}
@@ -222,6 +222,18 @@ func (s *Store) commit(ctx context.Context, when []store.Cond, then []store.Op, 
 	}
 	res.Revision = s.revision
 	return res, nil
+}
+
+func (s *Store) holds(c store.Cond) bool {
+	if !c.Prefix {
+		return s.items[c.Key].Revision == c.Revision
+	}
+	for key, it := range s.items {
+		if it.Revision > c.Revision && strings.HasPrefix(key, c.Key) {
+			return false
+		}
+	}
+	return true
 }
 
 // sound refuses what etcd refuses.

@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) (store.Store, Faults)) {
 		"a list is in key order and knows its revision":       list,
 		"an empty prefix is everything":                       everything,
 		"a condition that fails is named and changes nothing": conflicts,
+		"a condition on a prefix is about what was put below": prefixConflicts,
 		"of many that create a key one succeeds":              createOnly,
 		"a commit is all or nothing":                          atomic,
 		"a commit changes a key once":                         twice,
@@ -154,6 +155,28 @@ func conflicts(t *testing.T, s store.Store) {
 	if _, err := s.Commit(t.Context(), []store.Cond{exists, {Key: "/t/b"}}, []store.Op{put("b", "1")}); err != nil {
 		t.Errorf("conditions that hold: %v", err)
 	}
+}
+
+func prefixConflicts(t *testing.T, s store.Store) {
+	at := commit(t, s, put("p/a", "1"), put("p/b", "1"), put("other", "1")).Revision
+	below := store.Cond{Key: "/t/p/", Revision: at, Prefix: true}
+	try := func(state string, cond store.Cond, holds bool) {
+		t.Helper()
+		_, err := s.Commit(t.Context(), []store.Cond{{Key: "/t/none"}, cond}, []store.Op{put("x", "1")})
+		var conflict *store.ConflictError
+		if holds && err != nil || !holds && (!errors.As(err, &conflict) || conflict.Cond != cond) {
+			t.Errorf("%s: got %v", state, err)
+		}
+	}
+	try("as it was", below, true)
+	try("nothing below", store.Cond{Key: "/t/q/", Prefix: true}, true)
+	try("something below, though never seen", store.Cond{Key: "/t/p/", Prefix: true}, false)
+	commit(t, s, put("other", "2"), store.Op{Key: "/t/p/b", Delete: true})
+	try("after a put elsewhere and a deletion below", below, true)
+	commit(t, s, put("p/c", "1"))
+	try("after a put below", below, false)
+	commit(t, s, store.Op{Key: "/t/p/c", Delete: true})
+	try("after that was removed", below, true)
 }
 
 func createOnly(t *testing.T, s store.Store) {
