@@ -478,6 +478,14 @@ func TestListsAreFilteredAndPaged(t *testing.T) {
 	}
 }
 
+func TestAPatternThatTakesTooLongIsRefused(t *testing.T) {
+	w := newWorld(t, nil)
+	for i := range 3 {
+		w.expect(t, "PUT", fmt.Sprintf("/routes/%d", i), `{"name":"`+strings.Repeat("a", 60)+`!","uri":"/x","plugins":{}}`, 201, "")
+	}
+	w.expect(t, "GET", "/routes?name=^(a%2B)%2B$", "", 400, `invalid argument name: the pattern takes longer than 100ms for one value`)
+}
+
 func TestTheStoreIsAway(t *testing.T) {
 	w := newWorld(t, nil)
 	w.store.SetDown(true)

@@ -191,11 +191,13 @@ const matchTimeout = 100 * time.Millisecond
 // filtered keeps the items that the query's filters let through, all of them AND-ed.
 func filtered(q *request, k *resource.Kind, items []store.Item) ([]store.Item, error) {
 	var keep []func(*jsonedit.Doc) bool
-	if pattern := q.Query("name"); pattern != "" {
-		match := search(pattern)
+	var patterns []*pattern
+	if text := q.Query("name"); text != "" {
+		p := search("name", text)
+		patterns = append(patterns, p)
 		keep = append(keep, func(d *jsonedit.Doc) bool {
 			name, ok := d.String("name")
-			return ok && match(name)
+			return ok && p.match(name)
 		})
 	}
 	if label := q.Query("label"); label != "" {
@@ -211,17 +213,18 @@ func filtered(q *request, k *resource.Kind, items []store.Item) ([]store.Item, e
 			return found
 		})
 	}
-	if pattern := q.Query("uri"); pattern != "" {
-		match := search(pattern)
+	if text := q.Query("uri"); text != "" {
+		p := search("uri", text)
+		patterns = append(patterns, p)
 		keep = append(keep, func(d *jsonedit.Doc) bool {
 			if uri, ok := d.String("uri"); ok {
-				return match(uri)
+				return p.match(uri)
 			}
 			found := false
 			if raw, kind, ok := d.Get("uris"); ok && kind == jsonedit.Array {
 				_ = jsonedit.Elements(raw, func(_ int, e []byte, _ jsonedit.Kind) error {
 					uri, err := jsonedit.Unquote(e)
-					found = found || err == nil && match(uri)
+					found = found || err == nil && p.match(uri)
 					return nil
 				})
 			}
@@ -260,18 +263,35 @@ next:
 		}
 		kept = append(kept, item)
 	}
+	for _, p := range patterns {
+		if p.late {
+			return nil, badRequest("invalid argument " + p.name + ": the pattern takes longer than " + matchTimeout.String() + " for one value")
+		}
+	}
 	return kept, nil
 }
 
-// search returns a test for a client's pattern; a malformed one matches nothing.
-func search(pattern string) func(string) bool {
-	re, err := regexp2.Compile(pattern, regexp2.None)
+// pattern is a regular expression of a client's.
+type pattern struct {
+	name string          // of the argument
+	re   *regexp2.Regexp // nil: malformed, which matches nothing
+	late bool            // a match was given up, and no other is begun
+}
+
+func search(name, text string) *pattern {
+	re, err := regexp2.Compile(text, regexp2.None)
 	if err != nil {
-		return func(string) bool { return false }
+		return &pattern{name: name}
 	}
 	re.MatchTimeout = matchTimeout
-	return func(s string) bool {
-		ok, err := re.MatchString(s)
-		return ok && err == nil
+	return &pattern{name: name, re: re}
+}
+
+func (p *pattern) match(s string) bool {
+	if p.re == nil || p.late {
+		return false
 	}
+	ok, err := p.re.MatchString(s)
+	p.late = err != nil
+	return ok && err == nil
 }
