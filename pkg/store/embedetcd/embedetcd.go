@@ -169,7 +169,11 @@ func start(c Config) (*Server, error) {
 	serving := make(chan server, 1)
 	onServer(&cfg.ServiceRegister, func(calls server) { serving <- calls })
 	e, err := embed.StartEtcd(cfg)
-	if err != nil {
+	var taken *net.OpError
+	switch {
+	case errors.As(err, &taken) && taken.Op == "listen":
+		return nil, fmt.Errorf("deployment.etcd.listen: cannot listen on %s: %w", c.Listen, taken.Err)
+	case err != nil:
 		return nil, fmt.Errorf("etcd: %w", err)
 	}
 	select {

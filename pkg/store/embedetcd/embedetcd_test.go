@@ -148,7 +148,9 @@ func TestStartRefuses(t *testing.T) {
 		}
 	}
 	// By this error a free port that was lost to somebody else is known.
-	if _, err := Start(Config{Dir: t.TempDir(), Listen: strings.TrimPrefix(taken.Endpoint(), "http://"), Log: zerolog.Nop()}); !errors.Is(err, syscall.EADDRINUSE) {
-		t.Errorf("a port that is taken: got %v, want %v", err, syscall.EADDRINUSE)
+	addr := strings.TrimPrefix(taken.Endpoint(), "http://")
+	_, err := Start(Config{Dir: t.TempDir(), Listen: addr, Log: zerolog.Nop()})
+	if want := "deployment.etcd.listen: cannot listen on " + addr + ": "; !errors.Is(err, syscall.EADDRINUSE) || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("a port that is taken: got %v, want %s%v", err, want, syscall.EADDRINUSE)
 	}
 }
