@@ -196,8 +196,9 @@ func (a *API) allowed(remote string) bool {
 	if err != nil {
 		return false
 	}
+	addr := peer.Addr().Unmap().WithZone("") // a prefix contains no address with a zone
 	for _, p := range a.o.Allow {
-		if p.Contains(peer.Addr().Unmap()) {
+		if p.Contains(addr) {
 			return true
 		}
 	}

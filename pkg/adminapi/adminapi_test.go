@@ -152,6 +152,25 @@ func TestHeadOfAnswers(t *testing.T) {
 	}
 }
 
+func TestWhoMayConnect(t *testing.T) {
+	w := newWorld(t, func(o *Options) {
+		o.Allow = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")}
+	})
+	for remote, want := range map[string]int{
+		"10.1.2.3:4": 200, "[::ffff:10.1.2.3]:4": 200, "[fe80::1%eth0]:4": 200,
+		"11.1.2.3:4": 403, "[::1]:4": 403, "@": 403,
+	} {
+		req := httptest.NewRequest("GET", Base+"/routes", nil)
+		req.RemoteAddr = remote
+		req.Header.Set("X-API-KEY", adminKey)
+		rec := httptest.NewRecorder()
+		w.api.ServeHTTP(rec, req)
+		if rec.Code != want {
+			t.Errorf("%s: got %d, want %d", remote, rec.Code, want)
+		}
+	}
+}
+
 const goodRoute = `{"uri":"/x","upstream":{"type":"roundrobin","nodes":{"127.0.0.1:1":1}}}`
 
 func TestLifeOfARoute(t *testing.T) {
