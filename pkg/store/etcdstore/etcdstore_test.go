@@ -180,7 +180,9 @@ func TestUsers(t *testing.T) {
 	_, err = admin.AuthEnable(ctx)
 	fine(err)
 
-	s := openWith(t, Config{Endpoints: []string{srv.Endpoint()}, Username: "u", Password: "secret"})
+	// A login is slow on purpose, and slower still on a machine with much to do.
+	const unhurried = 30 * time.Second
+	s := openWith(t, Config{Endpoints: []string{srv.Endpoint()}, Username: "u", Password: "secret", Timeout: unhurried})
 	set(t, s, "a", "1")
 	w := watched(t, s)
 	if b := storetest.Next(t, w); len(b.Events) != 1 {
@@ -191,7 +193,7 @@ func TestUsers(t *testing.T) {
 	if _, _, err := s.List(ctx, "/other/"); err == nil || errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("what the user may not read: got %v, want a refusal", err)
 	}
-	wrong := openWith(t, Config{Endpoints: []string{srv.Endpoint()}, Username: "u", Password: "guess"})
+	wrong := openWith(t, Config{Endpoints: []string{srv.Endpoint()}, Username: "u", Password: "guess", Timeout: unhurried})
 	if _, _, err := wrong.List(ctx, "/t/"); err == nil || errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("a wrong password: got %v, want a refusal", err)
 	}
