@@ -101,8 +101,9 @@ func (r *Response) Commit() error {
 	if r.Status == 0 {
 		r.Status = 200
 	}
-	if r.hook != nil {
-		r.hook.BeforeHead()
+	if h := r.hook; h != nil {
+		r.hook = nil // also when it panics: the answer to that is not asked about again
+		h.BeforeHead()
 	}
 	if len(r.filters) > 0 {
 		r.Length = -1

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -45,6 +46,7 @@ type AccessLog struct {
 	shards  [logShards]logShard
 	next    atomic.Uint32
 	dropped atomic.Int64
+	told    int64 // of dropped, what the log itself says; the writing goroutine's
 	wake    chan struct{}
 	reopen  chan struct{}
 }
@@ -178,7 +180,8 @@ func (l *AccessLog) Reopen() {
 	}
 }
 
-// Dropped is the number of lines lost because the disk did not keep up.
+// Dropped is the number of lines lost since the start, because the disk did not keep up or
+// refused them.
 func (l *AccessLog) Dropped() int64 { return l.dropped.Load() }
 
 // Run writes the log until ctx ends, then what is left, and closes the file.
@@ -216,15 +219,16 @@ func (l *AccessLog) flush() {
 		s.lines, s.spare = s.spare[:0], nil
 		s.mu.Unlock()
 		if len(lines) > 0 {
-			if _, err := l.out.Write(lines); err != nil {
-				l.dropped.Add(1)
+			if n, err := l.out.Write(lines); err != nil {
+				l.dropped.Add(int64(bytes.Count(lines[n:], []byte{'\n'})))
 			}
 		}
 		s.mu.Lock()
 		s.spare = lines[:0]
 		s.mu.Unlock()
 	}
-	if n := l.dropped.Swap(0); n > 0 {
-		_, _ = io.WriteString(l.out, "# "+strconv.FormatInt(n, 10)+" lines dropped\n")
+	if n := l.dropped.Load(); n > l.told {
+		_, _ = io.WriteString(l.out, "# "+strconv.FormatInt(n-l.told, 10)+" lines dropped\n")
+		l.told = n
 	}
 }

@@ -85,26 +85,37 @@ func (g *Gateway) Serve(x *exchange.Exchange) {
 
 // guarded runs the phases; a panic costs this request and nothing else.
 func (g *Gateway) guarded(c *plugin.Context, snap *route.Snapshot, globalErr error) {
-	defer func() {
-		v := recover()
-		if v == nil {
-			return
-		}
-		g.panics.Add(1)
-		g.o.Log.Error().Any("panic", v).Bytes("stack", debug.Stack()).Str("request", c.ID).
-			Str("route", c.Route.RouteID).Msg("request panicked")
-		if c.Response.Committed() {
-			c.Response.Abort()
-			return
-		}
-		c.Response.Header.Reset()
-		plugin.Exit(http.StatusInternalServerError, nil).Answer(&c.Response)
-	}()
+	defer g.recovered(c)
 	if globalErr != nil {
 		answer(c, http.StatusServiceUnavailable, globalErr)
 		return
 	}
 	g.serve(c, snap)
+}
+
+// recovered is deferred: it ends a request that panicked.
+func (g *Gateway) recovered(c *plugin.Context) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	g.panics.Add(1)
+	g.o.Log.Error().Any("panic", v).Bytes("stack", debug.Stack()).Str("request", c.ID).
+		Str("route", c.Route.RouteID).Msg("request panicked")
+	r := &c.Response
+	if r.Committed() {
+		r.Abort()
+		return
+	}
+	defer func() {
+		// A filter of the body may panic about this answer too.
+		if recover() != nil {
+			r.Abort()
+		}
+	}()
+	r.Header.Reset()
+	r.Header.Set("Server", g.o.Server)
+	plugin.Exit(http.StatusInternalServerError, nil).Answer(r)
 }
 
 // serve is the order of spec/04 §2.
@@ -190,11 +201,14 @@ func (g *Gateway) admit(c *plugin.Context) bool {
 // identityTwin reports whether a name with underscores reads as one of the headers by
 // which the gateway tells upstreams who the client is (spec/00 17).
 func identityTwin(name string) bool {
-	if strings.IndexByte(name, '_') < 0 {
-		return false
-	}
-	dashed := strings.ReplaceAll(strings.ToLower(name), "_", "-")
-	return strings.HasPrefix(dashed, "x-consumer-") || dashed == "x-credential-identifier"
+	return strings.IndexByte(name, '_') >= 0 && identity(strings.ReplaceAll(name, "_", "-"))
+}
+
+// identity reports whether a header is one by which the gateway tells upstreams who the
+// client is. No client can have it taken away by naming it in Connection.
+func identity(name string) bool {
+	const consumer, credential = "X-Consumer-", "X-Credential-Identifier"
+	return len(name) > len(consumer) && exchange.EqualName(name[:len(consumer)], consumer) || exchange.EqualName(name, credential)
 }
 
 // answer ends the request with a bare page.
@@ -231,19 +245,26 @@ func (g *Gateway) lastWord(c *plugin.Context) {
 
 // finish completes the answer and runs what comes after it.
 func (g *Gateway) finish(c *plugin.Context) {
-	r := &c.Response
-	if !r.Aborted() {
-		if gone(c) && !r.Committed() {
-			// Nobody reads it; the log shows what nginx would (spec/00 22).
-			r.Status = statusClientGone
-			r.Abort()
-		} else {
-			_ = r.Finish()
-		}
-	}
+	g.complete(c)
 	c.RunLog()
 	if g.o.AccessLog != nil {
 		g.o.AccessLog.Record(c.Exchange)
+	}
+}
+
+// complete sends what is left of the answer. Filters see their last piece here, so that a
+// plugin may still panic.
+func (g *Gateway) complete(c *plugin.Context) {
+	defer g.recovered(c)
+	r := &c.Response
+	switch {
+	case r.Aborted():
+	case gone(c) && !r.Committed():
+		// Nobody reads it; the log shows what nginx would (spec/00 22).
+		r.Status = statusClientGone
+		r.Abort()
+	default:
+		_ = r.Finish()
 	}
 }
 

@@ -96,9 +96,15 @@ type world struct {
 
 func newWorld(t *testing.T, change func(*Options)) *world {
 	t.Helper()
+	return newLimitedWorld(t, Limits{URIBytes: 200, HeaderFields: 30, HeaderBytes: 8 << 10}, change)
+}
+
+func newLimitedWorld(t *testing.T, limits Limits, change func(*Options)) *world {
+	t.Helper()
 	w := &world{t: t, store: memstore.New(), seen: &trace{}, lines: &bytes.Buffer{}}
 	t.Cleanup(func() { _ = w.store.Close() })
-	registry := plugin.NewRegistry(plugin.Settings{Log: zerolog.Nop()}, recorder("early", 100, w.seen), recorder("late", 50, w.seen))
+	registry := plugin.NewRegistry(plugin.Settings{Log: zerolog.Nop()}, recorder("early", 100, w.seen),
+		recorder("late", 50, w.seen), clumsy())
 	w.syncer = route.NewSyncer(w.store, route.Env{
 		Registry: registry, Prefix: "/apisix", Router: route.HostURI, Pickers: balancer.NewCache(0), Log: zerolog.Nop(),
 	}, zerolog.Nop())
@@ -114,7 +120,7 @@ func newWorld(t *testing.T, change func(*Options)) *world {
 	if change != nil {
 		change(&o)
 	}
-	engine := NewStd(New(o), Limits{URIBytes: 200, HeaderFields: 30, HeaderBytes: 8 << 10}, true, zerolog.Nop())
+	engine := NewStd(New(o), limits, true, zerolog.Nop())
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -147,6 +153,21 @@ func (w *world) put(key, value string) {
 	}
 	if list := w.syncer.Router().Snapshot().Rejected(); len(list) > 0 {
 		w.t.Logf("rejected: %+v", list)
+	}
+}
+
+// logs waits for a line of the access log with that text.
+func (w *world) logs(text string) {
+	w.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; {
+		w.log.flush()
+		if strings.Contains(w.lines.String(), text) {
+			return
+		}
+		if time.Now().After(end) {
+			w.t.Fatalf("the log says %q, want %q", w.lines, text)
+		}
+		<-time.After(time.Millisecond)
 	}
 }
 
@@ -502,14 +523,5 @@ func TestAClientThatLeavesIsLoggedAs499(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-left // the upstream's request ended as well
-	for end := time.Now().Add(10 * time.Second); ; {
-		w.log.flush()
-		if strings.Contains(w.lines.String(), "GET /slow 499 ") {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("the log says %q", w.lines)
-		}
-		<-time.After(time.Millisecond)
-	}
+	w.logs("GET /slow 499 ")
 }

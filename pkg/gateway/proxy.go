@@ -22,8 +22,12 @@ type proxying struct {
 	header exchange.Header
 	req    upstream.Request
 	pick   balancer.Attempt
-	buffer [32 << 10]byte
+	body   replayed
+	capped cappedReader
+	buffer [pieceSize]byte // of the body that is carried: the request's first, then the answer's
 }
+
+const pieceSize = 32 << 10
 
 // proxy carries the request to a node of the route's upstream and the answer back,
 // trying other nodes as spec/05 §5 allows.
@@ -41,7 +45,10 @@ func (g *Gateway) proxy(c *plugin.Context, r *route.Route) {
 		return
 	}
 	p := g.proxies.Get().(*proxying)
-	defer g.proxies.Put(p)
+	defer func() {
+		p.req, p.body, p.capped = upstream.Request{}, replayed{}, cappedReader{} // the pool keeps no client's body
+		g.proxies.Put(p)
+	}()
 	res, cause := g.attempts(c, r, p)
 	if res == nil {
 		g.failed(c, cause)
@@ -80,19 +87,22 @@ func (g *Gateway) attempts(c *plugin.Context, r *route.Route, p *proxying) (*ups
 		}
 		node := &up.Nodes[i]
 		c.Facts.BalancerIP, c.Facts.BalancerPort = node.Host, strconv.Itoa(node.Port)
-		if c.Global().Run(c, plugin.BeforeProxy) || c.Chain().Run(c, plugin.BeforeProxy) {
-			return nil, errAnswered
+		var res *upstream.Response
+		err, outcome := errAnswered, balancer.Outcome{}
+		if !c.Global().Run(c, plugin.BeforeProxy) && !c.Chain().Run(c, plugin.BeforeProxy) {
+			begin := time.Now()
+			res, err = g.attempt(c, r, p, node)
+			outcome = balancer.Outcome{Failed: err != nil, FirstByte: time.Since(begin)}
 		}
-		res, err := g.attempt(c, r, p, node)
 		if len(up.Nodes) > 1 {
-			up.Picker.Done(i, balancer.Outcome{Failed: err != nil, Duration: time.Since(start)})
+			up.Picker.Done(i, outcome)
 			pick.Tried.Add(i)
 		}
 		if err == nil {
 			return res, nil
 		}
 		last = err
-		if gone(c) || !replayable(c, err) {
+		if gone(c) || !replayable(c, p, err) {
 			return nil, err
 		}
 	}
@@ -106,19 +116,18 @@ var (
 
 // replayable says whether a failed try may be followed by another (spec/05 §5): an
 // idempotent request whose body can be sent again, or any of which nothing left.
-func replayable(c *plugin.Context, err error) bool {
+func replayable(c *plugin.Context, p *proxying, err error) bool {
 	var e *upstream.Error
 	if !errors.As(err, &e) || e.Client != nil {
 		return false
 	}
-	if !e.Wrote {
-		return true
+	if e.Wrote {
+		switch c.Request.Method {
+		case http.MethodPost, http.MethodPatch, "LOCK":
+			return false
+		}
 	}
-	switch c.Request.Method {
-	case http.MethodPost, http.MethodPatch, "LOCK":
-		return false
-	}
-	return c.Request.Body.Buffered()
+	return p.body.rewind()
 }
 
 func (g *Gateway) attempt(c *plugin.Context, r *route.Route, p *proxying, node *route.Node) (*upstream.Response, error) {
@@ -144,10 +153,14 @@ func (g *Gateway) attempt(c *plugin.Context, r *route.Route, p *proxying, node *
 			p.req.Body = [][]byte{body}
 		}
 	} else {
-		p.req.Stream, p.req.Length = b.Reader(), b.Length()
-		if g.o.MaxBody > 0 && p.req.Length < 0 {
-			p.req.Stream = &cappedReader{r: p.req.Stream, left: g.o.MaxBody, max: g.o.MaxBody}
+		if p.body.source == nil {
+			p.body = replayed{source: b.Reader(), kept: p.buffer[:0]}
+			if g.o.MaxBody > 0 && b.Length() < 0 {
+				p.capped = cappedReader{r: p.body.source, left: g.o.MaxBody, max: g.o.MaxBody}
+				p.body.source = &p.capped
+			}
 		}
+		p.req.Stream, p.req.Length = &p.body, b.Length()
 	}
 	f := &x.Facts
 	f.UpstreamScheme, f.UpstreamHost, f.UpstreamURI, f.UpstreamUnresolvedHost = up.Scheme, p.req.Host, p.req.Path, node.Host
@@ -175,22 +188,30 @@ func statusOf(err error) int {
 }
 
 func (g *Gateway) failed(c *plugin.Context, err error) {
-	if errors.Is(err, errAnswered) || c.Response.Committed() || gone(c) {
+	if errors.Is(err, errAnswered) || c.Response.Committed() {
 		return
 	}
 	var e *upstream.Error
-	if errors.As(err, &e) && e.Client != nil {
-		status := http.StatusBadRequest
+	fromClient := errors.As(err, &e) && e.Client != nil
+	if fromClient {
+		// To the engine a client that stalled has left; it gets its answer all the same.
+		if ne, ok := errors.AsType[net.Error](e.Client); ok && ne.Timeout() {
+			answer(c, http.StatusRequestTimeout, e.Client)
+			return
+		}
+	}
+	if gone(c) {
+		return
+	}
+	status := statusOf(err)
+	if fromClient {
+		status = http.StatusBadRequest
 		var large *exchange.TooLargeError
 		if errors.As(e.Client, &large) {
 			status = http.StatusRequestEntityTooLarge
-		} else if ne, ok := errors.AsType[net.Error](e.Client); ok && ne.Timeout() {
-			status = http.StatusRequestTimeout
 		}
-		answer(c, status, err)
-		return
 	}
-	answer(c, statusOf(err), err)
+	answer(c, status, err)
 }
 
 // originForm is the path and query to send: as they came (spec/05 §7).
@@ -217,7 +238,7 @@ func (g *Gateway) forward(x *exchange.Exchange, h *exchange.Header) {
 		switch {
 		case exchange.HopByHop(f.Name), exchange.EqualName(f.Name, "Host"), exchange.EqualName(f.Name, "Content-Length"),
 			exchange.EqualName(f.Name, "Expect"), exchange.EqualName(f.Name, "X-Real-IP"),
-			named && in.NamedByConnection(f.Name):
+			named && !identity(f.Name) && in.NamedByConnection(f.Name):
 		case exchange.EqualName(f.Name, "X-Forwarded-For"):
 			if forwardedFor == "" && (trusted || !g.o.TrustedSet) {
 				forwardedFor = in.Joined("X-Forwarded-For")
@@ -266,11 +287,20 @@ func forwardedPort(x *exchange.Exchange) string {
 	return strconv.Itoa(int(x.Request.Local.Port()))
 }
 
+// upgradeOf is the protocol that a client wants to change to. HTTP/2 is none: requests in
+// such a tunnel would pass no route and no plugin.
 func upgradeOf(h *exchange.Header) string {
-	if h.NamedByConnection("Upgrade") {
-		return h.Get("Upgrade")
+	if !h.NamedByConnection("Upgrade") {
+		return ""
 	}
-	return ""
+	asked := h.Joined("Upgrade")
+	for one := range strings.SplitSeq(asked, ",") {
+		one, _, _ = strings.Cut(strings.Trim(one, " \t"), "/")
+		if exchange.EqualName(one, "h2c") || exchange.EqualName(one, "h2") || exchange.EqualName(one, "HTTP") {
+			return ""
+		}
+	}
+	return asked
 }
 
 // relay passes the answer on. A body is flushed whenever reading on may take time, so
@@ -325,6 +355,36 @@ func (g *Gateway) relay(c *plugin.Context, r *route.Route, p *proxying, res *ups
 			}
 		}
 	}
+}
+
+// replayed is a request's body on its way to a server. What was read of it first is kept,
+// so that it can be sent again: to another server when one refuses the connection, since
+// the Client reads before it dials.
+type replayed struct {
+	source io.Reader // nil: the body is in memory, or there is none
+	kept   []byte    // what was read so far, up to its capacity
+	at     int       // in kept: what comes next
+	lost   bool      // more was read than kept holds
+}
+
+func (r *replayed) Read(p []byte) (int, error) {
+	if r.at < len(r.kept) {
+		n := copy(p, r.kept[r.at:])
+		r.at += n
+		return n, nil
+	}
+	n, err := r.source.Read(p)
+	if r.lost = r.lost || n > cap(r.kept)-len(r.kept); !r.lost {
+		r.kept = append(r.kept, p[:n]...)
+		r.at = len(r.kept)
+	}
+	return n, err
+}
+
+// rewind makes the body begin again, if that is possible.
+func (r *replayed) rewind() bool {
+	r.at = 0
+	return !r.lost
 }
 
 // cappedReader refuses a body above its limit while it streams.

@@ -28,8 +28,15 @@ type Limits struct {
 	HeaderRead   time.Duration // for the whole head
 	BodyRead     time.Duration // between two reads of the body
 	Idle         time.Duration // of a connection between requests
-	WriteStall   time.Duration // between two successful writes
+	WriteStall   time.Duration // that one write may take
 }
+
+// What is left of a request's body when it is answered is read for this long, so that the
+// connection can be used again, and no further than this many bytes.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 256 << 10
+)
 
 // Std is the engine made of net/http: it reads requests into exchanges and writes their
 // answers. HTTP/1.1, and HTTP/2 with or without TLS.
@@ -100,16 +107,26 @@ func (e *Std) Shutdown(ctx context.Context) error {
 type stdExchange struct {
 	exchange.Exchange
 	sink stdSink
+	body bodyReader
 }
 
 // ServeHTTP makes an exchange of a request of net/http.
 func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := e.pool.Get().(*stdExchange)
-	x.sink = stdSink{w: w, control: http.NewResponseController(w), stall: e.limits.WriteStall, proto: r.ProtoMajor}
+	// HTTP/2 has a timer for each stream instead of deadlines that only calls notice.
+	timers := r.ProtoMajor >= 2
+	control := http.NewResponseController(w)
+	x.sink = stdSink{w: w, control: control, stall: e.limits.WriteStall, timers: timers}
 	x.Reset(r.Context(), &x.sink)
-	e.fill(&x.Exchange, r, x.sink.control)
+	e.fill(&x.Exchange, r)
+	if r.Body != nil && r.Body != http.NoBody {
+		x.body = bodyReader{body: r.Body, control: control, gap: e.limits.BodyRead, timers: timers, expected: r.Header.Get("Expect") != ""}
+		x.sink.body = &x.body
+		x.Request.Body.SetSource(&x.body, r.ContentLength)
+	}
 	status := e.refuse(r)
 	if status != 0 {
+		x.ID = e.gateway.ids.next()
 		x.Response.Header.Set("Connection", "close")
 		x.Response.Header.Set("Server", e.gateway.o.Server)
 		plugin.Exit(status, nil).Answer(&x.Response)
@@ -119,8 +136,9 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		e.gateway.Serve(&x.Exchange)
 	}
+	x.sink.leave()
 	aborted := x.sink.aborted
-	x.sink = stdSink{}
+	x.sink, x.body = stdSink{}, bodyReader{}
 	e.pool.Put(x)
 	if aborted {
 		// The only way to make net/http break a connection off.
@@ -134,17 +152,12 @@ func (e *Std) refuse(r *http.Request) int {
 		return http.StatusRequestURITooLong
 	}
 	fields := 0
-	for name, values := range r.Header {
+	for _, values := range r.Header {
 		fields += len(values)
 		for _, v := range values {
 			if strings.IndexByte(v, 0) >= 0 {
 				return http.StatusBadRequest
 			}
-		}
-		// RFC 9110 leaves h2c upgrades to those who want them; a proxy that passes
-		// one on loses sight of the connection.
-		if name == "Upgrade" && len(values) > 0 && strings.EqualFold(values[0], "h2c") {
-			r.Header.Del(name)
 		}
 	}
 	if e.limits.HeaderFields > 0 && fields > e.limits.HeaderFields {
@@ -153,7 +166,7 @@ func (e *Std) refuse(r *http.Request) int {
 	return 0
 }
 
-func (e *Std) fill(x *exchange.Exchange, r *http.Request, control *http.ResponseController) {
+func (e *Std) fill(x *exchange.Exchange, r *http.Request) {
 	q := &x.Request
 	q.Method, q.Host, q.Proto, q.Target = r.Method, r.Host, r.Proto, r.RequestURI
 	q.RawQuery, q.TLS, q.Scheme = r.URL.RawQuery, r.TLS, "http"
@@ -175,30 +188,46 @@ func (e *Std) fill(x *exchange.Exchange, r *http.Request, control *http.Response
 		q.Header.Add("Host", r.Host)
 	}
 	q.HeadBytes = int64(size)
-	if r.Body != nil && r.Body != http.NoBody {
-		q.Body.SetSource(&bodyReader{body: r.Body, control: control, gap: e.limits.BodyRead}, r.ContentLength)
-	} else {
-		q.Body.SetSource(nil, 0)
-	}
 }
 
 // bodyReader gives every read of a body its own deadline: a client that stalls is cut,
 // one that is slow but steady is not.
 type bodyReader struct {
-	body    io.Reader
-	control *http.ResponseController
-	gap     time.Duration
+	body     io.Reader
+	control  *http.ResponseController
+	gap      time.Duration
+	timers   bool
+	expected bool // the client waits to be asked for the body
+	begun    bool
+	ended    bool // the end was seen
 }
 
 func (b *bodyReader) Read(p []byte) (int, error) {
+	b.begun = true
 	if b.gap > 0 {
 		_ = b.control.SetReadDeadline(time.Now().Add(b.gap))
 	}
 	n, err := b.body.Read(p)
-	if err == io.EOF && b.gap > 0 {
+	b.ended = b.ended || err == io.EOF
+	if b.gap > 0 && (b.ended || b.timers) {
 		_ = b.control.SetReadDeadline(time.Time{})
 	}
 	return n, err
+}
+
+// drop reads what is left of a body that nobody began to read, so that the connection can
+// be used again. It reports false if the end did not come in time.
+func (b *bodyReader) drop() bool {
+	if b.begun || b.expected {
+		return false
+	}
+	b.begun = true
+	_ = b.control.SetReadDeadline(time.Now().Add(lingerTime))
+	n, err := io.CopyN(io.Discard, b.body, lingerBytes+1)
+	if b.ended = err == io.EOF && n <= lingerBytes; b.ended {
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return b.ended
 }
 
 // stdSink writes answers through net/http.
@@ -206,9 +235,11 @@ type stdSink struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	stall   time.Duration
-	proto   int
+	timers  bool
+	body    *bodyReader // nil: the request has none
 	aborted bool
 	written bool // the head went out
+	away    bool // the connection is somebody else's
 }
 
 func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error {
@@ -225,26 +256,56 @@ func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error 
 	if _, typed := out["Content-Type"]; !typed && status >= 200 {
 		out["Content-Type"] = nil // nil keeps net/http from guessing
 	}
-	s.deadline()
+	// net/http would wait without limit for the rest of a body before it answers; of a
+	// connection that it closes it does not.
+	if status >= 200 && !s.timers && s.body != nil && !s.body.ended && !s.body.drop() {
+		out["Connection"] = []string{"close"}
+	}
 	s.written = s.written || status >= 200
+	s.limit()
 	s.w.WriteHeader(status)
+	s.unlimit()
 	return nil
 }
 
-func (s *stdSink) deadline() {
+// limit gives a write its time.
+func (s *stdSink) limit() {
 	if s.stall > 0 {
 		_ = s.control.SetWriteDeadline(time.Now().Add(s.stall))
 	}
 }
 
+// unlimit takes the limit away where it would end a stream in which nothing is written.
+func (s *stdSink) unlimit() {
+	if s.stall > 0 && s.timers {
+		_ = s.control.SetWriteDeadline(time.Time{})
+	}
+}
+
+// leave limits what net/http does after the handler: it writes the end of the answer and
+// reads what is left of the request's body.
+func (s *stdSink) leave() {
+	if s.away {
+		return
+	}
+	s.limit()
+	if !s.timers && s.body != nil && !s.body.ended {
+		_ = s.control.SetReadDeadline(time.Now().Add(lingerTime))
+	}
+}
+
 func (s *stdSink) Write(p []byte) (int, error) {
-	s.deadline()
-	return s.w.Write(p)
+	s.limit()
+	n, err := s.w.Write(p)
+	s.unlimit()
+	return n, err
 }
 
 func (s *stdSink) Flush() error {
-	s.deadline()
-	return s.control.Flush()
+	s.limit()
+	err := s.control.Flush()
+	s.unlimit()
+	return err
 }
 
 // Abort lets the client have what was written: net/http drops its buffer when a handler
@@ -259,6 +320,7 @@ func (s *stdSink) Abort() {
 func (s *stdSink) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := s.control.Hijack()
 	if err == nil {
+		s.away = true
 		_ = conn.SetDeadline(time.Time{})
 	}
 	return conn, rw, err

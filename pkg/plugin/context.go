@@ -66,8 +66,9 @@ func (c *Context) Consumers() Consumers { return c.consumers }
 func (c *Context) Consumer() *Consumer { return c.consumer }
 
 // Attach identifies the request as the consumer's: variables, the headers that tell the
-// upstream, and from the next phase on the consumer's plugins (spec/04 §4). Headers of
-// the client that claim an identity are gone before any plugin runs.
+// upstream, and from the next phase on the consumer's plugins (spec/04 §4). It replaces
+// what the client itself said in those headers; their spellings with underscores are gone
+// before any plugin runs (spec/00 17).
 func (c *Context) Attach(id *Identity) {
 	consumer := id.Consumer
 	c.consumer, c.credID = consumer, id.Credential

@@ -185,7 +185,6 @@ type Compiled struct {
 	Phases   Phases
 
 	priority      int
-	ownPriority   bool // from `_meta`
 	filter        *expr.Expr
 	errorResponse any // nil: none
 }
@@ -300,7 +299,7 @@ func (c *Compiled) applyMeta(m Meta) error {
 		return fmt.Errorf("failed to load _meta.pre_function in plugin %s: lua is not supported", c.Name)
 	}
 	if m.Priority != nil {
-		c.priority, c.ownPriority = *m.Priority, true
+		c.priority = *m.Priority
 	}
 	if m.ErrorResponse != nil {
 		var text string
