@@ -92,7 +92,13 @@ func (c *Context) runs(p *Compiled, global bool) bool {
 			return v.run
 		}
 	}
-	run := p.filter.Match(c.Exchange)
+	run, err := p.filter.Eval(c.Exchange)
+	if err != nil {
+		// A filter that cannot be asked must not switch off what may guard the route
+		// (spec/04 §3).
+		run = true
+		c.Log.Warn().Str("plugin", p.Name).Str("route", c.Route.RouteID).Str("request", c.ID).Err(err).Msg("plugin filter failed")
+	}
 	c.filters = append(c.filters, filterVerdict{p, run})
 	return run
 }

@@ -143,6 +143,37 @@ func TestExits(t *testing.T) {
 	}
 }
 
+func TestAFilterThatCannotBeAskedLeavesItsPluginOn(t *testing.T) {
+	// A group that looks back takes the pattern out of linear time, into a limit.
+	const slow = `^(?:(a+)+\\1)+$`
+	for _, tt := range []struct {
+		name, filter string
+		runs         bool
+	}{
+		{"it holds", `[["arg_n","~~","^a"]]`, true},
+		{"it does not hold", `[["arg_n","~~","^b"]]`, false},
+		{"it takes too long", `[["arg_n","~~","` + slow + `"]]`, true},
+		{"it takes too long, negated", `[["arg_n","!","~~","` + slow + `"]]`, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ran := 0
+			r := registry(definition("guard", 1, func(*Context) error { ran++; return nil }))
+			p, err := r.Compile(source("guard", `{"name":"x","_meta":{"filter":`+tt.filter+`}}`), Labels{}, nil, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x, _ := exchangetest.New()
+			x.Request.RawQuery = "n=" + strings.Repeat("a", 64) + "!"
+			var c Context
+			c.Begin(x, nil, nil, zerolog.Nop())
+			c.SetRoute(NewChain([]*Compiled{p}), Labels{})
+			if c.Chain().Run(&c, Rewrite); (ran == 1) != tt.runs {
+				t.Errorf("ran %d times, want it to run: %v", ran, tt.runs)
+			}
+		})
+	}
+}
+
 func TestConsumersPluginsGoOverTheRoutes(t *testing.T) {
 	var ran []string
 	run := func(name string) func(*Context) error {
