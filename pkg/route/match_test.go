@@ -129,6 +129,32 @@ func TestMatch(t *testing.T) {
 			routes: []string{routeDoc(`"uri":"/a/*","priority":100`), uri("/a/b")},
 			asks:   []ask{{"GET h/a/b", "b"}, {"GET h/a/c", "a"}},
 		},
+		"an exact path beats a parameter whatever their priorities": {
+			routers: params,
+			routes:  []string{routeDoc(`"uri":"/u/:id","priority":100`), uri("/u/me")},
+			asks:    []ask{{"GET h/u/me", "b"}, {"GET h/u/5", "a"}},
+		},
+		"a parameter and a star after the same text are one list": {
+			routers: params,
+			routes:  []string{uri("/u/*"), uri("/u/:id"), routeDoc(`"uri":"/w/*","priority":1`), uri("/w/:id")},
+			asks:    []ask{{"GET h/u/5", "b"}, {"GET h/u/5/6", "a"}, {"GET h/w/5", "c"}},
+		},
+		"a path that is not the whole pattern falls through to shorter prefixes": {
+			routes: []string{uri("/*"), uri("/a/*/b")},
+			asks:   []ask{{"GET h/a/x/b", "b"}, {"GET h/a/x/c", "a"}},
+		},
+		"a parameter that does not fit falls through to shorter prefixes": {
+			routers: params,
+			routes:  []string{uri("/*"), uri("/u/:id"), uri("/u/:id/x")},
+			asks:    []ask{{"GET h/u/5", "b"}, {"GET h/u/5/x", "c"}, {"GET h/u/5/y", "a"}, {"GET h/u/", "a"}},
+		},
+		"each condition that fails leaves the request to the next of its list": {
+			routes: []string{
+				routeDoc(`"uri":"/fox","priority":4,"methods":["PUT"]`), routeDoc(`"uri":"/fox","priority":3,"remote_addr":"10.0.0.1"`),
+				routeDoc(`"uri":"/fox","priority":2,"vars":[["arg_n","==","1"]]`), uri("/fox"),
+			},
+			asks: []ask{{"PUT h/fox?n=1 from 10.0.0.1", "a"}, {"GET h/fox?n=1 from 10.0.0.1", "b"}, {"GET h/fox?n=1", "c"}, {"GET h/fox", "d"}},
+		},
 		"the longest prefix goes first whatever the priorities": {
 			routes: []string{routeDoc(`"uri":"/*","priority":100`), routeDoc(`"uri":"/a/*","priority":50`), uri("/a/b*")},
 			asks:   []ask{{"GET h/a/bc", "c"}, {"GET h/a/c", "b"}, {"GET h/c", "a"}},
@@ -201,6 +227,10 @@ func TestMatch(t *testing.T) {
 		"star dot is any depth below, not the domain itself": {
 			routes: []string{routeDoc(`"uri":"/fox","host":"*.foo.com"`)},
 			asks:   []ask{{"GET a.foo.com/fox", "a"}, {"GET a.b.foo.com/fox", "a"}, {"GET foo.com/fox", ""}, {"GET xfoo.com/fox", ""}},
+		},
+		"a wildcard host is compared without case and port": {
+			routes: []string{routeDoc(`"uri":"/fox","host":"*.Foo.COM"`)},
+			asks:   []ask{{"GET A.foo.com/fox", "a"}, {"GET a.FOO.com:8080/fox", "a"}, {"GET foo.com/fox", ""}},
 		},
 		"a star before text is any suffix": {
 			routes: []string{routeDoc(`"uri":"/fox","host":"*den.test"`)},
