@@ -86,7 +86,7 @@ func (g *Gateway) attempts(c *plugin.Context, r *route.Route, p *proxying) (*ups
 			}
 		}
 		node := &up.Nodes[i]
-		c.Facts.BalancerIP, c.Facts.BalancerPort = node.Host, strconv.Itoa(node.Port)
+		c.Facts.BalancerIP, c.Facts.BalancerPort = node.Host, node.PortText
 		var res *upstream.Response
 		err, outcome := errAnswered, balancer.Outcome{}
 		if !c.Global().Run(c, plugin.BeforeProxy) && !c.Chain().Run(c, plugin.BeforeProxy) {
@@ -101,9 +101,11 @@ func (g *Gateway) attempts(c *plugin.Context, r *route.Route, p *proxying) (*ups
 		if err == nil {
 			return res, nil
 		}
-		last = err
+		if last == nil || !unresolved(err) {
+			last = err
+		}
 		if gone(c) || !replayable(c, p, err) {
-			return nil, err
+			return nil, last
 		}
 	}
 	return nil, last
@@ -174,17 +176,29 @@ func (g *Gateway) attempt(c *plugin.Context, r *route.Route, p *proxying, node *
 	default:
 		tried.Status = statusOf(err)
 	}
-	f.Attempts = append(f.Attempts, tried)
+	if !unresolved(err) {
+		f.Attempts = append(f.Attempts, tried)
+	}
 	return res, err
 }
 
 // statusOf is what a failed try counts as (spec/05 §6).
 func statusOf(err error) int {
 	var e *upstream.Error
-	if errors.As(err, &e) && e.Timeout {
+	switch {
+	case unresolved(err):
+		return http.StatusServiceUnavailable
+	case errors.As(err, &e) && e.Timeout:
 		return http.StatusGatewayTimeout
 	}
 	return http.StatusBadGateway
+}
+
+// unresolved reports whether a node's name has no address, so that it is as if the node
+// were not there (spec/05 §2).
+func unresolved(err error) bool {
+	_, is := errors.AsType[*net.DNSError](err)
+	return is
 }
 
 func (g *Gateway) failed(c *plugin.Context, err error) {

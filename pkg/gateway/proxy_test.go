@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/upstream"
 )
 
 // refusing is an address at which nobody listens.
@@ -105,5 +107,36 @@ func TestAClientCannotTakeItsIdentityAway(t *testing.T) {
 	g.forward(x, &out)
 	if out.Get("X-Consumer-Username") != "jack" || out.Get("X-Credential-Identifier") != "one" || out.Has("X-Other") {
 		t.Errorf("the upstream is told %v", out.Fields())
+	}
+}
+
+func TestANameWithoutAnAddressIsLeftOut(t *testing.T) {
+	w := newWorld(t, func(o *Options) {
+		var dialer net.Dialer
+		o.Client = upstream.NewClient(upstream.Options{Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if strings.HasPrefix(addr, "nowhere") {
+				return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no such host", Name: addr, IsNotFound: true}}
+			}
+			return dialer.DialContext(ctx, network, addr)
+		}})
+		t.Cleanup(o.Client.Close)
+	})
+	w.put("routes/1", `{"uri":"/none","upstream":`+nodes("nowhere.test:80", "nowhere2.test:80")+`}`)
+	w.put("routes/2", `{"uri":"/one","upstream":`+nodes("nowhere.test:80", backend(t, hello))+`}`)
+	w.put("routes/3", `{"uri":"/bad","upstream":`+nodes("nowhere.test:80", refusing(t))+`}`)
+	for path, want := range map[string]struct {
+		status int
+		header string
+	}{
+		"/none": {503, ""},
+		"/one":  {200, ""},
+		"/bad":  {502, "502"},
+	} {
+		for range 2 { // either node may come first
+			res, _ := w.do("GET", path, "")
+			if got := res.Header.Get("X-Apisix-Upstream-Status"); res.StatusCode != want.status || got != want.header {
+				t.Errorf("%s: got %d, upstream status %q, want %d, %q", path, res.StatusCode, got, want.status, want.header)
+			}
+		}
 	}
 }

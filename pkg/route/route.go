@@ -128,6 +128,8 @@ type Node struct {
 	Host   string // as configured; IPv6 addresses in brackets
 	Port   int    // the scheme's default if none is configured
 	Addr   string // host:port
+	// PortText is Port, written out for variables.
+	PortText string
 	// HostHeader is the Host of requests with pass_host "node": the port is left out
 	// when it is the scheme's.
 	HostHeader string

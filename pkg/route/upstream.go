@@ -120,7 +120,8 @@ func nodeOf(u *Upstream, conf *resource.Upstream, n resource.Node, schemePort in
 	default:
 		out.HostHeader = n.Host + ":" + strconv.Itoa(n.Port)
 	}
-	out.Addr = n.Host + ":" + strconv.Itoa(out.Port)
+	out.PortText = strconv.Itoa(out.Port)
+	out.Addr = n.Host + ":" + out.PortText
 	out.Target = &upstream.Target{Addr: out.Addr}
 	if pool := conf.KeepalivePool; pool != nil {
 		out.Target.MaxIdle, out.Target.MaxRequests = pool.Size, pool.Requests
