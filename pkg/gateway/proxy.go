@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
@@ -266,7 +265,7 @@ func (g *Gateway) forward(x *exchange.Exchange, h *exchange.Header) {
 			h.Add(f.Name, f.Value)
 		}
 	}
-	remote := x.Request.Remote.Addr().String()
+	remote := x.Request.RemoteIP
 	h.Add("X-Real-IP", remote)
 	if forwardedFor != "" {
 		remote = forwardedFor + ", " + remote
@@ -298,7 +297,7 @@ func forwardedPort(x *exchange.Exchange) string {
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && i > strings.LastIndexByte(host, ']') {
 		return host[i+1:]
 	}
-	return strconv.Itoa(int(x.Request.Local.Port()))
+	return x.Request.LocalPort
 }
 
 // upgradeOf is the protocol that a client wants to change to. HTTP/2 is none: requests in

@@ -47,7 +47,7 @@ type Std struct {
 	pool    sync.Pool // *stdExchange
 }
 
-type localKey struct{}
+type connKey struct{}
 
 // NewStd returns an engine that feeds g. With h2c it speaks HTTP/2 on plain
 // connections to clients that begin with its preface.
@@ -66,8 +66,10 @@ func NewStd(g *Gateway, l Limits, h2c bool, errorLog zerolog.Logger) *Std {
 		Protocols:         &protocols,
 		ErrorLog:          log.New(errorWriter{errorLog}, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			// Two addresses parsed once a connection, not once a request.
-			return context.WithValue(ctx, localKey{}, connAddrs{addrOf(c.RemoteAddr()), addrOf(c.LocalAddr())})
+			// Two addresses parsed and written out once a connection, not once a request.
+			a := connAddrs{remote: addrOf(c.RemoteAddr()), local: addrOf(c.LocalAddr())}
+			a.remoteIP, a.localPort = a.remote.Addr().String(), strconv.Itoa(int(a.local.Port()))
+			return context.WithValue(ctx, connKey{}, &a)
 		},
 		// Without this net/http answers OPTIONS * by itself.
 		DisableGeneralOptionsHandler: true,
@@ -75,7 +77,10 @@ func NewStd(g *Gateway, l Limits, h2c bool, errorLog zerolog.Logger) *Std {
 	return e
 }
 
-type connAddrs struct{ remote, local netip.AddrPort }
+type connAddrs struct {
+	remote, local       netip.AddrPort
+	remoteIP, localPort string
+}
 
 func addrOf(a net.Addr) netip.AddrPort {
 	if t, ok := a.(*net.TCPAddr); ok {
@@ -174,8 +179,9 @@ func (e *Std) fill(x *exchange.Exchange, r *http.Request) {
 		q.Scheme = "https"
 	}
 	q.Path = r.URL.Path
-	addrs, _ := r.Context().Value(localKey{}).(connAddrs)
-	q.Remote, q.Local = addrs.remote, addrs.local
+	if a, ok := r.Context().Value(connKey{}).(*connAddrs); ok {
+		q.Remote, q.Local, q.RemoteIP, q.LocalPort = a.remote, a.local, a.remoteIP, a.localPort
+	}
 	size := len(q.Method) + len(q.Target) + len(q.Proto) + 4
 	for name, values := range r.Header {
 		for _, v := range values {
