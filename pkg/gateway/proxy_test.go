@@ -36,7 +36,7 @@ func TestABodyFollowsItsRequestToTheNextServer(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	})
 	w.put("routes/2", `{"uri":"/dying","upstream":`+nodes(dying, backend(t, echo))+`}`)
-	small, large := "body", strings.Repeat("0123456789", 1<<20)
+	small, large := "body", strings.Repeat("0123456789", 1<<16)
 	for _, tt := range []struct {
 		name, method, path, body string
 		statuses                 []int // over two requests, one of which meets the bad server first
