@@ -127,18 +127,29 @@ func (r *reply) came(n int) {
 	}
 }
 
-// firstEvents reads until a stream has something to pass on.
+// firstEvents reads until a stream has something to pass on. Until then its limits end it
+// with an answer of their own, and so does more white space than an event may be long.
 func (r *reply) firstEvents() error {
+	limits := r.call.Instance.Limits
 	buf := buffers.Get().(*[32 << 10]byte)
 	defer buffers.Put(buf)
-	for len(bytes.TrimSpace(r.head)) == 0 && r.end == nil {
+	for held := int64(0); r.end == nil; {
 		n, err := r.res.Read(buf[:])
 		r.came(n)
-		r.head = append(r.head, r.split.Feed(buf[:n], r.event)...)
+		ready := r.split.Feed(buf[:n], r.event)
+		r.head = append(r.head, ready...)
 		r.end = err
-	}
-	if len(bytes.TrimSpace(r.head)) > 0 {
-		return nil // a fault that came with it ends what has begun
+		if len(bytes.TrimSpace(ready)) > 0 {
+			return nil // a fault that came with it ends what has begun
+		}
+		switch held += int64(n); {
+		case limits.Bytes > 0 && held > limits.Bytes:
+			return tooLarge()
+		case limits.Duration > 0 && time.Since(r.begun) >= limits.Duration:
+			return &drivers.Failure{Status: http.StatusGatewayTimeout, Body: errTooLong.Error(), Err: errTooLong}
+		case len(r.head) > sse.MaxEvent:
+			return &drivers.Failure{Status: http.StatusBadGateway, Err: errEmptyStream}
+		}
 	}
 	if r.end != io.EOF {
 		return r.end

@@ -95,6 +95,21 @@ func TestAProvidersErrorReachesTheClient(t *testing.T) {
 	}
 }
 
+// sse is the beginning of the head of a stream.
+const sse = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+
+// dripping is a provider whose stream says the same again and again, until nobody listens.
+func dripping(t *testing.T, text string) string {
+	return provider(t, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		_, _ = io.Copy(io.Discard, q.Body)
+		w.Header().Set("Content-Type", "text/event-stream")
+		for q.Context().Err() == nil {
+			_, _ = io.WriteString(w, text)
+			w.(http.Flusher).Flush()
+		}
+	}))
+}
+
 func TestTransportFailures(t *testing.T) {
 	stalled := provider(t, http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
 		// The server looks whether its client left only once the body is read.
@@ -109,21 +124,24 @@ func TestTransportFailures(t *testing.T) {
 		status int
 		body   string
 	}{
-		"nobody listens":              {single(dead(t), ""), 500, "page"},
-		"closed before the answer":    {single(raw(t, ""), ""), 500, "page"},
-		"no head in time":             {single(stalled, `,"timeout":50`), 504, "page"},
-		"an answer that is no HTTP":   {single(raw(t, "hi there\r\n\r\n"), ""), 500, "page"},
-		"an answer that is cut":       {single(raw(t, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"a\":"), ""), 500, "page"},
-		"an error that is cut":        {single(raw(t, "HTTP/1.1 400 No\r\nContent-Length: 9\r\n\r\n{\"a\":"), ""), 500, "page"},
-		"an empty stream":             {single(raw(t, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 0\r\n\r\n"), ""), 502, "page"},
-		"a stream of empty lines":     {single(raw(t, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 1\r\n\r\n\n"), ""), 502, "page"},
-		"a stream cut in its 1st":     {single(raw(t, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 99\r\n\r\ndata: {"), ""), 500, "page"},
-		"an announced answer too big": {single(raw(t, "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n01234567890"), `,"max_response_bytes":10`), 502, "max_response_bytes exceeded"},
-		"a counted answer too big":    {single(raw(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n"), `,"max_response_bytes":10`), 502, "max_response_bytes exceeded"},
-		"an endpoint that is none":    {`{"provider":"openai","auth":{},"override":{"endpoint":"not a url"}}`, 500, "page"},
-		"a provider without a place":  {`{"provider":"azure-openai","auth":{}}`, 500, "page"},
-		"seed: nobody listens":        {seed(dead(t), ""), 500, "page"},
-		"seed: no head in time":       {seed(stalled, `,"keepalive_timeout":1000`), 500, "page"},
+		"nobody listens":                   {single(dead(t), ""), 500, "page"},
+		"closed before the answer":         {single(raw(t, ""), ""), 500, "page"},
+		"no head in time":                  {single(stalled, `,"timeout":50`), 504, "page"},
+		"an answer that is no HTTP":        {single(raw(t, "hi there\r\n\r\n"), ""), 500, "page"},
+		"an answer that is cut":            {single(raw(t, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"a\":"), ""), 500, "page"},
+		"an error that is cut":             {single(raw(t, "HTTP/1.1 400 No\r\nContent-Length: 9\r\n\r\n{\"a\":"), ""), 500, "page"},
+		"an empty stream":                  {single(raw(t, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 0\r\n\r\n"), ""), 502, "page"},
+		"a stream of empty lines":          {single(raw(t, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 1\r\n\r\n\n"), ""), 502, "page"},
+		"a stream cut in its 1st":          {single(raw(t, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 99\r\n\r\ndata: {"), ""), 500, "page"},
+		"a stream too big before its 1st":  {single(raw(t, sse+"Content-Length: 99\r\n\r\n"+strings.Repeat("\n", 12)), `,"max_response_bytes":10`), 502, "max_response_bytes exceeded"},
+		"a stream too long before its 1st": {single(dripping(t, ": x"), `,"max_stream_duration_ms":1`), 504, "max_stream_duration_ms exceeded"},
+		"a stream of endless empty lines":  {single(dripping(t, strings.Repeat("\n", 64<<10)), ""), 502, "page"},
+		"an announced answer too big":      {single(raw(t, "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n01234567890"), `,"max_response_bytes":10`), 502, "max_response_bytes exceeded"},
+		"a counted answer too big":         {single(raw(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n"), `,"max_response_bytes":10`), 502, "max_response_bytes exceeded"},
+		"an endpoint that is none":         {`{"provider":"openai","auth":{},"override":{"endpoint":"not a url"}}`, 500, "page"},
+		"a provider without a place":       {`{"provider":"azure-openai","auth":{}}`, 500, "page"},
+		"seed: nobody listens":             {seed(dead(t), ""), 500, "page"},
+		"seed: no head in time":            {seed(stalled, `,"keepalive_timeout":1000`), 500, "page"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
