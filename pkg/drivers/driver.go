@@ -52,6 +52,7 @@ type Reply interface {
 	Peek() []byte
 	Status() int
 	ContentType() string
+	Encoding() string // Content-Encoding of the body; empty: none
 	Close()
 }
 

@@ -260,6 +260,15 @@ func (g *gate) Flush() error {
 func (g *gate) Abort() {}
 
 func TestEveryEventIsFlushedBeforeTheNextOneComes(t *testing.T) {
+	t.Run("events", func(t *testing.T) {
+		flushes(t, "", "data: {\"choices\":[]}\n\n", ": ping\n\n", "data: a\n\ndata: b\n\n", "data: [DONE]\n\n")
+	})
+	t.Run("an encoding", func(t *testing.T) { flushes(t, "Content-Encoding: zstd\r\n", "(packed", "bytes)") })
+}
+
+// flushes checks that a client has each piece of a stream before the provider says the next.
+func flushes(t *testing.T, head string, pieces ...string) {
+	t.Helper()
 	near, far := net.Pipe()
 	client := upstream.NewClient(upstream.Options{Dialer: func(context.Context, string, string) (net.Conn, error) { return near, nil }})
 	defer client.Close()
@@ -301,10 +310,14 @@ func TestEveryEventIsFlushedBeforeTheNextOneComes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
-	for _, event := range []string{"data: {\"choices\":[]}\n\n", ": ping\n\n", "data: a\n\ndata: b\n\n", "data: [DONE]\n\n"} {
-		say(event[:3])
-		say(event[3:])
+	say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + head + "\r\n")
+	for _, event := range pieces {
+		if head == "" {
+			say(event[:3])
+			say(event[3:])
+		} else {
+			say(event)
+		}
 		select {
 		case got := <-g.flush:
 			if got != event {

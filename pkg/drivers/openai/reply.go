@@ -41,6 +41,7 @@ func (d *driver) Begin(ctx context.Context, res *upstream.Response, c *drivers.C
 	r.kind = res.Header.Get("Content-Type")
 	// An error is no stream, whatever it says it is: it must be read to be judged.
 	r.stream = res.Status < 300 && strings.HasPrefix(strings.ToLower(r.kind), "text/event-stream")
+	r.encoding = res.Header.Get("Content-Encoding")
 	var err error
 	if r.stream {
 		err = r.firstEvents()
@@ -56,12 +57,13 @@ func (d *driver) Begin(ctx context.Context, res *upstream.Response, c *drivers.C
 
 // reply is an answer that was begun.
 type reply struct {
-	ctx    context.Context
-	res    *upstream.Response
-	call   *drivers.Call
-	begun  time.Time
-	kind   string
-	stream bool
+	ctx      context.Context
+	res      *upstream.Response
+	call     *drivers.Call
+	begun    time.Time
+	kind     string
+	encoding string // not empty: what the body says cannot be read
+	stream   bool
 
 	head []byte // what was read before the point from which there is no way back
 	end  error  // why nothing follows head: io.EOF, or a fault; nil: more follows
@@ -76,6 +78,7 @@ type reply struct {
 
 func (r *reply) Status() int         { return r.res.Status }
 func (r *reply) ContentType() string { return r.kind }
+func (r *reply) Encoding() string    { return r.encoding }
 func (r *reply) Peek() []byte        { return r.head }
 func (r *reply) Close()              { _ = r.res.Close() }
 
@@ -136,7 +139,7 @@ func (r *reply) firstEvents() error {
 	for held := int64(0); r.end == nil; {
 		n, err := r.res.Read(buf[:])
 		r.came(n)
-		ready := r.split.Feed(buf[:n], r.event)
+		ready := r.feed(buf[:n])
 		r.head = append(r.head, ready...)
 		r.end = err
 		if len(bytes.TrimSpace(ready)) > 0 {
@@ -163,6 +166,15 @@ func (r *reply) firstEvents() error {
 	}
 	r.head, r.split = append(r.head, rest...), sse.Splitter{}
 	return nil
+}
+
+// feed returns what can be passed on of a stream after p. One in an encoding has no events
+// to be seen, so nothing of it is held back.
+func (r *reply) feed(p []byte) []byte {
+	if r.encoding != "" {
+		return p
+	}
+	return r.split.Feed(p, r.event)
 }
 
 // Body collects the whole answer.
@@ -193,8 +205,8 @@ func (r *reply) Relay(out *exchange.Response) (drivers.Outcome, error) {
 		out.Header.Set("Content-Type", r.kind)
 	}
 	// Nobody asked for an encoding; a provider that chose one all the same must be understood.
-	if encoding := r.res.Header.Get("Content-Encoding"); encoding != "" {
-		out.Header.Set("Content-Encoding", encoding)
+	if r.encoding != "" {
+		out.Header.Set("Content-Encoding", r.encoding)
 	}
 	if r.res.Status >= 400 {
 		for _, f := range drivers.ErrorHeader(&r.res.Header) {
@@ -258,10 +270,10 @@ func (r *reply) write(out *exchange.Response, p []byte, flush bool) error {
 
 // relayStream passes a stream on, and ends one that ends before its protocol says so with
 // an error event (spec/00 3). An event that is not complete never gets to the client, so
-// that the error event does not end up inside it.
+// that the error event does not end up inside it. Within an encoding it would be garbage.
 func (r *reply) relayStream(out *exchange.Response) error {
 	err := r.events(out)
-	if err == nil || r.failed || r.ctx.Err() != nil || out.Err() != nil {
+	if err == nil || r.failed || r.encoding != "" || r.ctx.Err() != nil || out.Err() != nil {
 		return err
 	}
 	event := errorEvent(r.call.Protocol, err)
@@ -290,7 +302,7 @@ func (r *reply) events(out *exchange.Response) error {
 		}
 		n, err := r.res.Read(buf[:])
 		r.end = err
-		if err := r.write(out, r.split.Feed(buf[:n], r.event), true); err != nil {
+		if err := r.write(out, r.feed(buf[:n]), true); err != nil {
 			return err
 		}
 	}
@@ -340,9 +352,13 @@ var (
 	typeName    = []byte(`"type"`)
 	null        = []byte("null")
 	blank       = []byte(`""`)
-	errorName   = []byte(`{"error"`)
+	noTools     = []byte("[]")
+	errorStart  = []byte(`{"error"`)
+	errorName   = errorStart[1:]
 
-	lastResponseEvents = [][]byte{[]byte(`"response.completed"`), []byte(`"response.incomplete"`), []byte(`"response.failed"`)}
+	// lastResponseEvents are the types after which nothing follows. An error is no end as the
+	// protocol has it.
+	lastResponseEvents = [][]byte{[]byte(`"response.completed"`), []byte(`"response.incomplete"`), []byte(`"response.failed"`), errorName}
 )
 
 // event looks at an event as it passes. Only those that can say something are decoded.
@@ -354,7 +370,7 @@ func (r *reply) event(data []byte) {
 	case bytes.Equal(bytes.TrimSpace(data), doneEvent):
 		r.terminal, r.parsed = true, true
 	case len(data) == 0 || data[0] != '{':
-	case bytes.HasPrefix(data, errorName):
+	case bytes.HasPrefix(data, errorStart) && says(data, errorName):
 		r.failed = true
 	case id == protocol.OpenAIResponses:
 		r.responseEvent(data)
@@ -388,6 +404,10 @@ func (r *reply) responseEvent(data []byte) {
 		if kind, _, _ := doc.Get("type"); !bytes.Equal(kind, last) {
 			continue
 		}
+		if bytes.Equal(last, errorName) {
+			r.failed = true
+			return
+		}
 		r.terminal = true
 		if raw, kind, ok := doc.Get("response"); ok && kind == jsonedit.Object {
 			r.usageOf(raw)
@@ -414,7 +434,7 @@ func says(data, name []byte) bool {
 			continue
 		}
 		value := bytes.TrimLeft(rest[1:], " \t\r\n")
-		if !bytes.HasPrefix(value, null) && !bytes.HasPrefix(value, blank) {
+		if !bytes.HasPrefix(value, null) && !bytes.HasPrefix(value, blank) && !bytes.HasPrefix(value, noTools) {
 			return true
 		}
 	}

@@ -254,18 +254,14 @@ func (p *proxy) fail(c *plugin.Context, f *failed) error {
 func (p *proxy) deliver(c *plugin.Context, reply drivers.Reply) error {
 	defer reply.Close()
 	tried := &c.Facts.Attempts[len(c.Facts.Attempts)-1]
-	if p.passthrough && reply.Status() < 400 {
+	if p.passthrough && reply.Status() < 300 {
 		body, err := reply.Body(passthroughLimit)
 		if err != nil {
 			return p.fail(c, p.transport(tried, err))
 		}
 		c.Request.Body.Set(body)
-		c.Request.Header.Del("Content-Encoding")
-		if kind := reply.ContentType(); kind != "" {
-			c.Request.Header.Set("Content-Type", kind)
-		} else {
-			c.Request.Header.Del("Content-Type")
-		}
+		describe(&c.Request.Header, "Content-Type", reply.ContentType())
+		describe(&c.Request.Header, "Content-Encoding", reply.Encoding())
 		return nil
 	}
 	begin := time.Now()
@@ -286,4 +282,13 @@ func (p *proxy) deliver(c *plugin.Context, reply drivers.Reply) error {
 	}
 	_ = c.Response.Finish()
 	return nil
+}
+
+// describe sets what a header says of a body; empty: nothing.
+func describe(h *exchange.Header, name, value string) {
+	if value == "" {
+		h.Del(name)
+		return
+	}
+	h.Set(name, value)
 }

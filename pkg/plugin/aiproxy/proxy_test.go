@@ -380,11 +380,22 @@ func TestPassthrough(t *testing.T) {
 			t.Errorf("got an answer %d, bypass %v", got.status, c.Bypass)
 		}
 	})
-	t.Run("an error is the answer", func(t *testing.T) {
+	t.Run("an encoding is passed on with what it encodes", func(t *testing.T) {
 		r := newRig(t)
-		got, _ := r.ask(r.route("ai-proxy", conf(answering(t, 401))), request{body: hello})
-		if got.status != 401 || got.body() != `{"said":401}` {
-			t.Errorf("got %d %s", got.status, got.body())
+		addr := raw(t, "HTTP/1.1 200 OK\r\nContent-Encoding: zstd\r\nContent-Length: 8\r\n\r\n(packed)")
+		_, c := r.ask(r.route("ai-proxy", conf(addr)), request{body: hello, header: []string{"Content-Type", "application/json", "Content-Encoding", "none"}})
+		body, err := c.Request.Body.Bytes(0)
+		if h := &c.Request.Header; err != nil || string(body) != "(packed)" || h.Get("Content-Encoding") != "zstd" || h.Has("Content-Type") {
+			t.Errorf("the upstream would get %q, %v (%v)", body, h.Fields(), err)
+		}
+	})
+	t.Run("what is no success is the answer", func(t *testing.T) {
+		for _, status := range []int{302, 401, 503} {
+			r := newRig(t)
+			got, _ := r.ask(r.route("ai-proxy", conf(answering(t, status))), request{body: hello})
+			if want := fmt.Sprintf(`{"said":%d}`, status); got.status != status || got.body() != want {
+				t.Errorf("got %d %s, want %d", got.status, got.body(), status)
+			}
 		}
 	})
 	t.Run("no answer is a 500", func(t *testing.T) {
