@@ -53,7 +53,7 @@ func (s *Splitter) Torn() bool { return s.torn }
 // event then, since some servers leave out the last empty line; it is returned.
 func (s *Splitter) Close(event func(data []byte)) (rest []byte) {
 	if !s.torn {
-		s.hand(s.tail, event)
+		s.hand(s.tail, false, event)
 	}
 	return s.tail
 }
@@ -71,62 +71,82 @@ func (s *Splitter) overflow() []byte {
 
 // events hands out every event of p, which ends where an event ends.
 func (s *Splitter) events(p []byte, event func([]byte)) {
+	onlyLF := bytes.IndexByte(p, '\r') < 0
 	for len(p) > 0 {
-		end := firstEnd(p)
+		end := firstEnd(p, onlyLF)
 		if s.torn {
 			s.torn = false
 		} else {
-			s.hand(p[:end], event)
+			s.hand(p[:end], onlyLF, event)
 		}
 		p = p[end:]
 	}
 }
 
 // lastEnd returns where the last complete event of p ends, 0 if none is complete. Lines end
-// in LF or CR LF, and an empty one ends an event.
+// in LF, CR LF or CR, and an empty one, which ends like the line before it, ends an event.
 func lastEnd(p []byte) int {
 	end := 0
 	if i := bytes.LastIndex(p, lf); i >= 0 {
 		end = i + len(lf)
 	}
-	if i := bytes.LastIndex(p[max(0, end-len(lf)):], crlf); i >= 0 {
-		end = max(0, end-len(lf)) + i + len(crlf)
+	// Nearly every stream is without.
+	if from := max(0, end-len(lf)); bytes.IndexByte(p[from:], '\r') >= 0 {
+		for _, empty := range [][]byte{crlf, cr} {
+			if i := bytes.LastIndex(p[from:], empty); i >= 0 {
+				end = max(end, from+i+len(empty))
+			}
+		}
 	}
 	return end
 }
 
 // firstEnd returns where the first event of p ends; p has one.
-func firstEnd(p []byte) int {
+func firstEnd(p []byte, onlyLF bool) int {
 	for i := 0; ; {
-		n := bytes.IndexByte(p[i:], '\n')
+		n := lineEnd(p[i:], onlyLF)
 		if n < 0 {
 			return len(p)
 		}
 		i += n + 1
 		switch {
-		case i < len(p) && p[i] == '\n':
+		case i < len(p) && p[i] == p[i-1]:
 			return i + 1
-		case i+1 < len(p) && p[i] == '\r' && p[i+1] == '\n':
+		case i+1 < len(p) && p[i-1] == '\n' && p[i] == '\r' && p[i+1] == '\n':
 			return i + 2
 		}
 	}
 }
 
+// lineEnd returns where the first line of p ends, at LF or CR; -1: nowhere. onlyLF says that
+// p has no CR, which is quicker.
+func lineEnd(p []byte, onlyLF bool) int {
+	if onlyLF {
+		return bytes.IndexByte(p, '\n')
+	}
+	return bytes.IndexAny(p, "\r\n")
+}
+
 var (
 	lf        = []byte("\n\n")
 	crlf      = []byte("\n\r\n")
+	cr        = []byte("\r\r")
 	dataField = []byte("data:")
 )
 
 // hand joins the data lines of an event and gives them out. An event without data, such as
 // a comment, is none. One line, which is nearly every event, is not copied.
-func (s *Splitter) hand(event []byte, f func([]byte)) {
+func (s *Splitter) hand(event []byte, onlyLF bool, f func([]byte)) {
 	var data []byte
 	lines := 0
 	for rest := event; len(rest) > 0; {
-		var line []byte
-		line, rest, _ = bytes.Cut(rest, lf[:1])
-		line = bytes.TrimSuffix(line, []byte{'\r'})
+		end := lineEnd(rest, onlyLF)
+		if end < 0 {
+			end = len(rest)
+		}
+		// Of CR LF the second ends an empty line, which says nothing.
+		line := rest[:end]
+		rest = rest[min(end+1, len(rest)):]
 		value, ok := bytes.CutPrefix(line, dataField)
 		if !ok {
 			continue

@@ -23,6 +23,9 @@ var streams = map[string]struct {
 }{
 	"two events":                          {"data: a\n\ndata: b\n\n", []string{"a", "b"}, ""},
 	"lines that end in CR LF":             {"data: a\r\n\r\ndata: b\r\n\r\n", []string{"a", "b"}, ""},
+	"lines that end in CR":                {"data: a\rdata: b\r\rid: 1\rdata: c\r\r", []string{"a\nb", "c"}, ""},
+	"a CR within an event of LF lines":    {"data: a\rdata: b\n\n", []string{"a\nb"}, ""},
+	"CR after CR LF":                      {"data: a\r\n\r\ndata: b\r\rdata: c\n\n", []string{"a", "b", "c"}, ""},
 	"no space after the colon":            {"data:a\n\n", []string{"a"}, ""},
 	"several data lines are joined":       {"data: a\ndata: b\n\n", []string{"a\nb"}, ""},
 	"names and comments are no data":      {": hi\n\nevent: x\nid: 1\ndata: a\n\n", []string{"a"}, ""},
