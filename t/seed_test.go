@@ -5,8 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,47 +13,68 @@ import (
 // The behaviours that the first suites of ai-proxy-multi assert, block by block, against
 // the running program. The names are those of the blocks.
 
-// oracle is the model of those suites: it judges credentials and answers fixed texts.
-func oracle(t *testing.T) (addr string) {
-	answer := func(w http.ResponseWriter, status int, text string) {
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, text)
+// solution is what the second suite's model answers; the blocks look for its message.
+const solution = `{ "choices": [ { "finish_reason": "stop", "index": 0, "message": { "content": "1 + 1 = 2.", "role": "assistant" } } ] }` + "\n"
+
+// models are the providers of the three suites, as far as their blocks can tell: they judge
+// method, credentials and body, and answer fixed texts.
+func models(t *testing.T) (balancer, first, second string) {
+	type model func(w http.ResponseWriter, q *http.Request, body string)
+	answer := func(text string) model {
+		return func(w http.ResponseWriter, _ *http.Request, _ string) { _, _ = io.WriteString(w, text) }
 	}
-	guarded := func(name string) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			body, _ := io.ReadAll(r.Body)
+	guarded := func(allowed func(*http.Request) bool, then model) http.HandlerFunc {
+		return func(w http.ResponseWriter, q *http.Request) {
+			body, _ := io.ReadAll(q.Body)
+			w.Header().Set("Content-Type", "application/json")
 			switch {
-			case r.Method != http.MethodPost:
-				answer(w, 400, "method "+r.Method)
-			case r.Header.Get("Authorization") != "Bearer token" && !slices.Contains([]string{"apikey"}, r.URL.Query().Get("api_key")):
-				answer(w, 401, "Unauthorized\n")
-			case strings.Contains(string(body), `"foo":"bar"`):
-				answer(w, 200, "options works\n")
-			case strings.Contains(string(body), "student table"):
-				answer(w, 200, "SELECT * FROM STUDENTS")
+			case q.Method != http.MethodPost:
+				w.WriteHeader(400)
+				_, _ = fmt.Fprintln(w, "Unsupported request method:", q.Method)
+			case !allowed(q):
+				w.WriteHeader(401)
+				_, _ = io.WriteString(w, "Unauthorized\n")
 			default:
-				answer(w, 200, name)
+				then(w, q, string(body))
 			}
 		}
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/v1/chat/completions", guarded("openai"))
-	mux.HandleFunc("/chat/completions", guarded("deepseek"))
-	mux.HandleFunc("/random", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, "path override works\n") })
-	mux.HandleFunc("/with/arguments", func(w http.ResponseWriter, r *http.Request) {
-		q := r.URL.Query()
-		answer(w, 200, fmt.Sprintf("api_key=%s some_query=%s", q.Get("api_key"), q.Get("some_query")))
-	})
-	mux.HandleFunc("/anything", func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		if string(body) != "SELECT * FROM STUDENTS" {
-			answer(w, 503, "it got: "+string(body))
-			return
+	token := func(q *http.Request) bool { return q.Header.Get("Authorization") == "Bearer token" }
+	key := func(q *http.Request) bool { return q.URL.Query().Get("api_key") == "apikey" }
+	anybody := func(*http.Request) bool { return true }
+
+	picked := http.NewServeMux()
+	picked.HandleFunc("/v1/chat/completions", guarded(token, answer("openai")))
+	picked.HandleFunc("/chat/completions", guarded(token, answer("deepseek")))
+
+	chat := http.NewServeMux()
+	chat.HandleFunc("/v1/chat/completions", guarded(token, func(w http.ResponseWriter, q *http.Request, body string) {
+		text := solution
+		switch {
+		case strings.Contains(body, `"foo":"bar"`):
+			text = "options works\n"
+		case strings.Contains(body, "write an SQL query to get all rows from student table"):
+			text = "SELECT * FROM STUDENTS"
 		}
-		answer(w, 200, "{\"foo\", \"bar\"}\n")
-	})
-	return serve(t, mux)
+		answer(text)(w, q, body)
+	}))
+	chat.HandleFunc("/random", guarded(anybody, answer("path override works\n")))
+	chat.HandleFunc("/anything", guarded(anybody, func(w http.ResponseWriter, q *http.Request, body string) {
+		if body != "SELECT * FROM STUDENTS" {
+			w.WriteHeader(503)
+		}
+		answer("{\"foo\", \"bar\"}\n")(w, q, body)
+	}))
+
+	keyed := http.NewServeMux()
+	keyed.HandleFunc("/v1/chat/completions", guarded(key, answer("passed\n")))
+	keyed.HandleFunc("/test/params/in/overridden/endpoint", guarded(key, func(w http.ResponseWriter, q *http.Request, body string) {
+		if args := q.URL.Query(); len(args) != 2 || args.Get("some_query") != "yes" {
+			w.WriteHeader(503)
+		}
+		answer("passed\n")(w, q, body)
+	}))
+	return serve(t, picked), serve(t, chat), serve(t, keyed)
 }
 
 // refusing is an address where nobody listens.
@@ -102,10 +121,11 @@ func multi(extra string, upstream string, list ...provider) string {
 
 func TestSeedSuites(t *testing.T) {
 	n := gosix(t)
-	llm, sse := oracle(t), streamer(t)
+	picked, llm, keyed := models(t)
+	sse := streamer(t)
 	const nowhere = "canbeanything.invalid"
-	openai := provider{name: "openai", weight: 4, endpoint: "http://" + llm}
-	deepseek := provider{name: "deepseek", weight: 1, endpoint: "http://" + llm + "/chat/completions"}
+	openai := provider{name: "openai", weight: 4, endpoint: "http://" + picked}
+	deepseek := provider{name: "deepseek", weight: 1, endpoint: "http://" + picked + "/chat/completions"}
 	one := func(change func(*provider)) string {
 		p := provider{name: "openai", weight: 1, endpoint: "http://" + llm}
 		change(&p)
@@ -120,8 +140,8 @@ func TestSeedSuites(t *testing.T) {
 		t.Helper()
 		n.t = t
 		a := n.ask(method, "/anything", body, header...)
-		if a.StatusCode != want || !strings.Contains(a.Text, text) {
-			t.Errorf("got %d %q, want %d with %q", a.StatusCode, a.Text, want, text)
+		if a.StatusCode != want || a.Text != text || a.Err != nil {
+			t.Errorf("got %d %q (%v), want %d %q", a.StatusCode, a.Text, a.Err, want, text)
 		}
 	}
 	picks := func(t *testing.T, path func(i int) string) map[string]int {
@@ -129,7 +149,11 @@ func TestSeedSuites(t *testing.T) {
 		n.t = t
 		got := map[string]int{}
 		for i := 1; i <= 10; i++ {
-			got[n.ask("POST", path(i), question).Text]++
+			a := n.ask("POST", path(i), question)
+			if a.StatusCode != 200 {
+				t.Errorf("got %d %q", a.StatusCode, a.Text)
+			}
+			got[a.Text]++
 		}
 		return got
 	}
@@ -182,18 +206,18 @@ func TestSeedSuites(t *testing.T) {
 		}},
 		{"ai-proxy-multi.t TEST 4", func(t *testing.T) { ask(t, 401, "Unauthorized\n", "POST", question) }},
 		{"ai-proxy-multi.t TEST 5", func(t *testing.T) { set(t, one(func(*provider) {})) }},
-		{"ai-proxy-multi.t TEST 6", func(t *testing.T) { ask(t, 200, "openai", "POST", question, authorized...) }},
+		{"ai-proxy-multi.t TEST 6", func(t *testing.T) { ask(t, 200, solution, "POST", question, authorized...) }},
 		{"ai-proxy-multi.t TEST 7", func(t *testing.T) {
-			ask(t, 400, `{"message":"could not get body: request body is empty"}`, "POST", "", authorized...)
+			ask(t, 400, `{"message":"could not get body: request body is empty"}`+"\n", "POST", "", authorized...)
 		}},
-		{"ai-proxy-multi.t TEST 8", func(t *testing.T) { ask(t, 200, "openai", "GET", question, authorized...) }},
+		{"ai-proxy-multi.t TEST 8", func(t *testing.T) { ask(t, 200, solution, "GET", question, authorized...) }},
 		{"ai-proxy-multi.t TEST 9", func(t *testing.T) {
 			ask(t, 400, `{"message":"could not get parse JSON request body: Expected the end but found T_STRING at character 3"}`+"\n",
 				"GET", `{}"messages": [ { "role": "system", "cont"`)
 		}},
 		{"ai-proxy-multi.t TEST 10", func(t *testing.T) {
 			n.t = t
-			a := n.ask("POST", "/anything", "prompt%3Dwhat", "Content-Type", "application/x-www-form-urlencoded")
+			a := n.ask("POST", "/anything", "prompt%3Dwhat%2520is%25201%2520%252B%25201", "Content-Type", "application/x-www-form-urlencoded")
 			if a.StatusCode != 400 || a.Text != "unsupported content-type: application/x-www-form-urlencoded" {
 				t.Errorf("got %d %q", a.StatusCode, a.Text)
 			}
@@ -204,11 +228,11 @@ func TestSeedSuites(t *testing.T) {
 		}},
 		{"ai-proxy-multi.t TEST 12", func(t *testing.T) {
 			set(t, one(func(p *provider) { p.options = `{"foo":"bar","temperature":1.0}` }))
-			ask(t, 200, "options works", "POST", question, "Content-Type", "application/json")
+			ask(t, 200, "options works\n", "POST", question, "Content-Type", "application/json")
 		}},
 		{"ai-proxy-multi.t TEST 13", func(t *testing.T) {
 			set(t, one(func(p *provider) { p.endpoint += "/random" }))
-			ask(t, 200, "path override works", "POST", question, "Content-Type", "application/json")
+			ask(t, 200, "path override works\n", "POST", question, "Content-Type", "application/json")
 		}},
 		{"ai-proxy-multi.t TEST 14", func(t *testing.T) {
 			set(t, multi(`"passthrough":true,`, llm, provider{name: "openai", weight: 1, endpoint: "http://" + llm}))
@@ -231,13 +255,13 @@ func TestSeedSuites(t *testing.T) {
 		}},
 
 		{"ai-proxy-multi2.t TEST 1", func(t *testing.T) {
-			set(t, one(func(p *provider) { p.auth = `{"query":{"api_key":"wrong_key"}}` }))
+			set(t, one(func(p *provider) { p.auth, p.endpoint = `{"query":{"api_key":"wrong_key"}}`, "http://"+keyed }))
 		}},
 		{"ai-proxy-multi2.t TEST 2", func(t *testing.T) { ask(t, 401, "Unauthorized\n", "POST", question) }},
 		{"ai-proxy-multi2.t TEST 3", func(t *testing.T) {
-			set(t, one(func(p *provider) { p.auth = `{"query":{"api_key":"apikey"}}` }))
+			set(t, one(func(p *provider) { p.auth, p.endpoint = `{"query":{"api_key":"apikey"}}`, "http://"+keyed }))
 		}},
-		{"ai-proxy-multi2.t TEST 4", func(t *testing.T) { ask(t, 200, "openai", "POST", question) }},
+		{"ai-proxy-multi2.t TEST 4", func(t *testing.T) { ask(t, 200, "passed\n", "POST", question) }},
 		{"ai-proxy-multi2.t TEST 5", func(t *testing.T) {
 			// Without an endpoint the provider's own address is used; here it cannot be reached.
 			set(t, one(func(p *provider) { p.auth, p.endpoint = `{"header":{"Authorization":"some-key"}}`, "" }))
@@ -257,10 +281,10 @@ func TestSeedSuites(t *testing.T) {
 		{"ai-proxy-multi2.t TEST 7", func(t *testing.T) {
 			set(t, one(func(p *provider) {
 				p.auth = `{"query":{"api_key":"apikey"}}`
-				p.endpoint += "/with/arguments?some_query=" + url.QueryEscape("yes")
+				p.endpoint = "http://" + keyed + "/test/params/in/overridden/endpoint?some_query=yes"
 			}))
 		}},
-		{"ai-proxy-multi2.t TEST 8", func(t *testing.T) { ask(t, 200, "api_key=apikey some_query=yes", "POST", question) }},
+		{"ai-proxy-multi2.t TEST 8", func(t *testing.T) { ask(t, 200, "passed\n", "POST", question) }},
 	}
 	if len(blocks) != 31 {
 		t.Fatalf("%d blocks, want 31", len(blocks))
