@@ -46,7 +46,8 @@ type Reply interface {
 	// Relay writes the answer; a status that is set already stays. An error means that it
 	// was broken off, by either side, and that the client was made to see that.
 	Relay(*exchange.Response) (Outcome, error)
-	// Body is the whole answer, up to limit bytes, for those who want it instead.
+	// Body is the whole answer, for those who want it instead. One of more than limit
+	// bytes, or that ends before its protocol says so, is an error.
 	Body(limit int64) ([]byte, error)
 	// Peek is what was read of the body so far.
 	Peek() []byte

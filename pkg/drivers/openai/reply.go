@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -177,20 +179,29 @@ func (r *reply) feed(p []byte) []byte {
 	return r.split.Feed(p, r.event)
 }
 
-// Body collects the whole answer.
+// Body collects the whole answer. A stream that ended before its protocol says so is none.
 func (r *reply) Body(limit int64) ([]byte, error) {
 	body := append(r.head, r.split.Rest()...)
-	if r.end == nil {
-		rest, err := io.ReadAll(io.LimitReader(r.res, max(0, limit-int64(len(body)))+1))
-		if err != nil {
-			return nil, err
+	for r.end == nil && int64(len(body)) <= limit {
+		if len(body) == cap(body) {
+			body = slices.Grow(body, max(len(body), 4<<10))
 		}
-		body = append(body, rest...)
-	} else if r.end != io.EOF {
+		n, err := r.res.Read(body[len(body):cap(body)])
+		body, r.end = body[:len(body)+n], err
+		if r.stream {
+			r.feed(body[len(body)-n:])
+		}
+	}
+	switch {
+	case int64(len(body)) > limit:
+		return nil, fmt.Errorf("AI answer is larger than %d bytes", limit)
+	case r.end != io.EOF:
 		return nil, r.end
 	}
-	if int64(len(body)) > limit {
-		return nil, &exchange.TooLargeError{Size: int64(len(body)), Max: limit}
+	if r.stream {
+		if r.split.Close(r.event); !r.complete() {
+			return nil, errCut
+		}
 	}
 	return body, nil
 }

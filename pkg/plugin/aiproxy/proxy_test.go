@@ -398,6 +398,17 @@ func TestPassthrough(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a stream passes whole or not at all", func(t *testing.T) {
+		const event = "data: {\"choices\":[{\"finish_reason\":null}]}\n\n"
+		for text, whole := range map[string]bool{event: false, event + "data: [DONE]\n\n": true, event + "data: [DONE]": true} {
+			r := newRig(t)
+			got, c := r.ask(r.route("ai-proxy", conf(raw(t, fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", sse, len(text), text)))), request{body: hello})
+			body, err := c.Request.Body.Bytes(0)
+			if passed := got.status == 0 && string(body) == text; err != nil || passed != whole || !whole && got.status != 500 {
+				t.Errorf("%q: got %d, the upstream would get %q (%v)", text, got.status, body, err)
+			}
+		}
+	})
 	t.Run("no answer is a 500", func(t *testing.T) {
 		r := newRig(t)
 		if got, _ := r.ask(r.route("ai-proxy", conf(dead(t))), request{body: hello}); got.status != 500 {
