@@ -229,10 +229,21 @@ func TestConsistentHashing(t *testing.T) {
 			map[string]int{"openai": 8, "deepseek": 2},
 		},
 		"nothing to hash: the client's address": {
-			`{"algorithm":"chash","hash_on":"header","key":"X-Key"}`, plainly, map[string]int{whoHas("127.0.0.1"): 10},
+			`{"algorithm":"chash","hash_on":"header","key":"X-Key"}`, plainly, map[string]int{whoHas(address): 10},
+		},
+		"nobody to hash: the client's address": {
+			`{"algorithm":"chash","hash_on":"consumer"}`, plainly, map[string]int{whoHas(address): 10},
+		},
+		"no arguments to hash: the client's address": {
+			`{"algorithm":"chash","hash_on":"vars","key":"query_string"}`, plainly, map[string]int{whoHas(address): 10},
+		},
+		"a header that is there and empty is a value": {
+			`{"algorithm":"chash","hash_on":"header","key":"X-Key"}`,
+			func(int) request { return request{header: []string{"X-Key", ""}, body: hello} },
+			map[string]int{whoHas(""): 10},
 		},
 		"a combination of which nothing is there": {
-			`{"algorithm":"chash","hash_on":"vars_combinations","key":"$arg_a$arg_b"}`, plainly, map[string]int{whoHas("127.0.0.1"): 10},
+			`{"algorithm":"chash","hash_on":"vars_combinations","key":"$arg_a$arg_b"}`, plainly, map[string]int{whoHas(address): 10},
 		},
 	}
 	for name, tt := range tests {

@@ -143,7 +143,7 @@ func hashKey(b balance) func(*exchange.Exchange) string {
 		get = address
 	}
 	return func(x *exchange.Exchange) string {
-		if v := get(x); !v.IsNil() && v.String() != "" {
+		if v := get(x); !v.IsNil() {
 			return v.String()
 		}
 		return address(x).String()

@@ -155,6 +155,10 @@ type request struct {
 	sink              *sink
 }
 
+// address is the client's. Between openai with weight 4 and deepseek with 1 it falls to
+// deepseek, while an empty text falls to openai.
+const address = "127.0.0.2"
+
 const hello = `{"model":"mine","messages":[{"role":"user","content":"hello"}]}`
 
 // ask runs a request through a chain as a gateway does.
@@ -179,7 +183,7 @@ func (r *rig) ask(chain *plugin.Chain, q request) (*sink, *plugin.Context) {
 	x := &exchange.Exchange{}
 	x.Reset(q.ctx, q.sink)
 	x.Request.Method, x.Request.Target, x.Request.Path, x.Request.RawQuery = q.method, q.uri, u.Path, u.RawQuery
-	x.Request.Remote = netip.MustParseAddrPort("127.0.0.1:4000")
+	x.Request.Remote = netip.MustParseAddrPort(address + ":4000")
 	for n := 0; n < len(q.header); n += 2 {
 		x.Request.Header.Add(q.header[n], q.header[n+1])
 	}
