@@ -196,7 +196,7 @@ func place(out *drivers.Instance, c *conf, i *instance) error {
 			u = &url.URL{Scheme: "http"}
 		}
 		out.Scheme, host, port = u.Scheme, u.Hostname(), u.Port()
-		out.Path, rawQuery = u.EscapedPath(), u.RawQuery
+		out.Path, rawQuery = u.EscapedPath(), printable(u.RawQuery)
 		if port == "" {
 			port = "443"
 			if out.Scheme == "http" {
@@ -227,6 +227,19 @@ func place(out *drivers.Instance, c *conf, i *instance) error {
 	arguments(out, i.Auth.Query, rawQuery)
 	credentials(out, &i.Auth)
 	return nil
+}
+
+// printable encodes what may not stand in a request line; url.Parse leaves it in a query.
+func printable(query string) string {
+	var b strings.Builder
+	for i := 0; i < len(query); i++ {
+		if c := query[i]; c <= ' ' || c >= 0x7f {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // Connections are pooled by the identity of their TLS configuration, so all instances share

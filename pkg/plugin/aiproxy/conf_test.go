@@ -302,6 +302,10 @@ func TestPlaces(t *testing.T) {
 			conf:   `{"provider":"openai","auth":{"query":{"key":"a b&c","v":"1"}},"override":{"endpoint":"https://a.test:8443/x%20y?v=2&w"}}`,
 			scheme: "https", addr: "a.test:8443", host: "a.test:8443", path: "/x%20y", query: "key=a%20b%26c&v=2&w",
 		},
+		"what may not stand in a request line is encoded": {
+			conf:   `{"provider":"openai","auth":{},"override":{"endpoint":"http://a.test/x y?v=a b&w=é"}}`,
+			scheme: "http", addr: "a.test:80", host: "a.test", path: "/x%20y", query: "v=a%20b&w=%C3%A9",
+		},
 		"a path that is only a slash counts": {
 			conf: `{"provider":"openai","auth":{},"override":{"endpoint":"http://a.test/"}}`, scheme: "http", addr: "a.test:80", host: "a.test", path: "/",
 		},
