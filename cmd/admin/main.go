@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gosix/gosix/internal/node"
+	"github.com/gosix/gosix/pkg/config"
 )
 
 func main() {
@@ -16,7 +17,7 @@ func main() {
 		Use: "admin", Short: "Serve the Admin API over an external etcd", Args: cobra.NoArgs, Version: node.Version(),
 		SilenceUsage: true, SilenceErrors: true, CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		RunE: func(*cobra.Command, []string) error {
-			return node.Main(conf, node.Parts{Admin: true}, os.Stdout)
+			return node.Main(conf, config.ProgramAdmin, nil, os.Stdout)
 		},
 	}
 	root.Flags().StringVarP(&conf, "config", "c", "", "settings (default: built-in ones)")

@@ -11,12 +11,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gosix/gosix/internal/node"
+	"github.com/gosix/gosix/pkg/config"
 	"github.com/gosix/gosix/pkg/store/embedetcd"
 )
 
 func main() {
 	root := &cobra.Command{
-		Use: "gosix", Short: "An AI and API gateway that speaks Apache APISIX's language",
+		Use: "gosix", Short: "An AI and API gateway that speaks Apache APISIX's language", Version: node.Version(),
 		SilenceUsage: true, SilenceErrors: true, CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.AddCommand(run(), check(), version())
@@ -31,7 +32,7 @@ func run() *cobra.Command {
 	c := &cobra.Command{
 		Use: "run", Short: "Serve: Admin API and gateway", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return node.Main(conf, node.Parts{Gateway: true, Admin: true, Etcd: embedded}, os.Stdout)
+			return node.Main(conf, config.ProgramGosix, embedded, os.Stdout)
 		},
 	}
 	c.Flags().StringVarP(&conf, "config", "c", "", "settings (default: built-in ones)")

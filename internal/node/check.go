@@ -30,16 +30,22 @@ func Check(path string, stored bool, out io.Writer) error {
 	for _, n := range notices {
 		say("note: %s", n)
 	}
-	client := upstream.NewClient(upstream.Options{})
-	defer client.Close()
-	registry, err := Registry(c, client, balancer.NewCache(0), zerolog.Nop())
-	if err != nil {
+	if err := c.Validate(config.ProgramGosix); err != nil {
 		return err
 	}
+	if _, err := etcdTLS(&c.Deployment.Etcd); err != nil {
+		return err
+	}
+	if _, err := adminTLS(&c.Deployment.Admin); err != nil {
+		return err
+	}
+	client := upstream.NewClient(upstream.Options{})
+	defer client.Close()
+	registry := plugins(c, client, balancer.NewCache(0), zerolog.Nop())
 	for _, name := range registry.Missing() {
 		say("note: plugins: %s is not built", name)
 	}
-	ring, err := Ring(c)
+	ring, err := keyring(c)
 	if err != nil {
 		return err
 	}
@@ -50,13 +56,13 @@ func Check(path string, stored bool, out io.Writer) error {
 	if len(c.Deployment.Etcd.Host) == 0 {
 		return fmt.Errorf("deployment.etcd.host: names no etcd to check")
 	}
-	st, err := Store(c, zerolog.Nop())
+	st, err := openStore(c, zerolog.Nop())
 	if err != nil {
 		return err
 	}
 	defer func() { _ = st.Close() }()
 	// The very code by which nodes apply what is stored.
-	syncer := route.NewSyncer(st, Env(c, registry, ring, nil, zerolog.Nop()), zerolog.Nop())
+	syncer := route.NewSyncer(st, environment(c, registry, ring, nil, zerolog.Nop()), zerolog.Nop())
 	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
 	var running sync.WaitGroup
 	running.Go(func() { syncer.Run(ctx) })

@@ -32,14 +32,19 @@ func (is *issues) add(path, format string, args ...any) {
 	*is = append(*is, issue{path, fmt.Sprintf(format, args...)})
 }
 
+// Runs says which parts program p has under deployment.role.
+func (c *Config) Runs(p Program) (gateway, admin bool) {
+	role := c.Deployment.Role
+	return p != ProgramAdmin && role != "control_plane", p != ProgramGateway && role != "data_plane"
+}
+
 // Validate says whether program p can work with the settings: Load's checks once more, for
 // a caller that changed some, and those that depend on the program. Its error has one line
 // for each mistake.
 func (c *Config) Validate(p Program) error {
 	is := c.check()
 	d := &c.Deployment
-	runsAdmin := p != ProgramGateway && d.Role != "data_plane"
-	runsGateway := p != ProgramAdmin && d.Role != "control_plane"
+	runsGateway, runsAdmin := c.Runs(p)
 	if !runsAdmin && !runsGateway {
 		is.add("deployment.role", "%q is not what %s does", d.Role, p)
 	}

@@ -245,7 +245,4 @@ func Default() *Config {
 // Seconds turns a setting in seconds into a duration.
 func Seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// Attr returns PluginAttr. Its error is always nil.
-func (c *Config) Attr() (map[string]json.RawMessage, error) { return c.PluginAttr, nil }
-
 func joinHostPort(ip string, port int) string { return net.JoinHostPort(ip, strconv.Itoa(port)) }

@@ -1,0 +1,206 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	stdlog "log"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gosix/gosix/pkg/adminapi"
+	"github.com/gosix/gosix/pkg/config"
+	"github.com/gosix/gosix/pkg/gateway"
+	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/route"
+	"github.com/gosix/gosix/pkg/seal"
+	"github.com/gosix/gosix/pkg/store/etcdstore"
+	"github.com/gosix/gosix/pkg/upstream"
+)
+
+// serve runs one of the small servers.
+func (n *node) serve(l net.Listener, h http.Handler) {
+	s := &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, IdleTimeout: 60 * time.Second, MaxHeaderBytes: 32 << 10,
+		ErrorLog: stdlog.New(n.Log.With().Str("level", "warn").Logger(), "", 0),
+	}
+	n.servers = append(n.servers, s)
+	n.running.Go(func() {
+		if err := s.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			n.fail(err)
+		}
+	})
+}
+
+func (n *node) startAdmin(st *etcdstore.Store, registry *plugin.Registry, ring *seal.Ring) error {
+	a := &n.c.Deployment.Admin
+	allow, err := config.Prefixes("deployment.admin.allow_admin", a.Allow)
+	if err != nil {
+		return err
+	}
+	secure, err := adminTLS(a)
+	if err != nil {
+		return err
+	}
+	o := adminapi.Options{
+		Store: st, Registry: registry, Ring: ring, Prefix: n.c.Deployment.Etcd.Prefix, KeyRequired: a.KeyRequired, KeyIn: a.KeyIn,
+		Allow: allow, CORS: a.CORS, Stream: n.c.Apisix.ProxyMode != "http", BodyLimit: n.c.Apisix.Limits.AdminBody,
+		Depth: n.c.Apisix.Limits.JSONDepth, Server: serverHeader(n.c, "APISIX/"+referenceVersion+" gosix/"+Version()), Log: n.Log,
+	}
+	for _, k := range a.Keys {
+		o.Keys = append(o.Keys, adminapi.Key{Name: k.Name, Value: k.Key.Reveal(), Role: k.Role})
+	}
+	api := adminapi.New(o)
+	l, err := listen("deployment.admin.admin_listen", a.Listen.String())
+	if err != nil {
+		return err
+	}
+	n.ports.Admin = reachable(l.Addr())
+	if secure != nil {
+		l = tls.NewListener(l, secure)
+	}
+	n.serve(l, api)
+	n.running.Go(func() {
+		// Nobody here needs the markers, so that an etcd that is away holds nothing up.
+		for api.Init(n.background) != nil {
+			select {
+			case <-n.background.Done():
+				return
+			case <-time.After(time.Second):
+			}
+		}
+	})
+	return nil
+}
+
+func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *upstream.Client) error {
+	a := &n.c.Apisix
+	trusted, err := config.Prefixes("apisix.trusted_addresses", a.Trusted)
+	if err != nil {
+		return err
+	}
+	if err := n.openAccessLog(); err != nil {
+		return err
+	}
+	// The ports open late, but one that is in use shows at once.
+	if err := closeAll(n.openGateway()); err != nil {
+		return err
+	}
+	if a.EnableControl {
+		l, err := listen("apisix.control", a.Control.String())
+		if err != nil {
+			return err
+		}
+		n.ports.Control = reachable(l.Addr())
+		n.serve(l, gateway.Control(syncer.Router(), syncer))
+	}
+	if a.Status != nil {
+		l, err := listen("apisix.status", a.Status.String())
+		if err != nil {
+			return err
+		}
+		n.ports.Status = reachable(l.Addr())
+		n.serve(l, gateway.Status(syncer.Ready()))
+	}
+	n.running.Go(func() { syncer.Run(n.background) })
+	if err := n.await(ctx, syncer.Ready()); err != nil {
+		return err
+	}
+	g := gateway.New(gateway.Options{
+		Server: serverHeader(n.c, "gosix/"+Version()), ShowStatus: a.ShowStatus, Trusted: trusted, TrustedSet: a.Trusted != nil,
+		DeleteTail: a.DeleteTail, ServletPaths: a.ServletPaths, KeepSlashes: a.KeepSlashes, PostLimit: postLimit(a.MaxPostArgs),
+		MaxBody: n.c.Nginx.HTTP.MaxBody, AccessLog: n.access, Log: n.Log, Client: client, Router: syncer.Router(),
+	})
+	limits := gateway.Limits{
+		URIBytes: a.Limits.URI, HeaderBytes: a.Limits.Header, HeaderFields: a.Limits.HeaderFields, HeaderRead: config.Seconds(a.Limits.HeaderTime),
+		BodyRead: config.Seconds(a.Limits.BodyTime), Idle: config.Seconds(a.Limits.IdleTime), WriteStall: config.Seconds(a.Limits.SendTime),
+	}
+	listeners, err := n.openGateway()
+	if err != nil {
+		return err
+	}
+	for i, l := range listeners {
+		e := gateway.NewStd(g, limits, a.NodeListen[i].HTTP2, n.Log)
+		n.engines = append(n.engines, e)
+		n.ports.Gateway = append(n.ports.Gateway, reachable(l.Addr()))
+		n.running.Go(func() {
+			if err := e.Serve(l); err != nil {
+				n.fail(err)
+			}
+		})
+	}
+	return nil
+}
+
+// await returns once the first full state is applied. Nothing is served before: a route
+// that exists must not be a 404.
+func (n *node) await(ctx context.Context, ready <-chan struct{}) error {
+	remind := time.NewTicker(10 * time.Second)
+	defer remind.Stop()
+	for {
+		select {
+		case <-ready:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-n.failed:
+			return err
+		case <-remind.C:
+			n.Log.Warn().Strs("etcd", n.c.Deployment.Etcd.Host).Msg("no configuration yet, the gateway does not serve")
+		}
+	}
+}
+
+// openGateway opens every address of the gateway, or none.
+func (n *node) openGateway() ([]net.Listener, error) {
+	var listeners []net.Listener
+	for i, a := range n.c.Apisix.NodeListen {
+		l, err := listen(fmt.Sprintf("apisix.node_listen[%d]", i), a.String())
+		if err != nil {
+			return nil, closeAll(listeners, err)
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+// closeAll closes listeners and returns err.
+func closeAll(listeners []net.Listener, err error) error {
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+	return err
+}
+
+// postLimit is the setting in MiB as bytes; 0 in the settings is no limit, below it is to
+// the variables.
+func postLimit(mib int) int64 {
+	if mib == 0 {
+		return -1
+	}
+	return int64(mib) << 20
+}
+
+func (n *node) openAccessLog() error {
+	h := &n.c.Nginx.HTTP
+	if !h.EnableAccessLog {
+		return nil
+	}
+	path := h.AccessLog
+	if path == "/dev/stdout" {
+		path = ""
+	} else if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("nginx_config.http.access_log: %w", err)
+	}
+	var err error
+	n.access, err = gateway.NewAccessLog(path, os.Stdout, h.Format, h.Escape == "json")
+	if err != nil {
+		return fmt.Errorf("nginx_config.http.access_log: %w", err)
+	}
+	n.running.Go(func() { n.access.Run(n.background) })
+	return nil
+}

@@ -1,0 +1,144 @@
+package node
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/rs/zerolog"
+
+	"github.com/gosix/gosix/pkg/adminapi"
+	"github.com/gosix/gosix/pkg/balancer"
+	"github.com/gosix/gosix/pkg/builtin"
+	"github.com/gosix/gosix/pkg/config"
+	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/plugin/aiproxy"
+	"github.com/gosix/gosix/pkg/resource"
+	"github.com/gosix/gosix/pkg/route"
+	"github.com/gosix/gosix/pkg/seal"
+	"github.com/gosix/gosix/pkg/store/etcdstore"
+	"github.com/gosix/gosix/pkg/upstream"
+)
+
+// openStore opens the configured etcd.
+func openStore(c *config.Config, log zerolog.Logger) (*etcdstore.Store, error) {
+	e := &c.Deployment.Etcd
+	t, err := etcdTLS(e)
+	if err != nil {
+		return nil, err
+	}
+	return etcdstore.New(etcdstore.Config{
+		Endpoints: e.Host, Username: e.User, Password: e.Password.Reveal(), TLS: t, Timeout: config.Seconds(e.Timeout), Log: log,
+	})
+}
+
+// etcdTLS returns nil for an etcd that is spoken to in the clear.
+func etcdTLS(e *config.Etcd) (*tls.Config, error) {
+	if len(e.Host) == 0 || !strings.HasPrefix(e.Host[0], "https://") {
+		return nil, nil
+	}
+	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: e.TLS.SNI, InsecureSkipVerify: !e.TLS.Verify} //nolint:gosec // deployment.etcd.tls.verify
+	if e.TLS.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(e.TLS.Cert, e.TLS.Key)
+		if err != nil {
+			return nil, fmt.Errorf("deployment.etcd.tls: %w", err)
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	if e.TLS.CA != "" {
+		pool, err := authorities("deployment.etcd.tls.ca", e.TLS.CA)
+		if err != nil {
+			return nil, err
+		}
+		t.RootCAs = pool
+	}
+	return t, nil
+}
+
+// adminTLS returns nil for an Admin API in the clear.
+func adminTLS(a *config.Admin) (*tls.Config, error) {
+	if !a.HTTPS {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(a.MTLS.Cert, a.MTLS.CertKey)
+	if err != nil {
+		return nil, fmt.Errorf("deployment.admin.admin_api_mtls: %w", err)
+	}
+	t := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+	if a.MTLS.CA != "" {
+		if t.ClientCAs, err = authorities("deployment.admin.admin_api_mtls.admin_ssl_ca_cert", a.MTLS.CA); err != nil {
+			return nil, err
+		}
+		t.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return t, nil
+}
+
+func authorities(setting, file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", setting, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: %s holds no certificate", setting, file)
+	}
+	return pool, nil
+}
+
+// keyring returns what secrets are sealed with, nil if they are not.
+func keyring(c *config.Config) (*seal.Ring, error) {
+	e := c.Apisix.DataEncryption
+	if !e.Enable {
+		return nil, nil
+	}
+	keys := make([]string, len(e.Keyring))
+	for i, k := range e.Keyring {
+		keys[i] = k.Reveal()
+	}
+	ring, err := seal.New(keys, e.Format)
+	if err != nil {
+		return nil, fmt.Errorf("apisix.data_encryption.%w", err)
+	}
+	return ring, nil
+}
+
+// plugins returns the plugins that the settings switch on.
+func plugins(c *config.Config, client *upstream.Client, pickers *balancer.Cache, log zerolog.Logger) *plugin.Registry {
+	deps := aiproxy.Deps{
+		Client: client, Drivers: builtin.Drivers(), Pickers: pickers, Depth: c.Apisix.Limits.JSONDepth, MaxBody: c.Apisix.Limits.AIBody,
+	}
+	return plugin.NewRegistry(plugin.Settings{Enabled: c.Plugins, Attr: c.PluginAttr, Log: log}, builtin.Plugins(deps)...)
+}
+
+// environment is what stored configuration is compiled with.
+func environment(c *config.Config, registry *plugin.Registry, ring *seal.Ring, pickers *balancer.Cache, log zerolog.Logger) route.Env {
+	env := route.Env{
+		Registry: registry, Prefix: c.Deployment.Etcd.Prefix, Router: c.Apisix.Router.HTTP,
+		SkipUnknown: c.Apisix.UnknownPlugins == "skip", Pickers: pickers, Log: log,
+	}
+	if ring != nil {
+		env.Decrypt = func(key string, doc []byte) ([]byte, error) {
+			kind, _, ok := resource.Locate(key)
+			if !ok {
+				return doc, nil
+			}
+			return adminapi.OpenItem(ring, registry, key, kind, doc)
+		}
+	}
+	return env
+}
+
+// serverHeader is the Server header where own is what the program calls itself (spec/00 10).
+func serverHeader(c *config.Config, own string) string {
+	switch {
+	case c.Apisix.ServerHeader != "":
+		return c.Apisix.ServerHeader
+	case !c.Apisix.ServerTokens:
+		name, _, _ := strings.Cut(own, "/")
+		return name
+	}
+	return own
+}
