@@ -263,3 +263,38 @@ func TestArchitectureNamesEveryPackage(t *testing.T) {
 		}
 	}
 }
+
+// A setting that nothing reads would be a promise that nobody keeps. What means nothing
+// belongs to the ignored keys of pkg/config.
+func TestEverySettingIsRead(t *testing.T) {
+	read := map[string]bool{}
+	var settings []string
+	for _, p := range packages(t) {
+		own := p.ImportPath == module+"pkg/config"
+		for _, name := range p.GoFiles {
+			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.SelectorExpr:
+					read[n.Sel.Name] = read[n.Sel.Name] || !own
+				case *ast.Field:
+					if own && n.Tag != nil && strings.Contains(n.Tag.Value, "yaml:") {
+						settings = append(settings, n.Names[0].Name)
+					}
+				}
+				return true
+			})
+		}
+	}
+	if len(settings) == 0 {
+		t.Fatal("pkg/config has no settings")
+	}
+	for _, name := range settings {
+		if !read[name] {
+			t.Errorf("config: %s is a setting that no package reads", name)
+		}
+	}
+}

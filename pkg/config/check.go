@@ -160,14 +160,9 @@ func (c *Config) checkApisix(is *issues) {
 		}
 	}
 	prefixes(is, "apisix.trusted_addresses", a.Trusted)
-	for _, list := range []struct {
-		path  string
-		names []string
-	}{{"plugins", c.Plugins}, {"stream_plugins", c.StreamPlugins}} {
-		for i, name := range list.names {
-			if name == "" {
-				is.add(fmt.Sprintf("%s[%d]", list.path, i), "is empty")
-			}
+	for i, name := range c.Plugins {
+		if name == "" {
+			is.add(fmt.Sprintf("plugins[%d]", i), "is empty")
 		}
 	}
 }

@@ -20,13 +20,11 @@ import (
 // or 1h30m, "bytes" as 64k, 10m or 1g; "MiB" is a plain number, as a number without a
 // unit is. A list tagged "single" may be written as its only element.
 type Config struct {
-	Apisix        Apisix                     `yaml:"apisix"`
-	Nginx         Nginx                      `yaml:"nginx_config"`
-	Graphql       Graphql                    `yaml:"graphql"`
-	Plugins       []string                   `yaml:"plugins"`        // names of the plugins to load; nil: every one that is built
-	StreamPlugins []string                   `yaml:"stream_plugins"` // the same for stream routes
-	PluginAttr    map[string]json.RawMessage `yaml:"plugin_attr"`    // per plugin, whatever it reads; may hold secrets
-	Deployment    Deployment                 `yaml:"deployment"`
+	Apisix     Apisix                     `yaml:"apisix"`
+	Nginx      Nginx                      `yaml:"nginx_config"`
+	Plugins    []string                   `yaml:"plugins"`     // names of the plugins to load; nil: every one that is built
+	PluginAttr map[string]json.RawMessage `yaml:"plugin_attr"` // per plugin, whatever it reads; may hold secrets
+	Deployment Deployment                 `yaml:"deployment"`
 }
 
 // Apisix is the data plane.
@@ -116,11 +114,6 @@ type NginxHTTP struct {
 	MaxBody         int64  `yaml:"client_max_body_size" unit:"bytes"` // 0: no limit
 }
 
-// Graphql is what bounds GraphQL requests.
-type Graphql struct {
-	MaxSize int64 `yaml:"max_size" unit:"bytes"` // of a body that is read for graphql_* variables
-}
-
 // Deployment is the control plane and the store.
 type Deployment struct {
 	Role    string `yaml:"role"`     // "traditional", "control_plane", "data_plane"
@@ -158,17 +151,13 @@ type AdminKey struct {
 
 // Etcd is the configuration store. Without a host `gosix run` starts one of its own.
 type Etcd struct {
-	Host         []string `yaml:"host" list:"single"` // http:// or https:// each, all alike
-	Prefix       string   `yaml:"prefix"`
-	Timeout      float64  `yaml:"timeout" unit:"seconds"`              // for a call, over all hosts
-	WatchTimeout float64  `yaml:"watch_timeout" unit:"seconds"`        // after which a silent watch is opened again
-	StartupRetry int      `yaml:"startup_retry"`                       // tries at start after the first
-	ResyncDelay  float64  `yaml:"resync_delay" unit:"seconds"`         // before what failed is read again
-	HealthCheck  float64  `yaml:"health_check_timeout" unit:"seconds"` // that a failed host is left alone
-	User         string   `yaml:"user"`
-	Password     Secret   `yaml:"password"`
-	TLS          EtcdTLS  `yaml:"tls"`
-	Listen       string   `yaml:"listen"` // loopback host:port of the embedded one; empty: 127.0.0.1 and a free port
+	Host     []string `yaml:"host" list:"single"` // http:// or https:// each, all alike
+	Prefix   string   `yaml:"prefix"`
+	Timeout  float64  `yaml:"timeout" unit:"seconds"` // for a call, over all hosts
+	User     string   `yaml:"user"`
+	Password Secret   `yaml:"password"`
+	TLS      EtcdTLS  `yaml:"tls"`
+	Listen   string   `yaml:"listen"` // loopback host:port of the embedded one; empty: 127.0.0.1 and a free port
 }
 
 // EtcdTLS is how etcd is spoken to over TLS: PEM files.
@@ -225,7 +214,6 @@ func Default() *Config {
 			},
 		},
 		Nginx:      Nginx{HTTP: NginxHTTP{EnableAccessLog: true, AccessLog: "logs/access.log", Escape: "default"}},
-		Graphql:    Graphql{MaxSize: 1 << 20},
 		PluginAttr: map[string]json.RawMessage{},
 		Deployment: Deployment{
 			Role:    "traditional",
@@ -235,8 +223,7 @@ func Default() *Config {
 				Allow: []string{"127.0.0.0/24"}, Listen: Address{"127.0.0.1", 9180}, Version: "v3",
 			},
 			Etcd: Etcd{
-				Host: []string{}, Prefix: "/apisix", Timeout: 2, WatchTimeout: 50, StartupRetry: 2, ResyncDelay: 5, HealthCheck: 10,
-				TLS: EtcdTLS{Verify: true},
+				Host: []string{}, Prefix: "/apisix", Timeout: 2, TLS: EtcdTLS{Verify: true},
 			},
 		},
 	}

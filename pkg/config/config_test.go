@@ -86,6 +86,29 @@ func TestEverySettingIsDocumented(t *testing.T) {
 	}
 }
 
+func TestAFileOfTheReferenceIsAccepted(t *testing.T) {
+	c, notices, err := Load("testdata/reference.yaml", none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Validate(ProgramGosix); err != nil {
+		t.Error(err)
+	}
+	said := map[string]int{}
+	for _, n := range notices {
+		key, _, found := strings.Cut(string(n), ": is ignored, ")
+		if !found {
+			t.Errorf("%s: it is neither obeyed nor ignored", n)
+		}
+		said[key[strings.LastIndex(key, " ")+1:]]++
+	}
+	for key := range ignored {
+		if n := said[key]; n != 1 {
+			t.Errorf("%s is named %d times, want once", key, n)
+		}
+	}
+}
+
 func TestNoKeyIsInTwoTables(t *testing.T) {
 	tables := map[string]int{}
 	for _, path := range paths(reflect.TypeFor[Config](), "") {
@@ -167,7 +190,7 @@ func TestLoad(t *testing.T) {
 		"one key of a keyring":              {"apisix: {data_encryption: {keyring: 0123456789abcdef}}", func(c *Config) { c.Apisix.DataEncryption.Keyring = []Secret{"0123456789abcdef"} }},
 		"one etcd host":                     {"deployment: {etcd: {host: \"http://a:1\"}}", func(c *Config) { c.Deployment.Etcd.Host = []string{"http://a:1"} }},
 		"a time with a unit":                {"deployment: {etcd: {timeout: 1500ms}}", func(c *Config) { c.Deployment.Etcd.Timeout = 1.5 }},
-		"sizes with units":                  {"nginx_config: {http: {client_max_body_size: 10m}}\ngraphql: {max_size: 1G}", func(c *Config) { c.Nginx.HTTP.MaxBody, c.Graphql.MaxSize = 10<<20, 1<<30 }},
+		"sizes with units":                  {"nginx_config: {http: {client_max_body_size: 10m}}\napisix: {limits: {ai_body_bytes: 1G}}", func(c *Config) { c.Nginx.HTTP.MaxBody, c.Apisix.Limits.AIBody = 10<<20, 1<<30 }},
 		"the reference's names of timeouts": {"nginx_config: {http: {client_header_timeout: 1s, client_body_timeout: 2, keepalive_timeout: \"3\", send_timeout: 4s}}", func(c *Config) {
 			l := &c.Apisix.Limits
 			l.HeaderTime, l.BodyTime, l.IdleTime, l.SendTime = 1, 2, 3, 4
@@ -227,9 +250,9 @@ func TestErrors(t *testing.T) {
 		"a time that is no number":               {"apisix: {drain_timeout: .nan}", "conf.yaml:1: apisix.drain_timeout: .nan is not between 0 and"},
 		"a time below zero":                      {"apisix: {drain_timeout: -1}", "conf.yaml:1: apisix.drain_timeout: -1 is not between 0 and"},
 		"a size below zero":                      {"apisix: {limits: {uri_bytes: -1}}", "conf.yaml:1: apisix.limits.uri_bytes: -1 is not between 0 and"},
-		"a size beyond reason":                   {"graphql: {max_size: 99999999999999999999g}", "conf.yaml:1: graphql.max_size: 99999999999999999999g is above"},
-		"a number beyond reason":                 {"graphql: {max_size: 99999999999999999999}", "conf.yaml:1:"},
-		"a unit that does not exist":             {"graphql: {max_size: 1x}", "conf.yaml:1: failed to merge, path[graphql->max_size] expect: integer, but got: string"},
+		"a size beyond reason":                   {"nginx_config: {http: {client_max_body_size: 99999999999999999999g}}", "conf.yaml:1: nginx_config.http.client_max_body_size: 99999999999999999999g is above"},
+		"a number beyond reason":                 {"nginx_config: {http: {client_max_body_size: 99999999999999999999}}", "conf.yaml:1:"},
+		"a unit that does not exist":             {"nginx_config: {http: {client_max_body_size: 1x}}", "conf.yaml:1: failed to merge, path[nginx_config->http->client_max_body_size] expect: integer, but got: string"},
 		"a variable that is not set":             {"apisix: {server_header: \"${{NONE}}\"}", "conf.yaml:1: failed to handle configuration: can't find environment variable NONE"},
 		"two names of a timeout that differ":     {"nginx_config: {http: {send_timeout: 9s}}\napisix: {limits: {send_timeout: 8}}", "conf.yaml:1: nginx_config.http.send_timeout: 9 seconds, and apisix.limits.send_timeout says 8; they are one setting"},
 		"another provider than etcd":             {"deployment: {role_data_plane: {config_provider: yaml}}", `conf.yaml:1: deployment.role_data_plane.config_provider: "yaml" is not supported, only "etcd" is`},

@@ -16,6 +16,8 @@ var ignored = map[string]string{
 	"discovery":                            "service discovery is not built",
 	"ext-plugin":                           "external plugin runners are not built",
 	"wasm":                                 "Wasm plugins are not built",
+	"graphql":                              "the GraphQL variables are not built",
+	"stream_plugins":                       "stream listeners are not built",
 	"xrpc":                                 "xRPC is not built",
 	"apisix.ssl":                           "HTTPS listeners are not built",
 	"apisix.stream_proxy":                  "stream listeners are not built",
@@ -42,7 +44,11 @@ var ignored = map[string]string{
 	"apisix.id":                                      "the node's id is not configured",
 	"deployment.certs":                               "only deployment.etcd.tls is used",
 	"deployment.admin.enable_admin_ui":               "the dashboard is not built",
-	"deployment.etcd.health_check_retry":             "a failed host is left alone at once",
+	"deployment.etcd.watch_timeout":                  "a watch that is silent for three seconds is opened again",
+	"deployment.etcd.startup_retry":                  "a node tries until etcd answers",
+	"deployment.etcd.resync_delay":                   "what failed is tried again at once, then with growing pauses",
+	"deployment.etcd.health_check_timeout":           "a call asks the next host when one is slow or fails",
+	"deployment.etcd.health_check_retry":             "a call asks the next host when one is slow or fails",
 	"deployment.etcd.use_grpc":                       "etcd is always spoken to over gRPC",
 }
 
