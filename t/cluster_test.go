@@ -131,7 +131,7 @@ func TestABadItemHarmsNobody(t *testing.T) {
 		}
 	}
 	check := launch(t, "gosix", settings("DIR", store.Endpoint()), "check", "--etcd")
-	<-check.exited
+	check.ended()
 	if check.err == nil || !strings.Contains(check.out.String(), "rejected: /apisix/routes/bad") {
 		t.Errorf("check: %v\n%s", check.err, check.out)
 	}
@@ -151,7 +151,10 @@ func TestSIGTERMLetsRequestsFinish(t *testing.T) {
 	}))
 	n.must("PUT", "/routes/1", plainRoute("/slow", up))
 	got := make(chan answer, 1)
-	go func() { got <- n.ask("GET", "/slow", "") }()
+	go func() {
+		defer close(got) // the call ends this goroutine when it fails
+		got <- n.ask("GET", "/slow", "")
+	}()
 	<-entered
 	_ = n.cmd.Process.Signal(syscall.SIGTERM)
 	eventually(t, "it stops accepting", func() bool {
@@ -162,10 +165,12 @@ func TestSIGTERMLetsRequestsFinish(t *testing.T) {
 		return err != nil
 	})
 	close(leave)
-	if a := <-got; a.StatusCode != 200 || a.Text != "late" {
+	if a, ok := <-got; !ok {
+		t.Fatal("the request in flight got no answer")
+	} else if a.StatusCode != 200 || a.Text != "late" {
 		t.Errorf("the request in flight got %d %q", a.StatusCode, a.Text)
 	}
-	<-n.exited
+	n.ended()
 	if n.err != nil {
 		t.Errorf("it ended with %v", n.err)
 	}

@@ -189,7 +189,7 @@ func launch(t *testing.T, program, conf string, args ...string) *node {
 			t.Errorf("%s panicked:\n%s", program, n.log)
 		}
 		if t.Failed() {
-			t.Logf("%s:\n%s", program, n.log)
+			t.Logf("%s:\n%s%s", program, n.out, n.log)
 		}
 	})
 	return n
@@ -204,6 +204,16 @@ func (n *node) stop(sig os.Signal) {
 		_ = n.cmd.Process.Kill()
 		n.t.Errorf("the program did not end on %v", sig)
 		<-n.exited
+	}
+}
+
+// ended waits until the program has ended by itself.
+func (n *node) ended() {
+	n.t.Helper()
+	select {
+	case <-n.exited:
+	case <-time.After(patience):
+		n.t.Fatalf("the program did not end\n%s", n.log)
 	}
 }
 

@@ -38,7 +38,7 @@ func TestStartUpErrorsAreOneClearLine(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			n := launch(t, tt.program, tt.conf)
-			<-n.exited
+			n.ended()
 			if n.err == nil {
 				t.Fatal("it ended without an error")
 			}
@@ -89,7 +89,7 @@ func TestAKeyIsMadeAndKept(t *testing.T) {
 
 func TestVersionAndCheck(t *testing.T) {
 	n := launch(t, "gosix", "", "check")
-	<-n.exited
+	n.ended()
 	if n.err != nil || !strings.Contains(n.out.String(), "settings: ok") {
 		t.Errorf("check: %v %s %s", n.err, n.out, n.log)
 	}
