@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,6 +36,9 @@ func (n *node) prepare() error {
 	own := len(d.Etcd.Host) == 0
 	if own {
 		endpoint, stop, err := n.Etcd(n.data("etcd"), d.Etcd.Listen, n.Log)
+		if in := (*net.OpError)(nil); errors.As(err, &in) {
+			return fmt.Errorf("deployment.etcd.listen: %w", err)
+		}
 		if err != nil {
 			return err
 		}

@@ -20,6 +20,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -180,6 +181,34 @@ func TestASecondProcessLeavesTheFirstOneAlone(t *testing.T) {
 	}
 	if got := first.ports(); got.Admin != want.Admin {
 		t.Errorf("ports.json says %+v, want %+v", got, want)
+	}
+}
+
+func TestAPortInUseNamesItsSetting(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	port := taken.Addr().(*net.TCPAddr).Port
+	tests := map[string]func(*config.Config){
+		"apisix.node_listen[0]":         func(c *config.Config) { c.Apisix.NodeListen[0].Port = port },
+		"apisix.control":                func(c *config.Config) { c.Apisix.Control.Port = port },
+		"apisix.status":                 func(c *config.Config) { c.Apisix.Status.Port = port },
+		"deployment.admin.admin_listen": func(c *config.Config) { c.Deployment.Admin.Listen.Port = port },
+		"deployment.etcd.listen":        func(c *config.Config) { c.Deployment.Etcd.Listen = taken.Addr().String() },
+	}
+	for setting, change := range tests {
+		t.Run(setting, func(t *testing.T) {
+			c := settings(t)
+			change(c)
+			p := begin(t, config.ProgramGosix, c)
+			<-p.done
+			if p.err == nil || !strings.HasPrefix(p.err.Error(), setting+": ") ||
+				!strings.Contains(p.err.Error(), fmt.Sprintf("127.0.0.1:%d", port)) || !errors.Is(p.err, syscall.EADDRINUSE) {
+				t.Errorf("got %v", p.err)
+			}
+		})
 	}
 }
 
