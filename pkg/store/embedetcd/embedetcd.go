@@ -30,6 +30,8 @@ type Config struct {
 	Log    zerolog.Logger
 	// QuotaBytes is the size above which nothing more is stored; 0: etcd's default, 2 GiB.
 	QuotaBytes int64
+	// PasswordCost is bcrypt's, 4 to 31, for passwords of etcd's users; 0: etcd's default, 10.
+	PasswordCost uint
 }
 
 // Server is a running etcd.
@@ -164,6 +166,9 @@ func start(c Config) (*Server, error) {
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = "periodic", "1h"
 	cfg.MaxRequestBytes = maxRequestBytes
 	cfg.QuotaBackendBytes = c.QuotaBytes
+	if c.PasswordCost != 0 {
+		cfg.BcryptCost = c.PasswordCost
+	}
 	closing := new(atomic.Bool)
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(bridge{log: c.Log, quiet: closing}))
 	serving := make(chan server, 1)
@@ -228,6 +233,13 @@ func meant(message string) bool {
 		message == "simple token is not cryptographically signed"
 }
 
+// early tells what etcd says of data that nothing was written to yet, when its monitor of
+// versions comes by in the first moments.
+func early(facts map[string]any) bool {
+	text, _ := facts["error"].(string)
+	return strings.HasSuffix(text, "missing term information")
+}
+
 func (b bridge) With(f []zapcore.Field) zapcore.Core {
 	b.fields = append(b.fields[:len(b.fields):len(b.fields)], f...)
 	return b
@@ -244,6 +256,9 @@ func (b bridge) Write(e zapcore.Entry, f []zapcore.Field) error {
 	facts := zapcore.NewMapObjectEncoder()
 	for _, field := range append(b.fields[:len(b.fields):len(b.fields)], f...) {
 		field.AddTo(facts)
+	}
+	if early(facts.Fields) {
+		return nil
 	}
 	event := b.log.Warn()
 	if e.Level >= zapcore.ErrorLevel {
