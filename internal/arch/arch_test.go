@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -48,6 +49,7 @@ var libraries = map[string][]string{
 	"go.etcd.io/etcd/api":                     {"pkg/store/etcdstore"},
 	"google.golang.org/grpc":                  {"pkg/store/etcdstore"},
 	"github.com/spf13/cobra":                  {"cmd/gosix", "cmd/admin", "cmd/gateway"},
+	"github.com/go-json-experiment/json":      {"pkg/plugin"},
 }
 
 type listed struct {
@@ -140,6 +142,48 @@ func TestLibrariesStayWhereTheyAreUsed(t *testing.T) {
 			}
 		}
 	}
+}
+
+// encoding/json matches the names of members without regard to letter case, so that a
+// configuration would be obeyed by names that no schema has judged (spec/00 7). Packages
+// of plugins read with plugin.Decode.
+func TestPluginsDecodeLetterByLetter(t *testing.T) {
+	for _, p := range packages(t) {
+		pkg := strings.TrimPrefix(p.ImportPath, module)
+		if pkg != "pkg/plugin" && !strings.HasPrefix(pkg, "pkg/plugin/") {
+			continue
+		}
+		for _, name := range p.GoFiles {
+			fset := token.NewFileSet()
+			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			std := importedAs(f, "encoding/json")
+			ast.Inspect(f, func(n ast.Node) bool {
+				if s, ok := n.(*ast.SelectorExpr); ok && contains([]string{"Unmarshal", "NewDecoder"}, s.Sel.Name) {
+					if from, ok := s.X.(*ast.Ident); ok && from.Name == std {
+						t.Errorf("%s: encoding/json reads a configuration; use plugin.Decode", fset.Position(s.Pos()))
+					}
+				}
+				return true
+			})
+		}
+	}
+}
+
+// importedAs is the name that a file gives to a package; "" if it does not import it.
+func importedAs(f *ast.File, path string) string {
+	for _, i := range f.Imports {
+		if i.Path.Value != strconv.Quote(path) {
+			continue
+		}
+		if i.Name != nil {
+			return i.Name.Name
+		}
+		return path[strings.LastIndexByte(path, '/')+1:]
+	}
+	return ""
 }
 
 func contains(list []string, s string) bool {

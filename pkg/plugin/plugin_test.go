@@ -40,6 +40,7 @@ func TestCheck(t *testing.T) {
 		"a string":                          {"a", `"blah"`, `invalid plugin conf "blah" for plugin [a]`},
 		"null":                              {"a", `null`, `invalid plugin conf "userdata: NULL" for plugin [a]`},
 		"an unknown member of _meta":        {"a", `{"name":"x","_meta":{"x":1}}`, `property "_meta" validation failed: additional properties forbidden, found x`},
+		"a wrong member beside Disable":     {"a", `{"name":"x","_meta":{"Disable":true}}`, `property "_meta" validation failed: additional properties forbidden, found Disable`},
 		"a filter that does not compile":    {"a", `{"name":"x","_meta":{"filter":[["a","xx","b"]]}}`, "failed to validate the 'vars' expression: invalid operator 'xx'"},
 		"lua":                               {"a", `{"name":"x","_meta":{"pre_function":"return 1"}}`, "failed to load _meta.pre_function in plugin a"},
 		"what is switched off may be wrong": {"a", `{"_meta":{"disable":true}}`, ""},

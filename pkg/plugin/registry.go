@@ -253,7 +253,7 @@ func (e *entry) judge(sch *schema.Schema, conf []byte, own bool) (json.RawMessag
 	if object, ok := value.(map[string]any); ok && object["_meta"] != nil {
 		// The verdict on `_meta` is the schema's; here a wrong shape just means nothing.
 		raw, _ := json.Marshal(object["_meta"])
-		_ = json.Unmarshal(raw, &meta)
+		_ = Decode(raw, &meta)
 	}
 	if own && e.SchemaFor != nil {
 		doc, err := e.SchemaFor(conf)
@@ -303,7 +303,7 @@ func (c *Compiled) applyMeta(m Meta) error {
 	}
 	if m.ErrorResponse != nil {
 		var text string
-		if json.Unmarshal(m.ErrorResponse, &text) == nil {
+		if Decode(m.ErrorResponse, &text) == nil {
 			c.errorResponse = text
 		} else {
 			c.errorResponse = m.ErrorResponse
@@ -340,8 +340,8 @@ func (r *Registry) CompileConsumer(s Source, metadata json.RawMessage, prev *Cha
 	conf := &ConsumerConf{Plugin: e.Name, Conf: filled}
 	if e.ConsumerKey != "" {
 		members := map[string]json.RawMessage{}
-		_ = json.Unmarshal(filled, &members)
-		_ = json.Unmarshal(members[e.ConsumerKey], &conf.Key)
+		_ = Decode(filled, &members)
+		_ = Decode(members[e.ConsumerKey], &conf.Key)
 	}
 	return conf, nil, nil
 }

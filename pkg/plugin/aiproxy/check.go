@@ -1,7 +1,6 @@
 package aiproxy
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -10,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/gosix/gosix/pkg/jsonedit"
+	"github.com/gosix/gosix/pkg/plugin"
 )
 
 // hashKeys are the patterns of hash keys (spec/05 §1).
@@ -53,7 +53,7 @@ func seedSingle(raw []byte) error {
 			Provider *string `json:"provider"`
 		} `json:"model"`
 	}
-	_ = json.Unmarshal(raw, &c)
+	_ = plugin.Decode(raw, &c)
 	return seedProvider(c.Model.Provider, "openai", "deepseek", "openai-compatible")
 }
 
@@ -64,7 +64,7 @@ func seedMulti(raw []byte) error {
 		} `json:"providers"`
 		Balancer balance `json:"balancer"`
 	}
-	_ = json.Unmarshal(raw, &c)
+	_ = plugin.Decode(raw, &c)
 	for _, p := range c.Providers {
 		if err := seedProvider(p.Name, "openai", "deepseek"); err != nil {
 			return err
@@ -136,7 +136,7 @@ func (i *instance) check() error {
 		var gcp struct {
 			Account string `json:"service_account_json"`
 		}
-		if json.Unmarshal(i.Auth.GCP, &gcp) == nil && gcp.Account != "" && !strings.HasPrefix(gcp.Account, "$") {
+		if plugin.Decode(i.Auth.GCP, &gcp) == nil && gcp.Account != "" && !strings.HasPrefix(gcp.Account, "$") {
 			if err := jsonedit.Check([]byte(gcp.Account), jsonedit.Options{}); err != nil {
 				return fmt.Errorf("invalid gcp service_account_json: %w", err)
 			}
@@ -168,7 +168,7 @@ func checkSemantic(raw []byte, c *conf) error {
 			Fallback string `json:"fallback"`
 		} `json:"semantic_opts"`
 	}
-	if err := json.Unmarshal(raw, &own); err != nil {
+	if err := plugin.Decode(raw, &own); err != nil {
 		return err
 	}
 	s := own.Semantic

@@ -1,6 +1,7 @@
 package aiproxy
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"github.com/gosix/gosix/pkg/drivers/protocol"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/jsonedit"
+	"github.com/gosix/gosix/pkg/plugin"
 )
 
 // generationSchema picks the schema by the shape of a configuration (spec/00 1, 24): the
@@ -22,8 +24,11 @@ func generationSchema(old []byte, first func(conf []byte) error) func([]byte) ([
 			Provider  json.RawMessage `json:"provider"`
 			Instances json.RawMessage `json:"instances"`
 		}
-		if json.Unmarshal(conf, &has) != nil {
+		if !bytes.HasPrefix(bytes.TrimSpace(conf), []byte("{")) {
 			return nil, nil // no object: any schema says so
+		}
+		if err := plugin.Decode(conf, &has); err != nil {
+			return nil, err
 		}
 		isSeed := has.Model != nil || has.Providers != nil
 		if isSeed && (has.Provider != nil || has.Instances != nil) {
@@ -75,9 +80,9 @@ var (
 type conf struct {
 	rules       rules
 	multi       bool
-	Instances   []instance
-	Balancer    balance
-	Passthrough bool
+	Instances   []instance `json:"-"`
+	Balancer    balance    `json:"-"`
+	Passthrough bool       `json:"-"`
 
 	Timeout          int64 `json:"timeout"` // ms
 	KeepAlive        bool  `json:"keepalive"`
@@ -171,9 +176,9 @@ type fallback struct{ rate, server bool }
 func (f *fallback) UnmarshalJSON(p []byte) error {
 	var words []string
 	var word string
-	if json.Unmarshal(p, &word) == nil {
+	if plugin.Decode(p, &word) == nil {
 		words = []string{word}
-	} else if err := json.Unmarshal(p, &words); err != nil {
+	} else if err := plugin.Decode(p, &words); err != nil {
 		return nil // an empty object stands for an empty list
 	}
 	for _, w := range words {
@@ -186,7 +191,7 @@ func (f *fallback) UnmarshalJSON(p []byte) error {
 // readSingle reads a configuration of ai-proxy.
 func readSingle(raw []byte) (*conf, error) {
 	c := &conf{rules: current}
-	if err := json.Unmarshal(raw, c); err != nil {
+	if err := plugin.Decode(raw, c); err != nil {
 		return nil, err
 	}
 	var own struct {
@@ -198,7 +203,7 @@ func readSingle(raw []byte) (*conf, error) {
 		} `json:"model"`
 		Passthrough bool `json:"passthrough"`
 	}
-	if err := json.Unmarshal(raw, &own); err != nil {
+	if err := plugin.Decode(raw, &own); err != nil {
 		return nil, err
 	}
 	i := own.instance
@@ -214,7 +219,7 @@ func readSingle(raw []byte) (*conf, error) {
 // readMulti reads a configuration of ai-proxy-multi.
 func readMulti(raw []byte) (*conf, error) {
 	c := &conf{rules: current, multi: true}
-	if err := json.Unmarshal(raw, c); err != nil {
+	if err := plugin.Decode(raw, c); err != nil {
 		return nil, err
 	}
 	var own struct {
@@ -226,7 +231,7 @@ func readMulti(raw []byte) (*conf, error) {
 		Balancer    balance `json:"balancer"`
 		Passthrough bool    `json:"passthrough"`
 	}
-	if err := json.Unmarshal(raw, &own); err != nil {
+	if err := plugin.Decode(raw, &own); err != nil {
 		return nil, err
 	}
 	c.Instances, c.Balancer = own.Instances, own.Balancer

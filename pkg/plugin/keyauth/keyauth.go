@@ -4,7 +4,6 @@ package keyauth
 
 import (
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -44,7 +43,7 @@ type conf struct {
 
 func build(b *plugin.Build) (plugin.Phases, error) {
 	c := &conf{}
-	if err := json.Unmarshal(b.Conf, c); err != nil {
+	if err := plugin.Decode(b.Conf, c); err != nil {
 		return plugin.Phases{}, err
 	}
 	c.challenge = []exchange.Field{{Name: "WWW-Authenticate", Value: fmt.Sprintf("apikey realm=%q", c.Realm)}}

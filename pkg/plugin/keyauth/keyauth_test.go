@@ -47,6 +47,7 @@ func TestKeyAuth(t *testing.T) {
 		"a hidden argument that is alone":    {conf: `{"hide_credentials":true}`, query: "apikey=k1", who: "ann", target: "/x"},
 		"no key, and others may come":        {conf: `{"anonymous_consumer":"guest"}`, who: "guest"},
 		"a wrong key, and others may come":   {conf: `{"anonymous_consumer":"guest"}`, header: "apikey", value: "k9", who: "guest", kept: true},
+		"a member in another letter case":    {conf: `{"Anonymous_Consumer":"guest","HEADER":"X-Key"}`, refused: "Missing API key in request"},
 		"others may come, but are not there": {conf: `{"anonymous_consumer":"nobody"}`, refused: "Missing API key in request"},
 	}
 	r := plugin.NewRegistry(plugin.Settings{Log: zerolog.Nop()}, Definition())
