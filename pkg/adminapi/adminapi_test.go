@@ -434,6 +434,74 @@ func TestSecretsSurviveEdits(t *testing.T) {
 	}
 }
 
+// The reference stores and shows the credentials of secret managers as they are; clients
+// must see the same, and the store must not.
+func TestCredentialsOfSecretManagersAreSealedAtRest(t *testing.T) {
+	managers := map[string]struct{ doc, member, patch, sub string }{
+		"vault/1": {`{"uri":"http://v","prefix":"kv","token":"hush"}`, `"token":"hush"`, `{"token":"quiet"}`, "token"},
+		"aws/1": {
+			`{"access_key_id":"id","secret_access_key":"hush","session_token":"hush"}`, `"secret_access_key":"hush","session_token":"hush"`,
+			`{"secret_access_key":"quiet","session_token":"quiet"}`, "secret_access_key",
+		},
+		"gcp/1": {
+			`{"auth_config":{"client_email":"e","private_key":"hush","project_id":"p"}}`, `"private_key":"hush"`,
+			`{"auth_config":{"private_key":"quiet"}}`, "auth_config/private_key",
+		},
+	}
+	for id, m := range managers {
+		t.Run(id, func(t *testing.T) {
+			w := newWorld(t, nil)
+			stored := func() string {
+				item, _, err := w.store.Get(t.Context(), "/apisix/secrets/"+id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(item.Value)
+			}
+			sealed := func() {
+				t.Helper()
+				text := stored()
+				if strings.Contains(text, "hush") || strings.Contains(text, "quiet") || strings.Count(text, "sealed:v1:") != strings.Count(m.doc, "hush") {
+					t.Errorf("stored: %s", text)
+				}
+			}
+			w.expect(t, "PUT", "/secrets/"+id, m.doc, 201, m.member)
+			sealed()
+			w.expect(t, "GET", "/secrets/"+id, "", 200, m.member)
+			w.expect(t, "GET", "/secrets", "", 200, m.member)
+			taken, _, _ := strings.Cut(stored(), `,"id":`)
+			w.expect(t, "PATCH", "/secrets/"+id, m.patch, 200, strings.ReplaceAll(m.member, "hush", "quiet"))
+			sealed()
+			w.expect(t, "PATCH", "/secrets/"+id+"/"+m.sub, `"hush"`, 200, "hush")
+			sealed()
+			w.expect(t, "PUT", "/secrets/"+id[:len(id)-1]+"2", taken+"}", 400, "was sealed for another item")
+
+			// What a node before this one, or the reference, wrote.
+			if _, err := w.store.Commit(t.Context(), nil, []store.Op{{Key: "/apisix/secrets/" + id, Value: []byte(m.doc)}}); err != nil {
+				t.Fatal(err)
+			}
+			w.expect(t, "GET", "/secrets/"+id, "", 200, m.member)
+
+			// A store shared with the reference, which opens none of ours.
+			w.expect(t, "PUT", "/secrets/"+id, m.doc, 200, m.member)
+			shared, err := seal.New([]string{"0123456789abcdef"}, seal.CBC)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.api.o.Ring = shared
+			w.expect(t, "GET", "/secrets/"+id, "", 200, m.member)
+			w.expect(t, "PUT", "/secrets/"+id, m.doc, 200, m.member)
+			if text := stored(); !strings.Contains(text, m.member) {
+				t.Errorf("format cbc stored: %s", text)
+			}
+			// Neither is a token that looks like the reference's format taken for it.
+			looks := shared.Seal("", "hush")
+			w.expect(t, "PUT", "/secrets/"+id, strings.ReplaceAll(m.doc, "hush", looks), 200, looks)
+			w.expect(t, "GET", "/secrets/"+id, "", 200, looks)
+		})
+	}
+}
+
 // What stands in the store need not come from this API.
 func TestWhatIsNoJSONSpoilsNothing(t *testing.T) {
 	w := newWorld(t, nil)

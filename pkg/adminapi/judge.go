@@ -281,8 +281,8 @@ func (a *API) secretPaths(k *resource.Kind, raw []byte) (paths []string) {
 	return SecretPaths(a.o.Registry, k, raw)
 }
 
-// SecretPaths lists the members of an item that are encrypted at rest, as dotted paths:
-// those of its kind and those of the plugins that it configures.
+// SecretPaths lists the members of an item that are encrypted at rest in either format, as
+// dotted paths: those of its kind and those of the plugins that it configures.
 func SecretPaths(r *plugin.Registry, k *resource.Kind, raw []byte) []string {
 	paths := append([]string(nil), k.Secrets...)
 	for _, member := range k.PluginMembers {
@@ -312,9 +312,22 @@ func (a *API) seal(k *resource.Kind, key string, raw []byte) ([]byte, error) {
 	if a.o.Ring == nil {
 		return raw, nil
 	}
-	return a.eachSecret(k, raw, func(_, plain string) string {
+	return eachMember(raw, a.secretPaths(k, raw), func(_, plain string) string {
 		if k.Name == "ssls" && !strings.HasPrefix(plain, "---") || seal.IsSealed(plain) {
 			return plain // a reference, or what somebody encrypted before
+		}
+		return a.o.Ring.Seal(strings.TrimPrefix(key, a.o.Prefix+"/"), plain)
+	})
+}
+
+// sealOwn encrypts what the reference leaves plain, in a store that is not shared with it.
+func (a *API) sealOwn(k *resource.Kind, key string, raw []byte) ([]byte, error) {
+	if a.o.Ring.Format() != seal.GCM {
+		return raw, nil
+	}
+	return eachMember(raw, k.OwnSecrets, func(_, plain string) string {
+		if seal.IsSealed(plain) {
+			return plain
 		}
 		return a.o.Ring.Seal(strings.TrimPrefix(key, a.o.Prefix+"/"), plain)
 	})
@@ -333,7 +346,7 @@ func (a *API) opened(k *resource.Kind, key string, raw, before []byte) ([]byte, 
 		return nil, err
 	}
 	foreign := ""
-	_, err = a.eachSecret(k, raw, func(path, value string) string {
+	_, err = eachMember(raw, append(a.secretPaths(k, raw), k.OwnSecrets...), func(path, value string) string {
 		if seal.IsSealed(value) && !bytes.Contains(before, []byte(value)) {
 			foreign = path
 		}
@@ -356,19 +369,21 @@ func OpenItem(ring *seal.Ring, r *plugin.Registry, key string, k *resource.Kind,
 	if ring == nil {
 		return raw, nil
 	}
-	for _, path := range SecretPaths(r, k, raw) {
-		var err error
-		raw, err = seal.Members(raw, path, func(s string) string { return ring.Open(key, s) })
-		if err != nil {
-			return nil, err
-		}
+	raw, err := eachMember(raw, SecretPaths(r, k, raw), func(_, s string) string { return ring.Open(key, s) })
+	if err != nil {
+		return nil, err
 	}
-	return raw, nil
+	return eachMember(raw, k.OwnSecrets, func(_, s string) string {
+		if !seal.IsSealed(s) {
+			return s // plain: a text that happens to look like the reference's format is none
+		}
+		return ring.Open(key, s)
+	})
 }
 
-// eachSecret replaces the secrets of a document; f gets the path of each.
-func (a *API) eachSecret(k *resource.Kind, raw []byte, f func(path, value string) string) ([]byte, error) {
-	for _, path := range a.secretPaths(k, raw) {
+// eachMember replaces the strings at dotted paths of a document; f gets the path of each.
+func eachMember(raw []byte, paths []string, f func(path, value string) string) ([]byte, error) {
+	for _, path := range paths {
 		var err error
 		if raw, err = seal.Members(raw, path, func(s string) string { return f(path, s) }); err != nil {
 			return nil, err

@@ -118,14 +118,20 @@ func (a *API) write(q *request, t target, next func() (draft, error)) {
 			doc = withMember(doc, "create_time", d.created)
 			doc = withMember(doc, "update_time", d.updated)
 		}
-		if doc, err = a.seal(t.kind, key, doc); err != nil {
+		shown, err := a.seal(t.kind, key, doc)
+		if err != nil {
+			a.failed(q.Context, err)
+			return
+		}
+		stored, err := a.sealOwn(t.kind, key, shown)
+		if err != nil {
 			a.failed(q.Context, err)
 			return
 		}
 		if d.seen != 0 || d.fresh {
 			conds = append(conds, store.Cond{Key: key, Revision: d.seen})
 		}
-		res, err := a.o.Store.Commit(q.Request.Context(), conds, []store.Op{{Key: key, Value: doc, TTL: q.ttl}})
+		res, err := a.o.Store.Commit(q.Request.Context(), conds, []store.Op{{Key: key, Value: stored, TTL: q.ttl}})
 		var conflict *store.ConflictError
 		switch {
 		case errors.As(err, &conflict) && conflict.Cond.Key == key:
@@ -142,7 +148,7 @@ func (a *API) write(q *request, t target, next func() (draft, error)) {
 			status = http.StatusCreated
 		}
 		revision(q.Context, res)
-		a.json(q.Context, status, entry(key, doc, store.Item{}))
+		a.json(q.Context, status, entry(key, shown, store.Item{}))
 		return
 	}
 }

@@ -94,6 +94,7 @@ func allKinds() []*Kind {
 		},
 		{
 			Name: "secrets", Word: "secret", SchemaName: "secret", Verbs: verbsWithoutPost, IDFrom: IDFromManager, Times: true, Marker: true,
+			OwnSecrets: []string{"token", "secret_access_key", "session_token", "auth_config.private_key"},
 		},
 		{
 			Name: "protos", Word: "proto", SchemaName: "proto", Verbs: verbsNoPatch, Times: true, Marker: true,

@@ -94,6 +94,14 @@ func New(keys []string, format string) (*Ring, error) {
 	return r, nil
 }
 
+// Format is that of what Seal makes; "" if it leaves values as they are.
+func (r *Ring) Format() string {
+	if r == nil {
+		return ""
+	}
+	return r.format
+}
+
 // Seal encrypts a value of the item stored under key (below the store's prefix).
 func (r *Ring) Seal(key, plain string) string {
 	if r == nil {
