@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/gosix/gosix/pkg/adminapi"
 	"github.com/gosix/gosix/pkg/config"
 	"github.com/gosix/gosix/pkg/gateway"
@@ -22,12 +24,27 @@ import (
 	"github.com/gosix/gosix/pkg/upstream"
 )
 
+// Limits of the small servers. That of an answer counts from the head of its request, so it
+// has room for a slow body; a client that does not read must not keep a list in memory.
+const (
+	smallHead   = 10 * time.Second
+	smallBody   = 60 * time.Second
+	smallAnswer = 120 * time.Second
+	smallIdle   = 60 * time.Second
+	smallHeader = 32 << 10 // bytes
+)
+
+// small is a server of the admin, control or status API.
+func small(h http.Handler, log zerolog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: smallHead, ReadTimeout: smallBody, WriteTimeout: smallAnswer, IdleTimeout: smallIdle,
+		MaxHeaderBytes: smallHeader, ErrorLog: stdlog.New(log.With().Str("level", "warn").Logger(), "", 0),
+	}
+}
+
 // serve runs one of the small servers.
 func (n *node) serve(l net.Listener, h http.Handler) {
-	s := &http.Server{
-		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, IdleTimeout: 60 * time.Second, MaxHeaderBytes: 32 << 10,
-		ErrorLog: stdlog.New(n.Log.With().Str("level", "warn").Logger(), "", 0),
-	}
+	s := small(h, n.Log)
 	n.servers = append(n.servers, s)
 	n.running.Go(func() {
 		if err := s.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
