@@ -390,6 +390,12 @@ func (a *API) resource(q *request, t target) {
 		a.fail(q.Context, http.StatusMethodNotAllowed, "not supported `"+method+"` method for "+t.kind.Word)
 		return
 	}
+	if len(t.rest) > 0 && (method == http.MethodPut || method == http.MethodPost || method == http.MethodDelete) {
+		// The reference ignores what follows: a mistyped /consumers/jack/credential/c1 would
+		// delete jack.
+		a.fail(q.Context, http.StatusNotFound, "path not found: "+q.Request.URL.Path)
+		return
+	}
 	switch method {
 	case http.MethodGet:
 		a.get(q, t)

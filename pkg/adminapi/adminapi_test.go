@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
 	"github.com/gosix/gosix/pkg/plugin"
@@ -348,6 +349,35 @@ func TestConsumersAndCredentials(t *testing.T) {
 	if items, _, _ := w.store.List(t.Context(), "/apisix/consumers/"); len(items) != 0 {
 		t.Errorf("left: %v", items)
 	}
+}
+
+func TestSurplusStepsOfAPath(t *testing.T) {
+	w := newWorld(t, nil)
+	w.expect(t, "PUT", "/consumers", `{"username":"ann"}`, 201, "")
+	w.expect(t, "PUT", "/consumers/ann/credentials/c", `{"plugins":{"door":{"key":"k"}}}`, 201, "")
+	w.expect(t, "PUT", "/routes/1", goodRoute, 201, "")
+	w.expect(t, "PUT", "/secrets/vault/1", `{"uri":"http://v","prefix":"kv","token":"t"}`, 201, "")
+	before, _, _ := w.store.List(t.Context(), "/apisix/")
+	for path, body := range map[string]string{
+		"/consumers/ann/credential/c":      `{"username":"ann","desc":"x"}`,
+		"/consumers/ann/credentials/c/key": `{"plugins":{"door":{"key":"other"}}}`,
+		"/routes/1/plugins":                goodRoute,
+		"/secrets/vault/1/token":           `{"uri":"http://v","prefix":"kv","token":"other"}`,
+	} {
+		want := `{"error_msg":"path not found: ` + Base + path + `"}`
+		w.expect(t, "DELETE", path, "", 404, want)
+		w.expect(t, "DELETE", path+"?force=true", "", 404, want)
+		w.expect(t, "PUT", path, body, 404, want)
+	}
+	w.expect(t, "POST", "/routes/1/2", goodRoute, 404, "path not found: "+Base+"/routes/1/2")
+	if after, _, _ := w.store.List(t.Context(), "/apisix/"); !cmp.Equal(before, after) {
+		t.Error(cmp.Diff(before, after))
+	}
+
+	// As in the reference.
+	w.expect(t, "GET", "/routes/1/plugins", "", 200, `"uri":`)
+	w.expect(t, "PATCH", "/routes/1/desc", `"x"`, 200, `"desc":"x"`)
+	w.expect(t, "DELETE", "/routes/1/", "", 200, "")
 }
 
 func TestDecorations(t *testing.T) {
