@@ -532,6 +532,32 @@ func TestCredentialsOfSecretManagersAreSealedAtRest(t *testing.T) {
 	}
 }
 
+func TestIDsOfSecretsAndMetadata(t *testing.T) {
+	w := newWorld(t, nil)
+	const vault = `{"uri":"http://v","prefix":"kv","token":"t"}`
+	const wrong = `{"error_msg":"invalid configuration: property \"id\" validation failed: object matches none of the required"}`
+	for _, id := range []string{"a%20b", strings.Repeat("a", 65), "a$b", "%C3%A4"} {
+		w.expect(t, "PUT", "/routes/"+id, goodRoute, 400, wrong)
+		w.expect(t, "PUT", "/secrets/vault/"+id, vault, 400, wrong)
+	}
+	w.expect(t, "PUT", "/secrets/vault/"+strings.Repeat("a", 64), vault, 201, "")
+	w.expect(t, "PUT", "/secrets/vault/a-b_c.1", vault, 201, "")
+	w.expect(t, "PUT", "/secrets/vault/1", `{"id":"vault/2",`+vault[1:], 400, "wrong secret id")
+	// A wrong id that is there already can be seen and taken away.
+	if _, err := w.store.Commit(t.Context(), nil, []store.Op{{Key: "/apisix/secrets/vault/a b", Value: []byte(vault)}}); err != nil {
+		t.Fatal(err)
+	}
+	w.expect(t, "PATCH", "/secrets/vault/a%20b", `{"prefix":"x"}`, 400, wrong)
+	w.expect(t, "GET", "/secrets/vault/a%20b", "", 200, `"prefix":"kv"`)
+	w.expect(t, "DELETE", "/secrets/vault/a%20b", "", 200, "")
+
+	for _, name := range []string{"create_time", "update_time"} {
+		w.expect(t, "PUT", "/plugin_metadata/tag", `{"`+name+`":1}`, 400, `{"error_msg":"the property is forbidden:  `+name+`"}`)
+	}
+	// Recorded: the path's id stands.
+	w.expect(t, "PUT", "/plugin_metadata/tag", `{"id":"other"}`, 201, `"value":{"id":"tag"}`)
+}
+
 // What stands in the store need not come from this API.
 func TestWhatIsNoJSONSpoilsNothing(t *testing.T) {
 	w := newWorld(t, nil)

@@ -24,7 +24,7 @@ func (a *API) judge(q *request, t target, raw []byte) ([]store.Cond, error) {
 	if err != nil {
 		return nil, badRequest("invalid configuration: " + err.Error())
 	}
-	if q.Request.Method != "PATCH" && k.Times {
+	if q.Request.Method != "PATCH" {
 		if err := k.CheckTimes(doc); err != nil {
 			return nil, badRequest(err.Error())
 		}

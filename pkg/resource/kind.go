@@ -171,6 +171,9 @@ func (k *Kind) Validate(id string, doc any) (any, error) {
 	if err := k.refuseReference(doc); err != nil {
 		return nil, err
 	}
+	if err := k.checkManaged(id); err != nil {
+		return nil, err
+	}
 	filled, err := s.Fill(doc)
 	if err != nil {
 		return nil, fmt.Errorf("invalid configuration: %w", err)
@@ -221,6 +224,19 @@ func (k *Kind) refuseReference(doc any) error {
 	}
 	if schema.IsReference(text(object(doc)[member])) {
 		return fmt.Errorf("invalid configuration: property %q validation failed: a reference cannot name an item", member)
+	}
+	return nil
+}
+
+// checkManaged holds the id below a manager to what the schemas of other kinds ask of an id,
+// and in their words; those of secrets do not look at it (spec/01 §3.1).
+func (k *Kind) checkManaged(id string) error {
+	if k.IDFrom != IDFromManager {
+		return nil
+	}
+	_, own, _ := strings.Cut(id, "/")
+	if err := schemas()["id_schema"].Check(own); err != nil {
+		return fmt.Errorf("invalid configuration: property %q validation failed: %w", "id", err)
 	}
 	return nil
 }
