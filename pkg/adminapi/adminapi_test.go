@@ -33,13 +33,13 @@ type clock struct{ at time.Time }
 func (c *clock) Now() time.Time { return c.at }
 
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	api   *API
 	store *memstore.Store
 	clock *clock
 }
 
-func newWorld(t *testing.T, change func(*Options)) *world {
+func newWorld(t testing.TB, change func(*Options)) *world {
 	t.Helper()
 	w := &world{t: t, store: memstore.New(), clock: &clock{time.Unix(1700000000, 0)}}
 	t.Cleanup(func() { _ = w.store.Close() })
@@ -83,7 +83,7 @@ func (w *world) call(method, path, body string, header ...string) *httptest.Resp
 }
 
 // expect makes a call and looks at its status and for a part of its body.
-func (w *world) expect(t *testing.T, method, path, body string, status int, part string) string {
+func (w *world) expect(t testing.TB, method, path, body string, status int, part string) string {
 	t.Helper()
 	rec := w.call(method, path, body)
 	if got := rec.Body.String(); rec.Code != status || !strings.Contains(got, part) {

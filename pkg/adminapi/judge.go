@@ -2,7 +2,6 @@ package adminapi
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"strings"
 
@@ -235,45 +234,61 @@ func (a *API) judgeConsumerPlugins(q *request, t target, member resource.PluginM
 	})
 }
 
-// keyIsFree refuses a key by which another consumer is found already.
+// keyIsFree refuses a key by which another consumer is found already. Credentials live below
+// consumers: one list has both, and consumers are named first.
 func (a *API) keyIsFree(q *request, t target, name, attribute, key string) error {
-	// Credentials live below consumers: one list has both.
 	all, _, err := a.o.Store.List(q.Request.Context(), resource.ByName("consumers").Key(a.o.Prefix, ""))
 	if err != nil {
 		return err
 	}
-	for _, kind := range []string{"consumers", "credentials"} {
-		k := resource.ByName(kind)
-		for _, item := range all {
-			found, id, ok := resource.Locate(strings.TrimPrefix(item.Key, a.o.Prefix+"/"))
-			if !ok || found != k || k == t.kind && id == t.fullID() {
-				continue
-			}
-			value, err := a.open(k, item.Key, item.Value)
-			if err != nil {
-				continue
-			}
-			taken := false
-			_ = pluginsOf(value, k.PluginMembers[0], func(other string, conf []byte) error {
-				var members map[string]json.RawMessage
-				var held string
-				if other == name && json.Unmarshal(conf, &members) == nil && json.Unmarshal(members[attribute], &held) == nil {
-					taken = taken || held == key
-				}
-				return nil
-			})
-			if !taken {
-				continue
-			}
-			owner := "consumer: " + id
-			if kind == "credentials" {
-				name, cred, _ := strings.Cut(id, "/credentials/")
-				owner = "credential: " + cred + " of consumer: " + name
-			}
-			return badRequest("duplicate " + attribute + " of plugin " + name + " found with " + owner)
+	owner := ""
+	for _, item := range all {
+		k, id, ok := resource.Locate(strings.TrimPrefix(item.Key, a.o.Prefix+"/"))
+		if !ok || k == t.kind && id == t.fullID() || !a.holdsKey(item, name, attribute, key) {
+			continue
+		}
+		if k.Parent == "" {
+			owner = "consumer: " + id
+			break
+		}
+		if owner == "" {
+			consumer, credential, _ := strings.Cut(id, "/credentials/")
+			owner = "credential: " + credential + " of consumer: " + consumer
 		}
 	}
-	return nil
+	if owner == "" {
+		return nil
+	}
+	return badRequest("duplicate " + attribute + " of plugin " + name + " found with " + owner)
+}
+
+// holdsKey tells whether an item configures a plugin with the key. Of each of all consumers
+// only that one member is opened, and its document is not made anew.
+func (a *API) holdsKey(item store.Item, name, attribute, key string) bool {
+	if !mayContain(item.Value, name) {
+		return false
+	}
+	raw, kind := item.Value, jsonedit.Object
+	for _, step := range []string{"plugins", name, attribute} {
+		if kind != jsonedit.Object {
+			return false
+		}
+		var value []byte
+		if err := jsonedit.Members(raw, func(member string, v []byte, k jsonedit.Kind) error {
+			if member == step {
+				value, kind = v, k
+			}
+			return nil
+		}); err != nil || value == nil {
+			return false
+		}
+		raw = value
+	}
+	if kind != jsonedit.String {
+		return false
+	}
+	held, err := jsonedit.Unquote(raw)
+	return err == nil && (held == key || a.o.Ring.Open(strings.TrimPrefix(item.Key, a.o.Prefix+"/"), held) == key)
 }
 
 // secretPaths lists the members of a document that are encrypted at rest.

@@ -394,10 +394,15 @@ func (a *API) delete(q *request, t target) {
 	}
 }
 
+// mayContain reports whether a text may be part of a document, as it stands or escaped.
+func mayContain(doc []byte, text string) bool {
+	return bytes.Contains(doc, []byte(text)) || bytes.IndexByte(doc, '\\') >= 0
+}
+
 // mayName reports whether a document may have the id as a value: as it stands, escaped, or
 // for a number written in another way (1.0, 1e2).
 func mayName(doc []byte, id string) bool {
-	return bytes.Contains(doc, []byte(id)) || bytes.IndexByte(doc, '\\') >= 0 || strings.Trim(id, "0123456789") == "" && id[0] != '0'
+	return mayContain(doc, id) || strings.Trim(id, "0123456789") == "" && id[0] != '0'
 }
 
 // remove commits a deletion. What comes to depend on the item between the look and the
