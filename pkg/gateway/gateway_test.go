@@ -91,6 +91,8 @@ type world struct {
 	seen   *trace
 	log    *AccessLog
 	lines  *bytes.Buffer
+	engine *Std
+	served chan struct{} // closed when the engine accepts no more
 	url    string
 }
 
@@ -125,7 +127,11 @@ func newLimitedWorld(t *testing.T, limits Limits, change func(*Options)) *world 
 	if err != nil {
 		t.Fatal(err)
 	}
-	running.Go(func() { _ = engine.Serve(l) })
+	w.engine, w.served = engine, make(chan struct{})
+	running.Go(func() {
+		defer close(w.served)
+		_ = engine.Serve(l)
+	})
 	t.Cleanup(func() {
 		over, cancel := context.WithCancel(context.Background())
 		cancel()

@@ -336,7 +336,7 @@ func (g *Gateway) relay(c *plugin.Context, r *route.Route, p *proxying, res *ups
 	begin := time.Now()
 	defer func() { tried.Response += time.Since(begin) }()
 	if res.Status == http.StatusSwitchingProtocols {
-		g.tunnel(c, res)
+		g.tunnel(c, res, r.Timeouts().Read)
 		return
 	}
 	if out.Commit() != nil {

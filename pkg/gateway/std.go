@@ -45,6 +45,7 @@ type Std struct {
 	limits  Limits
 	server  http.Server
 	pool    sync.Pool // *stdExchange
+	tunnels tunnels
 }
 
 type connKey struct{}
@@ -99,12 +100,20 @@ func (e *Std) Serve(l net.Listener) error {
 	return err
 }
 
-// Shutdown stops accepting and waits for requests in flight until ctx ends; then it
-// breaks off what is left.
+// Shutdown stops accepting and waits for requests in flight, tunnels among them, until ctx
+// ends; then it breaks off what is left.
 func (e *Std) Shutdown(ctx context.Context) error {
 	err := e.server.Shutdown(ctx)
+	if err == nil {
+		err = e.tunnels.wait(ctx)
+	}
 	if err != nil {
 		_ = e.server.Close()
+		e.tunnels.close()
+		// What runs after a tunnel, as the access log, is short.
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), lingerTime)
+		defer cancel()
+		_ = e.tunnels.wait(ending)
 	}
 	return err
 }
@@ -121,7 +130,7 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// HTTP/2 has a timer for each stream instead of deadlines that only calls notice.
 	timers := r.ProtoMajor >= 2
 	control := http.NewResponseController(w)
-	x.sink = stdSink{w: w, control: control, stall: e.limits.WriteStall, timers: timers}
+	x.sink = stdSink{w: w, control: control, stall: e.limits.WriteStall, timers: timers, tunnels: &e.tunnels}
 	x.Reset(r.Context(), &x.sink)
 	e.fill(&x.Exchange, r)
 	if r.Body != nil && r.Body != http.NoBody {
@@ -142,6 +151,9 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.gateway.Serve(&x.Exchange)
 	}
 	x.sink.leave()
+	if x.sink.away != nil {
+		e.tunnels.done(x.sink.away)
+	}
 	aborted := x.sink.aborted
 	x.sink, x.body = stdSink{}, bodyReader{}
 	e.pool.Put(x)
@@ -244,8 +256,9 @@ type stdSink struct {
 	timers  bool
 	body    *bodyReader // nil: the request has none
 	aborted bool
-	written bool // the head went out
-	away    bool // the connection is somebody else's
+	written bool     // the head went out
+	away    net.Conn // the connection that is somebody else's; nil: it was not given away
+	tunnels *tunnels
 }
 
 func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error {
@@ -291,7 +304,7 @@ func (s *stdSink) unlimit() {
 // leave limits what net/http does after the handler: it writes the end of the answer and
 // reads what is left of the request's body.
 func (s *stdSink) leave() {
-	if s.away {
+	if s.away != nil {
 		return
 	}
 	s.limit()
@@ -324,12 +337,16 @@ func (s *stdSink) Abort() {
 }
 
 func (s *stdSink) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	s.tunnels.expect()
 	conn, rw, err := s.control.Hijack()
-	if err == nil {
-		s.away = true
-		_ = conn.SetDeadline(time.Time{})
+	if err != nil {
+		s.tunnels.done(nil)
+		return nil, nil, err
 	}
-	return conn, rw, err
+	s.away = conn
+	_ = conn.SetDeadline(time.Time{})
+	s.tunnels.add(conn)
+	return conn, rw, nil
 }
 
 // errorWriter turns the lines of net/http's log into events of ours.

@@ -1,0 +1,118 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// tunnelled opens a tunnel to a server that sends back every line.
+func tunnelled(t *testing.T, w *world, timeout string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	up := backend(t, func(rw http.ResponseWriter, _ *http.Request) {
+		conn, buf, err := http.NewResponseController(rw).Hijack()
+		if err != nil {
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		_, _ = io.Copy(conn, buf)
+	})
+	w.put("routes/1", `{"uri":"/ws","enable_websocket":true,`+timeout+`"upstream":`+nodes(up)+`}`)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(conn, "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	r := bufio.NewReader(conn)
+	res, err := http.ReadResponse(r, nil)
+	if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("got %v, %v", res, err)
+	}
+	return conn, r
+}
+
+func echo(t *testing.T, conn net.Conn, r *bufio.Reader) {
+	t.Helper()
+	_, _ = io.WriteString(conn, "hi\n")
+	if line, err := r.ReadString('\n'); line != "hi\n" {
+		t.Fatalf("got %q, %v", line, err)
+	}
+}
+
+func TestAnIdleTunnelEnds(t *testing.T) {
+	_, r := tunnelled(t, newWorld(t, nil), `"timeout":{"connect":5,"send":5,"read":0.05},`)
+	if line, err := r.ReadString('\n'); !errors.Is(err, io.EOF) {
+		t.Errorf("got %q, %v", line, err)
+	}
+}
+
+// deadlines is a connection that keeps the last one.
+type deadlines struct {
+	net.Conn
+	at time.Time
+}
+
+func (d *deadlines) SetDeadline(at time.Time) error {
+	d.at = at
+	return nil
+}
+
+func TestAByteOfOneSideKeepsBothAlive(t *testing.T) {
+	var client, server deadlines
+	one := pulsing{strings.NewReader("x"), pulse{client: &client, server: &server, idle: time.Hour}}
+	if _, err := one.Read(make([]byte, 1)); err != nil || client.at.IsZero() || server.at.IsZero() {
+		t.Errorf("got %v, deadlines %v and %v", err, client.at, server.at)
+	}
+	client.at, server.at = time.Time{}, time.Time{}
+	if _, err := one.Read(make([]byte, 1)); err == nil || !client.at.IsZero() || !server.at.IsZero() {
+		t.Errorf("the end counts as a byte: %v, deadlines %v and %v", err, client.at, server.at)
+	}
+}
+
+func TestShutdownWaitsForTunnels(t *testing.T) {
+	w := newWorld(t, nil)
+	conn, r := tunnelled(t, w, "")
+	echo(t, conn, r)
+	ended := make(chan error, 1)
+	go func() { ended <- w.engine.Shutdown(context.Background()) }()
+	<-w.served
+	echo(t, conn, r)
+	select {
+	case err := <-ended:
+		t.Fatalf("the engine ended beside a tunnel: %v", err)
+	default:
+	}
+	_ = conn.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if w.engine.tunnels.count != 0 || len(w.engine.tunnels.open) != 0 {
+		t.Errorf("left: %d", w.engine.tunnels.count)
+	}
+}
+
+func TestShutdownCutsTunnelsInTheEnd(t *testing.T) {
+	w := newWorld(t, nil)
+	conn, r := tunnelled(t, w, "")
+	echo(t, conn, r)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.engine.Shutdown(over); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if line, err := r.ReadString('\n'); !errors.Is(err, io.EOF) {
+		t.Errorf("got %q, %v", line, err)
+	}
+	if w.engine.tunnels.count != 0 {
+		t.Error("Shutdown returned before the tunnel's request did")
+	}
+}
