@@ -15,7 +15,6 @@ import (
 	"weak"
 
 	"github.com/gosix/gosix/pkg/balancer"
-	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/resource"
 	"github.com/gosix/gosix/pkg/schema"
 	"github.com/gosix/gosix/pkg/upstream"
@@ -164,7 +163,7 @@ func (w *build) choose(u *Upstream, conf *resource.Upstream, prev *Upstream) {
 	u.names = names.String()
 	if conf.Type == "chash" {
 		u.Hashes = true
-		u.HashKey = hashKey(conf)
+		u.HashKey = variable.HashKey(conf.HashOn, conf.Key)
 	}
 	cacheKey := u.Ref.Kind + "/" + u.Ref.ID + " " + u.names
 	var before balancer.Picker
@@ -190,41 +189,6 @@ func (w *build) choose(u *Upstream, conf *resource.Upstream, prev *Upstream) {
 	}
 	u.Picker = picker
 }
-
-// hashKey returns what yields the text to hash (spec/05 §4.2). Whatever is missing is
-// replaced by the client's address.
-func hashKey(conf *resource.Upstream) func(*exchange.Exchange) string {
-	if conf.HashOn == "vars_combinations" {
-		t := variable.CompileTemplate(conf.Key)
-		return func(x *exchange.Exchange) string {
-			if text, resolved := t.Resolve(x); resolved > 0 {
-				return text
-			}
-			return clientAddr(x)
-		}
-	}
-	name := conf.Key
-	switch conf.HashOn {
-	case "consumer":
-		name = "consumer_name"
-	case "header":
-		name = "http_" + strings.ToLower(strings.ReplaceAll(conf.Key, "-", "_"))
-	case "cookie":
-		name = "cookie_" + conf.Key
-	}
-	get, known := variable.Compile(name)
-	if !known {
-		return clientAddr
-	}
-	return func(x *exchange.Exchange) string {
-		if v := get(x); !v.IsNil() {
-			return v.String()
-		}
-		return clientAddr(x)
-	}
-}
-
-func clientAddr(x *exchange.Exchange) string { return x.Request.Remote.Addr().Unmap().String() }
 
 // upstreamTLS returns the TLS configuration of an https upstream, nil for others, and
 // what tells its connections from those with other credentials.

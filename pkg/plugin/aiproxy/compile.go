@@ -89,7 +89,13 @@ func (d Deps) compile(name string, c *conf) (*proxy, error) {
 		p.targets = append(p.targets, balancer.Target{ID: i.Name, Weight: i.Weight, Priority: i.Priority})
 	}
 	c.warn(p.instances)
-	p.hash = hashKey(c.Balancer)
+	if b := c.Balancer; b.Algorithm == "chash" {
+		key := ""
+		if b.Key != nil {
+			key = *b.Key
+		}
+		p.hash = variable.HashKey(*b.HashOn, key)
+	}
 	return p, nil
 }
 
@@ -112,41 +118,6 @@ func (c *conf) warn(compiled []*drivers.Instance) {
 	}
 	if c.Logging.Summaries || c.Logging.Payloads {
 		add("logging.summaries and logging.payloads have no effect in this version")
-	}
-}
-
-// hashKey reads the text by which chash places a request; the client's address where it
-// has none (spec/05 §4.2).
-func hashKey(b balance) func(*exchange.Exchange) string {
-	if b.Algorithm != "chash" {
-		return nil
-	}
-	address, _ := variable.Compile("remote_addr")
-	key := ""
-	if b.Key != nil {
-		key = *b.Key
-	}
-	if *b.HashOn == "vars_combinations" {
-		t := variable.CompileTemplate(key)
-		return func(x *exchange.Exchange) string {
-			if text, resolved := t.Resolve(x); resolved > 0 {
-				return text
-			}
-			return address(x).String()
-		}
-	}
-	name := map[string]string{
-		"vars": key, "header": "http_" + strings.ToLower(key), "cookie": "cookie_" + key, "consumer": "consumer_name",
-	}[*b.HashOn]
-	get, known := variable.Compile(name)
-	if !known {
-		get = address
-	}
-	return func(x *exchange.Exchange) string {
-		if v := get(x); !v.IsNil() {
-			return v.String()
-		}
-		return address(x).String()
 	}
 }
 
