@@ -170,6 +170,14 @@ func (b *Body) Reader() io.Reader {
 	return b.source
 }
 
+// Interrupt makes a reading of the source fail that goes on in another goroutine, and those
+// that follow, if the engine's source can do that.
+func (b *Body) Interrupt() {
+	if s, ok := b.source.(interface{ Interrupt() }); ok {
+		s.Interrupt()
+	}
+}
+
 // Set replaces the body. p belongs to the body from then on.
 func (b *Body) Set(p []byte) { *b = Body{data: p, changed: true} }
 

@@ -218,3 +218,22 @@ func TestAStrictReaderDoesNotGetALaxIndex(t *testing.T) {
 		t.Error("Memo above the limit: got no error")
 	}
 }
+
+type breakable struct {
+	strings.Reader
+	broken bool
+}
+
+func (b *breakable) Interrupt() { b.broken = true }
+
+func TestAnInterruptReachesTheSource(t *testing.T) {
+	var b exchange.Body
+	b.Interrupt() // there is nothing to interrupt
+	b.SetSource(strings.NewReader("hello"), 5)
+	b.Interrupt() // nor anything that can be
+	source := &breakable{Reader: *strings.NewReader("hello")}
+	b.SetSource(source, 5)
+	if b.Interrupt(); !source.broken {
+		t.Error("the source was not interrupted")
+	}
+}

@@ -155,7 +155,7 @@ func (g *Gateway) attempt(c *plugin.Context, r *route.Route, p *proxying, node *
 		}
 	} else {
 		if p.body.source == nil {
-			p.body = replayed{source: b.Reader(), kept: p.buffer[:0]}
+			p.body = replayed{source: b.Reader(), body: b, kept: p.buffer[:0]}
 			if g.o.MaxBody > 0 && b.Length() < 0 {
 				p.capped = cappedReader{r: p.body.source, left: g.o.MaxBody, max: g.o.MaxBody}
 				p.body.source = &p.capped
@@ -342,20 +342,27 @@ func (g *Gateway) relay(c *plugin.Context, r *route.Route, p *proxying, res *ups
 	if out.Commit() != nil {
 		return
 	}
+	buffer := p.buffer[:]
+	if res.Sending() {
+		buffer = make([]byte, pieceSize) // p's may have a part of the request's body
+	}
 	for {
-		n, err := res.Read(p.buffer[:])
+		n, err := res.Read(buffer)
 		tried.Length += int64(n)
 		if n > 0 {
-			if _, werr := out.Write(p.buffer[:n]); werr != nil {
+			if _, werr := out.Write(buffer[:n]); werr != nil {
 				return
 			}
 		}
 		if err == io.EOF {
+			if res.Sending() {
+				_ = out.Flush() // closing waits for the rest of the request
+			}
 			return
 		}
 		if err != nil {
 			tried.Err = err
-			if !gone(c) {
+			if e, ok := errors.AsType[*upstream.Error](err); !gone(c) && !(ok && e.Client != nil) {
 				c.Log.Warn().Err(err).Str("route", r.ID).Str("upstream", tried.Addr).Str("request", c.ID).
 					Msg("upstream cut its answer")
 			}
@@ -375,9 +382,10 @@ func (g *Gateway) relay(c *plugin.Context, r *route.Route, p *proxying, res *ups
 // the Client reads before it dials.
 type replayed struct {
 	source io.Reader // nil: the body is in memory, or there is none
-	kept   []byte    // what was read so far, up to its capacity
-	at     int       // in kept: what comes next
-	lost   bool      // more was read than kept holds
+	body   *exchange.Body
+	kept   []byte // what was read so far, up to its capacity
+	at     int    // in kept: what comes next
+	lost   bool   // more was read than kept holds
 }
 
 func (r *replayed) Read(p []byte) (int, error) {
@@ -393,6 +401,9 @@ func (r *replayed) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// Interrupt implements upstream.Interrupter.
+func (r *replayed) Interrupt() { r.body.Interrupt() }
 
 // rewind makes the body begin again, if that is possible.
 func (r *replayed) rewind() bool {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -216,36 +217,53 @@ type bodyReader struct {
 	gap      time.Duration
 	timers   bool
 	expected bool // the client waits to be asked for the body
-	begun    bool
-	ended    bool // the end was seen
+
+	// The upstream client may read while the handler writes the answer.
+	begun, ended, interrupted atomic.Bool // ended: the end was seen
 }
 
 func (b *bodyReader) Read(p []byte) (int, error) {
-	b.begun = true
+	b.begun.Store(true)
 	if b.gap > 0 {
 		_ = b.control.SetReadDeadline(time.Now().Add(b.gap))
 	}
+	if b.interrupted.Load() { // after the deadline was set, or that would undo it
+		return 0, errInterrupted
+	}
 	n, err := b.body.Read(p)
-	b.ended = b.ended || err == io.EOF
-	if b.gap > 0 && (b.ended || b.timers) {
+	if err == io.EOF {
+		b.ended.Store(true)
+	}
+	if b.gap > 0 && (b.ended.Load() || b.timers) {
 		_ = b.control.SetReadDeadline(time.Time{})
 	}
 	return n, err
 }
 
+var errInterrupted = errors.New("request body is not read any more")
+
+// Interrupt makes a Read that waits for the client fail, and all that follow.
+func (b *bodyReader) Interrupt() {
+	b.interrupted.Store(true)
+	if !b.ended.Load() { // what is read behind the end is the next request
+		_ = b.control.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
 // drop reads what is left of a body that nobody began to read, so that the connection can
 // be used again. It reports false if the end did not come in time.
 func (b *bodyReader) drop() bool {
-	if b.begun || b.expected {
+	if b.begun.Load() || b.expected {
 		return false
 	}
-	b.begun = true
+	b.begun.Store(true)
 	_ = b.control.SetReadDeadline(time.Now().Add(lingerTime))
 	n, err := io.CopyN(io.Discard, b.body, lingerBytes+1)
-	if b.ended = err == io.EOF && n <= lingerBytes; b.ended {
+	ended := err == io.EOF && n <= lingerBytes
+	if b.ended.Store(ended); ended {
 		_ = b.control.SetReadDeadline(time.Time{})
 	}
-	return b.ended
+	return ended
 }
 
 // stdSink writes answers through net/http.
@@ -277,7 +295,7 @@ func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error 
 	}
 	// net/http would wait without limit for the rest of a body before it answers; of a
 	// connection that it closes it does not.
-	if status >= 200 && !s.timers && s.body != nil && !s.body.ended && !s.body.drop() {
+	if status >= 200 && !s.timers && s.body != nil && !s.body.ended.Load() && !s.body.drop() {
 		out["Connection"] = []string{"close"}
 	}
 	s.written = s.written || status >= 200
@@ -308,7 +326,7 @@ func (s *stdSink) leave() {
 		return
 	}
 	s.limit()
-	if !s.timers && s.body != nil && !s.body.ended {
+	if !s.timers && s.body != nil && !s.body.ended.Load() {
 		_ = s.control.SetReadDeadline(time.Now().Add(lingerTime))
 	}
 }

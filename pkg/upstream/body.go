@@ -12,20 +12,22 @@ import (
 
 // body is the way of a response through its connection.
 type body struct {
-	client *Client
-	conn   *conn
-	req    *Request
-	ctx    context.Context // names the cause when a read was broken off
-	stop   func() bool     // unhooks the context; nil: none
-	left   int64           // of the body, or of the chunk that is being read
-	idle   time.Duration   // what the server says of idle connections; 0: nothing
-	excess int             // wire bytes of chunk framing beyond what is usual
-	at     chunkPart
-	done   bool // the framed end was seen
-	last   bool // the connection serves nothing more
-	unsent bool // the answer came before the request was sent whole
-	closed bool // or given away
-	err    error
+	client   *Client
+	conn     *conn
+	req      *Request
+	ctx      context.Context // names the cause when a read was broken off
+	stop     func() bool     // unhooks the context; nil: none
+	left     int64           // of the body, or of the chunk that is being read
+	idle     time.Duration   // what the server says of idle connections; 0: nothing
+	excess   int             // wire bytes of chunk framing beyond what is usual
+	at       chunkPart
+	informed int     // answers below 200 so far
+	sender   *sender // sends the rest of the request; nil: nobody does
+	done     bool    // the framed end was seen
+	last     bool    // the connection serves nothing more
+	unsent   bool    // the answer came before the request was sent whole
+	closed   bool    // or given away
+	err      error
 }
 
 var errClosed = errors.New("response is closed")
@@ -63,7 +65,7 @@ func (res *Response) Read(p []byte) (int, error) {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-		res.err = because(res.ctx, &Error{Op: OpBody, Addr: res.Addr, Wrote: true, Timeout: timedOut(err), Err: err})
+		res.err = because(res.ctx, res.blame(&Error{Op: OpBody, Addr: res.Addr, Wrote: true, Timeout: timedOut(err), Err: err}))
 	}
 	switch {
 	case n > 0:
@@ -88,7 +90,7 @@ func (res *Response) some(p []byte, limit int64) (int, error) {
 	if k.r == k.w {
 		k.limitRead(res.req.Timeouts.Read)
 		if len(p) >= directRead && (res.Framing != Chunked || len(p) >= len(k.buf)) {
-			n, err := k.Conn.Read(p)
+			n, err := k.read(p)
 			return n, k.arrived(n, err)
 		}
 		if err := k.fill(); err != nil {
@@ -290,7 +292,10 @@ func (res *Response) Conn() (c net.Conn, early []byte) {
 }
 
 // Close ends the response. The connection is kept when the framed end was seen, nothing
-// came behind it and both sides allow it; else it is closed. Closing twice is no error.
+// came behind it, the request was sent whole and both sides allow it; else it is closed.
+// What is still being sent of the request is sent on when the answer ended, as long as the
+// server takes it; else the sending is broken off. When Close returns nobody uses the
+// request's body any more. Closing twice is no error.
 func (res *Response) Close() error {
 	if res.closed || res.conn == nil {
 		return nil
@@ -299,6 +304,9 @@ func (res *Response) Close() error {
 	k, t := res.conn, res.req.Target
 	if res.err == nil && !res.last && (res.Framing == ByLength || res.Framing == Chunked) {
 		res.skip()
+	}
+	if res.sender != nil {
+		res.settle()
 	}
 	interrupted := res.stop != nil && !res.stop()
 	requests := t.MaxRequests

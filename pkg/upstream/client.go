@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -67,8 +68,11 @@ func NewClient(o Options) *Client {
 // a new connection when a kept one turns out to be dead before any byte of an answer came;
 // one that is not idempotent only if nothing of it was written (spec/05 §5).
 //
-// The whole request is sent before the answer is read. A server that answers earlier and
-// reads no further gets no more of it.
+// Do returns when the head of the final answer is there. An answer of 400 and more that
+// comes while the request is being sent ends the sending: the server gets no more of it. Of
+// any other answer that comes early the rest of the request is sent beside the reading of
+// it (Response.Sending). While a stream's Read waits for the client nobody looks for an
+// answer: one that came meanwhile is seen at the stream's next bytes.
 func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	o := c.outgoing.Get().(*outgoing)
 	defer c.recycle(o)
@@ -109,6 +113,9 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 }
 
 func (c *Client) recycle(o *outgoing) {
+	if o.lent {
+		return // until the sender has ended
+	}
 	if o.piece != nil {
 		c.pieces.Put(o.piece)
 		o.piece = nil
@@ -152,7 +159,30 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 		res.stop = context.AfterFunc(ctx, k.abort)
 	}
 	wait := r.Timeouts.Head
+	o.stage(k, r)
 	sendErr := k.send(r, o)
+	for sendErr == answering {
+		final, err := res.glimpse(&c.o)
+		switch {
+		case err != nil:
+			return nil, res.fail(&Error{Op: OpHead, Addr: k.addr, Timeout: timedOut(err), Err: err})
+		case !final:
+			sendErr = k.send(r, o)
+			continue
+		case res.Status == 101:
+			// The other protocol begins behind the request.
+			k.watch = false
+			if sendErr = k.send(r, o); sendErr != nil {
+				return nil, res.fail(sendErr)
+			}
+		case res.Status >= 400:
+			res.unsent = true
+		default:
+			res.beside(o)
+		}
+		k.served++
+		return res, nil
+	}
 	if sendErr != nil {
 		// A server that refuses a body answers first and closes then, or reads no more.
 		// After a timeout there is nothing to wait for, only to look for.
@@ -224,7 +254,8 @@ func (c *Client) dial(ctx context.Context, r *Request) (*conn, error) {
 	k.probe.init(raw)
 	k.abort = k.cancel
 	if t.TLS != nil {
-		secure := tls.Client(raw, c.tlsConfig(t))
+		k.beneath = &beneath{Conn: raw, k: k}
+		secure := tls.Client(k.beneath, c.tlsConfig(t))
 		if err := secure.HandshakeContext(limited); err != nil {
 			_ = raw.Close()
 			return nil, fail(err)
@@ -239,9 +270,10 @@ func (c *Client) dial(ctx context.Context, r *Request) (*conn, error) {
 type conn struct {
 	net.Conn
 	probe
-	addr   string
-	secure bool
-	abort  func() // cancel, bound once
+	addr    string
+	secure  bool
+	beneath *beneath // what TLS writes to; nil: plain
+	abort   func()   // cancel, bound once
 
 	buf      []byte // what was read and not yet used is buf[r:w]
 	r, w     int
@@ -252,7 +284,15 @@ type conn struct {
 
 	readLimited, writeLimited bool // a deadline is set
 
-	served    int // answers so far
+	// Of the request that is being sent: Timeouts.Send, how long until the writer looks up
+	// again, and whether it then looks for an answer.
+	limit, glance time.Duration
+	watch         bool
+	eager         bool                   // reads take what is there and do not wait
+	sender        atomic.Pointer[sender] // who sends beside the answer; nil: nobody
+
+	readLimit time.Duration // of the last deadline for reading
+	served    int           // answers so far
 	idleSince time.Time
 	idleLimit time.Duration
 	cancelled atomic.Bool
@@ -281,10 +321,27 @@ func (k *conn) fill() error {
 			k.buf = grown
 		}
 	}
-	n, err := k.Conn.Read(k.buf[k.w:])
+	n, err := k.read(k.buf[k.w:])
 	k.w += n
 	k.filled = k.w == len(k.buf)
 	return k.arrived(n, err)
+}
+
+// read reads from the connection. While the rest of the request moves, a server that is
+// silent is at work.
+func (k *conn) read(p []byte) (int, error) {
+	// Over TLS bytes may lie in its memory; there beneath looks at the socket.
+	if k.eager && !k.secure && k.look() != linkPending {
+		return 0, os.ErrDeadlineExceeded
+	}
+	for {
+		n, err := k.Conn.Read(p)
+		s := k.sender.Load()
+		if n > 0 || s == nil || !timedOut(err) || k.cancelled.Load() || !s.moved() {
+			return n, err
+		}
+		k.limitRead(k.readLimit)
+	}
 }
 
 // arrived judges the result of a read; its error counts only when no byte came with it.
@@ -338,7 +395,7 @@ func (k *conn) limitRead(d time.Duration) {
 	switch {
 	case d > 0:
 		_ = k.SetReadDeadline(time.Now().Add(d))
-		k.readLimited = true
+		k.readLimited, k.readLimit = true, d
 	case k.readLimited:
 		_ = k.SetReadDeadline(time.Time{})
 		k.readLimited = false

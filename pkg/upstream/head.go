@@ -22,10 +22,27 @@ const maxInformational = 8
 
 // readHead reads up to the head of the final answer, for as long as wait.
 func (res *Response) readHead(o *Options, wait time.Duration) error {
+	res.conn.limitRead(wait)
+	return res.finalHead(o)
+}
+
+// glimpse is readHead for what is there already. It does not wait; false means that the
+// head of a final answer is not there yet, and that reading goes on later.
+func (res *Response) glimpse(o *Options) (bool, error) {
 	k := res.conn
-	k.limitRead(wait)
-	for range maxInformational {
-		raw, err := k.head(o.HeaderBytes)
+	k.limitRead(0)
+	k.eager = true
+	err := res.finalHead(o)
+	k.eager = false
+	if err != nil && timedOut(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (res *Response) finalHead(o *Options) error {
+	for ; res.informed < maxInformational; res.informed++ {
+		raw, err := res.conn.head(o.HeaderBytes)
 		if err != nil {
 			return err
 		}

@@ -21,6 +21,7 @@ type outgoing struct {
 	framed []byte // the part of piece that goes on the wire
 	left   int64  // of a stream's announced length
 	ended  bool   // nothing follows framed
+	lent   bool   // a sender uses it
 }
 
 var (
@@ -212,122 +213,170 @@ const (
 	// written from where it lies.
 	copyLimit = 32 << 10
 	// patience is how much is written before somebody looks whether the server answers
-	// instead of reading, in bytes, and glances how often, while nothing moves.
-	patience = 64 << 10
-	glances  = 250 * time.Millisecond
-	// recordSize is how much is written under one deadline over TLS, where a write that
-	// was interrupted cannot be continued.
+	// already, in bytes. Who writes is stopped for that after firstGlance, and then less
+	// and less often, down to once in glances.
+	patience    = 64 << 10
+	firstGlance = 10 * time.Millisecond
+	glances     = 250 * time.Millisecond
+	// recordSize is how much is given to TLS at once.
 	recordSize = 16 << 10
 )
 
-// send writes head and body.
-func (k *conn) send(r *Request, o *outgoing) *Error {
-	if r.Stream == nil {
-		if err := k.write(r, o, o.buf, r.Body); err != nil {
-			return k.sendError(err)
-		}
-		return nil
-	}
-	segment := [1][]byte{o.framed}
-	if err := k.write(r, o, o.buf, segment[:]); err != nil {
-		return k.sendError(err)
-	}
-	for !o.ended {
-		if err := o.next(r); err != nil {
-			return &Error{Op: OpSend, Addr: k.addr, Err: err, Client: err}
-		}
-		if len(o.framed) > 0 {
-			if err := k.write(r, o, o.framed, nil); err != nil {
-				return k.sendError(err)
-			}
-		}
-	}
-	return nil
-}
+// answering ends send where the server begins to answer; send goes on from there.
+var answering = &Error{Op: OpSend, Err: errAnswering}
 
-func (k *conn) sendError(err error) *Error {
-	return &Error{Op: OpSend, Addr: k.addr, Err: err, Timeout: timedOut(err)}
-}
+var errAnswering = errors.New("server answers before the request was sent")
 
-// write sends first and then the segments, with one call where that is possible. first may
-// have room behind it, which is used.
-func (k *conn) write(r *Request, o *outgoing, first []byte, segments [][]byte) error {
-	total := len(first) + int(size(segments))
+// stage makes head and body what is sent next: with one write where that is possible. The
+// head may have room behind it, which is used.
+func (o *outgoing) stage(k *conn, r *Request) {
+	segments := r.Body
+	var one [1][]byte
+	if r.Stream != nil {
+		one[0] = o.framed
+		segments = one[:]
+	}
+	total := len(o.buf) + int(size(segments))
 	limit := copyLimit
 	if k.secure {
 		limit = recordSize // two records cost more than copying into one
 	}
-	o.vec = append(o.vec[:0], first)
+	o.vec = append(o.vec[:0], o.buf)
 	switch {
 	case len(segments) == 0:
 	case total <= limit:
-		whole := first
+		whole := o.buf
 		for _, s := range segments {
 			whole = append(whole, s...)
 		}
 		if cap(whole) > cap(o.buf) {
-			o.buf = whole[:len(first)]
+			o.buf = whole[:len(o.buf)]
 		}
 		o.vec[0] = whole
 	default:
 		o.vec = append(o.vec, segments...)
 	}
 	o.rest = o.vec
-	if k.secure {
-		return k.writeRecords(r, o)
-	}
-	return k.writePlain(r, o, total > patience || r.Stream != nil)
+	k.watch = k.raw != nil && (total > patience || r.Stream != nil)
 }
 
-// writePlain writes o.rest. Timeouts.Send counts from the last byte that went out. Of a
-// large request, a server that does not read on is looked at now and then: it may have
-// answered.
-func (k *conn) writePlain(r *Request, o *outgoing, large bool) error {
+// send writes what is staged, and what follows of a stream. With k.watch it returns
+// answering when bytes come from the server meanwhile; the next call goes on.
+func (k *conn) send(r *Request, o *outgoing) *Error {
+	k.limit, k.glance = r.Timeouts.Send, firstGlance
+	for {
+		if err := k.write(o); err == errAnswering {
+			return answering
+		} else if err != nil {
+			return &Error{Op: OpSend, Addr: k.addr, Err: err, Timeout: timedOut(err)}
+		}
+		if r.Stream == nil || o.ended {
+			return nil
+		}
+		if err := o.next(r); err != nil {
+			return &Error{Op: OpSend, Addr: k.addr, Err: err, Client: err}
+		}
+		if len(o.framed) == 0 {
+			continue
+		}
+		o.vec = append(o.vec[:0], o.framed)
+		o.rest = o.vec
+		// The last part goes out in any case: looking before it could only spoil the
+		// connection.
+		if k.watch && !o.ended && k.look() == linkPending {
+			return answering
+		}
+	}
+}
+
+// write writes o.rest. What it left there when it failed can be written later.
+func (k *conn) write(o *outgoing) error {
+	switch {
+	case k.secure:
+		return k.writeRecords(o)
+	case len(o.rest) > 0:
+		return k.pour(k.Conn, &o.rest)
+	}
+	return nil
+}
+
+// writeRecords writes o.rest over TLS, where a write that was interrupted cannot be
+// continued: what is below TLS takes the rest of one (see beneath).
+func (k *conn) writeRecords(o *outgoing) error {
+	if err := k.beneath.begin(); err != nil {
+		return err
+	}
+	defer k.beneath.end()
+	for written := 0; len(o.rest) > 0; {
+		segment := o.rest[0]
+		if len(segment) == 0 {
+			o.rest = o.rest[1:]
+			continue
+		}
+		if written >= patience {
+			if written = 0; k.watch && k.look() == linkPending {
+				return errAnswering
+			}
+		}
+		n, err := k.Write(segment[:min(len(segment), recordSize)])
+		o.rest[0] = segment[n:]
+		written += n
+		switch {
+		case err != nil:
+			return err
+		case k.beneath.held():
+			return errAnswering
+		}
+	}
+	return nil
+}
+
+// pour writes rest to a socket and leaves in it what was not written. The limit counts from
+// the last byte that went out. A writer that watches, or that sends beside an answer, comes
+// back to itself now and then.
+func (k *conn) pour(socket net.Conn, rest *net.Buffers) error {
 	var stalled time.Duration
 	for {
-		step := r.Timeouts.Send
-		if large && k.raw != nil {
-			if step -= stalled; r.Timeouts.Send == 0 || step > glances {
-				step = glances
-			}
+		limit := k.limit
+		s := k.sender.Load()
+		if s != nil && s.ending.Load() && (limit == 0 || limit > earlyWait) {
+			limit = earlyWait
+		}
+		step := limit - stalled
+		if (k.watch || s != nil) && (limit == 0 || step > k.glance) {
+			step = k.glance
+			k.glance = min(2*k.glance, glances)
 		}
 		k.limitWrite(step)
 		var n int64
 		var err error
-		if len(o.rest) == 1 {
+		if one := *rest; len(one) == 1 {
 			var m int
-			m, err = k.Write(o.rest[0])
-			n, o.rest[0] = int64(m), o.rest[0][m:]
+			m, err = socket.Write(one[0])
+			n, one[0] = int64(m), one[0][m:]
 		} else {
-			n, err = o.rest.WriteTo(k.Conn)
+			n, err = rest.WriteTo(socket)
 		}
 		k.wrote = k.wrote || n > 0
-		if err == nil || !timedOut(err) || k.cancelled.Load() {
-			return err
+		if s != nil {
+			s.sent.Add(n)
 		}
-		if n > 0 {
+		switch {
+		case err == nil:
+			*rest = nil
+			return nil
+		case !timedOut(err) || k.cancelled.Load():
+			return err
+		case n > 0:
 			stalled = 0
-			continue
+		default:
+			stalled += step
 		}
-		stalled += step
-		if r.Timeouts.Send > 0 && stalled >= r.Timeouts.Send || k.look() == linkPending {
+		if k.watch && k.look() == linkPending {
+			return errAnswering
+		}
+		if limit > 0 && stalled >= limit {
 			return err
 		}
 	}
-}
-
-// writeRecords writes o.rest over TLS.
-func (k *conn) writeRecords(r *Request, o *outgoing) error {
-	for _, segment := range o.rest {
-		for len(segment) > 0 {
-			k.limitWrite(r.Timeouts.Send)
-			n, err := k.Write(segment[:min(len(segment), recordSize)])
-			k.wrote = k.wrote || n > 0
-			if err != nil {
-				return err
-			}
-			segment = segment[n:]
-		}
-	}
-	return nil
 }

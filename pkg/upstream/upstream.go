@@ -1,6 +1,9 @@
 // Package upstream carries a request to a server and its answer back: pooled HTTP/1.1
 // connections of our own, TLS, deadlines, strict framing. It knows servers by address;
 // which one to take, whether to try again and what the bytes mean, it does not know.
+//
+// A server may answer while it still reads: the rest of the request is then sent beside the
+// answer, by the only goroutine there is.
 package upstream
 
 import (
@@ -46,7 +49,7 @@ type Request struct {
 	Host     string
 	Header   *exchange.Header
 	Body     [][]byte  // segments, sent again on a retry by the caller; nil: no body
-	Stream   io.Reader // instead of Body: sent once, as it comes; its Read must fail when the context ends
+	Stream   io.Reader // instead of Body: sent once, as it comes; its Read must fail when the context ends; see Interrupter
 	Length   int64     // of Stream in bytes, -1: unknown (chunked); more or less is an error
 	Upgrade  string    // protocol to upgrade to; the response's Conn is then raw
 	Timeouts Timeouts
