@@ -40,16 +40,17 @@ var libraries = map[string][]string{
 	"github.com/gin-gonic/gin":                {"pkg/adminapi"},
 	"github.com/hashicorp/golang-lru":         {"pkg/balancer"},
 	"github.com/santhosh-tekuri/jsonschema":   {"pkg/schema"},
-	"go.yaml.in/yaml":                         {"pkg/config"},
-	"github.com/dlclark/regexp2":              {"pkg/expr", "pkg/schema", "pkg/adminapi"},
+	"go.yaml.in/yaml":                         {"pkg/config", "t/blocktest/stage"},
+	"github.com/dlclark/regexp2":              {"pkg/expr", "pkg/schema", "pkg/adminapi", "t/blocktest/perl", "t/blocktest/lua"},
 	"github.com/theory/jsonpath":              {"pkg/variable"},
 	"github.com/hashicorp/go-immutable-radix": {"pkg/route"},
 	"go.etcd.io/etcd/server":                  {"pkg/store/embedetcd"},
-	"go.etcd.io/etcd/client":                  {"pkg/store/etcdstore", "pkg/store/embedetcd"},
+	"go.etcd.io/etcd/client":                  {"pkg/store/etcdstore", "pkg/store/embedetcd", "t/blocktest/lua"},
 	"go.etcd.io/etcd/api":                     {"pkg/store/etcdstore"},
 	"google.golang.org/grpc":                  {"pkg/store/etcdstore"},
 	"github.com/spf13/cobra":                  {"cmd/gosix", "cmd/admin", "cmd/gateway"},
 	"github.com/go-json-experiment/json":      {"pkg/plugin"},
+	"github.com/yuin/gopher-lua":              {"t/blocktest/lua"},
 }
 
 type listed struct {
