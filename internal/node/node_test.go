@@ -19,37 +19,19 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"github.com/gosix/gosix/internal/logtest"
 	"github.com/gosix/gosix/pkg/config"
 	"github.com/gosix/gosix/pkg/store/embedetcd"
 )
 
 // patience is how long a test waits for what must come.
 const patience = 30 * time.Second
-
-// output is text that grows while it is read.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
 
 func ownEtcd(dir, listen string, log zerolog.Logger) (string, func(), error) {
 	s, err := embedetcd.Start(embedetcd.Config{Dir: dir, Listen: listen, Log: log})
@@ -63,7 +45,7 @@ func ownEtcd(dir, listen string, log zerolog.Logger) (string, func(), error) {
 type process struct {
 	t        *testing.T
 	c        *config.Config
-	out, log output
+	out, log logtest.Log
 	end      context.CancelFunc
 	done     chan struct{}
 	err      error

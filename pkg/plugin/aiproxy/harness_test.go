@@ -2,7 +2,6 @@ package aiproxy
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"github.com/gosix/gosix/internal/logtest"
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/drivers"
 	"github.com/gosix/gosix/pkg/drivers/openai"
@@ -35,34 +35,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type rig struct {
 	t        *testing.T
 	registry *plugin.Registry
-	log      *syncBuffer
+	log      *logtest.Log
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	client := upstream.NewClient(upstream.Options{})
 	t.Cleanup(client.Close)
-	r := &rig{t: t, log: &syncBuffer{}}
+	r := &rig{t: t, log: &logtest.Log{}}
 	d := Deps{Client: client, Drivers: drivers.NewSet(openai.Providers()), Pickers: balancer.NewCache(0)}
 	r.registry = plugin.NewRegistry(plugin.Settings{Log: zerolog.New(r.log)}, keyauth.Definition(), Multi(d), Single(d))
 	return r
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // route compiles plugin configurations, name by name, to a chain.

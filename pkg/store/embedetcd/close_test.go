@@ -1,36 +1,18 @@
 package embedetcd
 
 import (
-	"bytes"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	"github.com/gosix/gosix/internal/logtest"
 )
 
-// lines is a log that several goroutines write.
-type lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
 func TestCloseDoesNotWaitForWatchesAndSaysNothing(t *testing.T) {
-	log := &lines{}
+	log := &logtest.Log{}
 	s, err := Start(Config{Dir: t.TempDir(), Log: zerolog.New(log)})
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package etcdstore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/gosix/gosix/internal/logtest"
 	"github.com/gosix/gosix/pkg/store"
 	"github.com/gosix/gosix/pkg/store/storetest"
 )
@@ -29,7 +29,7 @@ func TestEtcdGoesAndComesBack(t *testing.T) {
 	srv := server(t, dir, "")
 	defer func() { srv.Close() }()
 	listen := strings.TrimPrefix(srv.Endpoint(), "http://")
-	var log record
+	var log logtest.Log
 	s := openWith(t, Config{Endpoints: []string{srv.Endpoint()}, Log: zerolog.New(&log)})
 	w := watched(t, s)
 	storetest.Next(t, w)
@@ -45,7 +45,7 @@ func TestEtcdGoesAndComesBack(t *testing.T) {
 	if got := s.State(); got.Revision != before.Revision {
 		t.Errorf("while it is away: got revision %d, want %d", got.Revision, before.Revision)
 	}
-	if n := log.count("is away"); n != 1 {
+	if n := strings.Count(log.String(), "is away"); n != 1 {
 		t.Errorf("%d lines say that it is away, want 1:\n%s", n, log.String())
 	}
 
@@ -394,23 +394,3 @@ func TestAudit(t *testing.T) {
 		})
 	}
 }
-
-// record is a log that is read while it is written.
-type record struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (r *record) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.Write(p)
-}
-
-func (r *record) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.String()
-}
-
-func (r *record) count(text string) int { return strings.Count(r.String(), text) }
