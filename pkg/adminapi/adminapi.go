@@ -264,6 +264,9 @@ type request struct {
 	body  []byte   // nil: none
 	doc   *jsonedit.Doc
 	ttl   time.Duration
+	// alone: documents are judged as they stand. What else is stored neither has to be
+	// there nor stands in their way.
+	alone bool
 }
 
 // dispatch finds out what a path means (spec/01 §2).
@@ -287,6 +290,10 @@ func (a *API) dispatch(c *gin.Context) {
 	case "schema":
 		a.schema(q)
 		return
+	case "configs":
+		if a.configs(q) {
+			return
+		}
 	}
 	kind := resource.ByName(q.steps[0])
 	if kind == nil || kind.Parent != "" {
@@ -297,15 +304,15 @@ func (a *API) dispatch(c *gin.Context) {
 		a.fail(c, http.StatusBadRequest, "stream mode is disabled, can not add stream routes")
 		return
 	}
-	if !a.read(q, true) {
+	if !a.read(q) || !a.index(q, true) || !a.readTTL(q) {
 		return
 	}
 	c.Header("X-API-VERSION", version)
 	a.resource(q, a.targetOf(kind, q.steps[1:]))
 }
 
-// read takes body and ttl; false if it answered.
-func (a *API) read(q *request, echo bool) bool {
+// read takes the body; false if it answered.
+func (a *API) read(q *request) bool {
 	body, size, err := readLimited(q.Request, a.o.BodyLimit)
 	switch {
 	case err != nil:
@@ -318,28 +325,45 @@ func (a *API) read(q *request, echo bool) bool {
 	}
 	if len(body) > 0 {
 		q.body = body
-		q.doc, err = jsonedit.Index(body, jsonedit.Options{MaxDepth: a.o.Depth, Duplicates: true})
-		if err != nil {
-			answer := `{"error_msg":` + quoted("invalid request body: "+err.Error())
-			if echo {
-				answer += `,"req_body":` + quoted(string(body))
-			}
-			a.json(q.Context, http.StatusBadRequest, []byte(answer+"}"))
-			return false
-		}
 	}
-	if text, given := q.GetQuery("ttl"); given {
-		seconds, err := strconv.ParseFloat(text, 64)
-		if err != nil || seconds != seconds {
-			a.fail(q.Context, http.StatusBadRequest, "invalid argument ttl: should be a number")
-			return false
-		}
-		if seconds < 1 || seconds > maxTTL {
-			a.fail(q.Context, http.StatusBadRequest, "invalid argument ttl: should be between 1 and "+strconv.Itoa(maxTTL)+" seconds")
-			return false
-		}
-		q.ttl = time.Duration(seconds * float64(time.Second))
+	return true
+}
+
+// index takes the body apart, which must be JSON if there is one; false if it answered. An
+// answer shows the body with echo.
+func (a *API) index(q *request, echo bool) bool {
+	if q.body == nil {
+		return true
 	}
+	var err error
+	q.doc, err = jsonedit.Index(q.body, jsonedit.Options{MaxDepth: a.o.Depth, Duplicates: true})
+	if err != nil {
+		answer := `{"error_msg":` + quoted("invalid request body: "+err.Error())
+		if echo {
+			answer += `,"req_body":` + quoted(string(q.body))
+		}
+		a.json(q.Context, http.StatusBadRequest, []byte(answer+"}"))
+		return false
+	}
+	return true
+}
+
+// readTTL takes the argument ttl; false if it answered.
+func (a *API) readTTL(q *request) bool {
+	text, given := q.GetQuery("ttl")
+	if !given {
+		return true
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil || seconds != seconds {
+		a.fail(q.Context, http.StatusBadRequest, "invalid argument ttl: should be a number")
+		return false
+	}
+	if seconds < 1 || seconds > maxTTL {
+		a.fail(q.Context, http.StatusBadRequest, "invalid argument ttl: should be between 1 and "+strconv.Itoa(maxTTL)+" seconds")
+		return false
+	}
+	q.ttl = time.Duration(seconds * float64(time.Second))
 	return true
 }
 

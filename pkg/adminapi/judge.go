@@ -14,6 +14,9 @@ import (
 	"github.com/gosix/gosix/pkg/store"
 )
 
+// unmadeID is the one id of the shape that POST makes which it never makes.
+const unmadeID = "00000000000000000000"
+
 // judge says whether a document may be stored, with the code by which nodes compile it:
 // schema and checks of its kind, references, plugins, expressions, in the order of
 // spec/01 §4. It returns what must still hold when the document is written.
@@ -23,7 +26,7 @@ func (a *API) judge(q *request, t target, raw []byte) ([]store.Cond, error) {
 	if err != nil {
 		return nil, badRequest("invalid configuration: " + err.Error())
 	}
-	if q.Request.Method != "PATCH" {
+	if q.Request.Method != "PATCH" && !q.alone {
 		if err := k.CheckTimes(doc); err != nil {
 			return nil, badRequest(err.Error())
 		}
@@ -31,17 +34,18 @@ func (a *API) judge(q *request, t target, raw []byte) ([]store.Cond, error) {
 	if k.IDFrom == resource.IDFromPath {
 		return nil, a.judgeMetadata(t.id, raw)
 	}
-	probe := doc
-	if object, ok := doc.(map[string]any); ok && q.Request.Method == "POST" && object["id"] == nil {
+	if object, ok := doc.(map[string]any); ok && q.Request.Method == "POST" && object["id"] == nil && !q.alone {
 		// Only some schemas ask for an id; whichever it becomes, it is a good one.
-		object["id"] = "0"
+		object["id"] = unmadeID
 	}
-	if _, err := k.Validate(t.id, probe); err != nil {
+	if _, err := k.Validate(t.id, doc); err != nil {
 		return nil, badRequest(err.Error())
 	}
-	conds, err := a.references(q, k, t, doc)
-	if err != nil {
-		return nil, err
+	var conds []store.Cond
+	if !q.alone {
+		if conds, err = a.references(q, k, doc); err != nil {
+			return nil, err
+		}
 	}
 	for _, member := range k.PluginMembers {
 		if err := a.judgePlugins(q, t, member, raw); err != nil {
@@ -53,12 +57,12 @@ func (a *API) judge(q *request, t target, raw []byte) ([]store.Cond, error) {
 			return nil, badRequest(err.Error())
 		}
 	}
-	if k.Name == "graphql_cost_decorations" {
+	if k.Name == "graphql_cost_decorations" && !q.alone {
 		if err := a.judgeDecoration(q, t, doc); err != nil {
 			return nil, err
 		}
 	}
-	if k.Parent != "" {
+	if k.Parent != "" && !q.alone {
 		parent := resource.ByName(k.Parent)
 		item, err := a.fetch(q, parent, t.parent)
 		if err != nil {
@@ -117,7 +121,7 @@ func judgeVars(raw []byte) error {
 
 // references looks up every item that a document names. What it found must still be
 // there when the document is written.
-func (a *API) references(q *request, k *resource.Kind, t target, doc any) (conds []store.Cond, err error) {
+func (a *API) references(q *request, k *resource.Kind, doc any) (conds []store.Cond, err error) {
 	for _, ref := range k.Refs {
 		id, given := ref.ID(doc)
 		if !given {
@@ -144,6 +148,9 @@ func (a *API) references(q *request, k *resource.Kind, t target, doc any) (conds
 }
 
 func (a *API) judgeMetadata(name string, raw []byte) error {
+	if name == "" {
+		return badRequest("missing plugin name")
+	}
 	if _, known := a.o.Registry.Definition(name); !known {
 		return badRequest("invalid plugin name")
 	}
@@ -172,7 +179,7 @@ func (a *API) judgePlugins(q *request, t target, member resource.PluginMember, r
 		return a.judgeConsumerPlugins(q, t, member, raw)
 	}
 	var taken map[string]string
-	if t.kind.Name == "global_rules" {
+	if t.kind.Name == "global_rules" && !q.alone {
 		var err error
 		if taken, err = a.pluginsOfOtherRules(q, t, member); err != nil {
 			return err
@@ -227,7 +234,7 @@ func (a *API) judgeConsumerPlugins(q *request, t target, member resource.PluginM
 		if err != nil {
 			return badRequest("invalid plugins configuration: " + err.Error())
 		}
-		if made == nil || made.Key == "" || schema.IsReference(made.Key) {
+		if q.alone || made == nil || made.Key == "" || schema.IsReference(made.Key) {
 			return nil
 		}
 		return a.keyIsFree(q, t, name, def.ConsumerKey, made.Key)

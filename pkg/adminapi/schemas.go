@@ -136,7 +136,7 @@ func (a *API) validate(q *request) {
 		a.fail(q.Context, http.StatusNotFound, "Unsupported resource type: "+q.steps[2])
 		return
 	}
-	if !a.read(q, false) {
+	if !a.read(q) || !a.index(q, false) {
 		return
 	}
 	if q.body == nil {

@@ -1,7 +1,7 @@
 // Package config is the settings of a process: their defaults, the file they are read
 // from, and what is wrong with them. Names are the reference's (spec/08 §6). It does not
 // know what the settings do, opens nothing but the one file, and knows nothing of what is
-// stored in etcd.
+// stored in etcd. Other YAML is read here, too, but only as what it is in JSON.
 package config
 
 import (

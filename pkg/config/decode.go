@@ -157,8 +157,8 @@ func (l *loader) plain(n *yaml.Node, path string, depth int) any {
 	if l.nodes++; l.nodes == maxNodes {
 		l.fail(n.Line, "%s: more than %d values", path, maxNodes)
 	}
-	if depth > maxDepth {
-		l.fail(n.Line, "%s: nested more than %d deep", path, maxDepth)
+	if depth > l.depth {
+		l.fail(n.Line, "%s: nested more than %d deep", path, l.depth)
 		l.nodes = maxNodes // one such message is enough
 	}
 	if l.nodes >= maxNodes {

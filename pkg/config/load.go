@@ -38,7 +38,7 @@ func Decode(name string, text []byte, env func(string) (string, bool)) (*Config,
 	if env == nil {
 		env = func(string) (string, bool) { return "", false }
 	}
-	l := &loader{name: name, env: env, substituted: map[*yaml.Node]bool{}, at: map[string]int{}}
+	l := newLoader(name, env, maxDepth)
 	root, err := l.parse(text)
 	if err != nil {
 		return nil, nil, err
@@ -66,6 +66,7 @@ func Decode(name string, text []byte, env func(string) (string, bool)) (*Config,
 
 // loader is one file on its way into a Config.
 type loader struct {
+	depth       int // that values converted to JSON may have
 	name        string
 	env         func(string) (string, bool)
 	substituted map[*yaml.Node]bool // scalars that a variable was put into
@@ -74,6 +75,10 @@ type loader struct {
 	nodes       int // values of any kind converted to JSON
 	problems    []problem
 	notices     []Notice
+}
+
+func newLoader(name string, env func(string) (string, bool), depth int) *loader {
+	return &loader{name: name, env: env, depth: depth, substituted: map[*yaml.Node]bool{}, at: map[string]int{}}
 }
 
 type problem struct {
@@ -125,8 +130,17 @@ func (l *loader) err() error {
 
 var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
 
-// parse returns the document's value, nil if the text has none.
+// parse returns the settings, nil if the text has none.
 func (l *loader) parse(text []byte) (*yaml.Node, error) {
+	root, err := l.document(text)
+	if root != nil && root.Kind != yaml.MappingNode && root.ShortTag() != "!!null" {
+		return nil, fmt.Errorf("%s:%d: settings must be an object, not %s", l.name, root.Line, shape(root))
+	}
+	return root, err
+}
+
+// document returns the value of the one document of a text, nil if the text has none.
+func (l *loader) document(text []byte) (*yaml.Node, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, more yaml.Node
 	switch err := dec.Decode(&doc); {
@@ -143,11 +157,7 @@ func (l *loader) parse(text []byte) (*yaml.Node, error) {
 	case !errors.Is(err, io.EOF):
 		return nil, l.yamlError(err)
 	}
-	root := doc.Content[0]
-	if root.Kind != yaml.MappingNode && root.ShortTag() != "!!null" {
-		return nil, fmt.Errorf("%s:%d: settings must be an object, not %s", l.name, root.Line, shape(root))
-	}
-	return root, nil
+	return doc.Content[0], nil
 }
 
 // yamlError puts the line where the line of every other error stands.

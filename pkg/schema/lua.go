@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// luaType is the word that the reference has for the type of v.
-func luaType(v any) string {
+// TypeName is the word that the reference has for the type of v, a decoded JSON value:
+// "table" for objects and arrays, "userdata" for null.
+func TypeName(v any) string {
 	switch v.(type) {
 	case bool:
 		return "boolean"

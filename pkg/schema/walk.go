@@ -55,9 +55,9 @@ func (n *node) checkType(v any) error {
 		return nil
 	}
 	if len(n.Types) == 1 {
-		return fmt.Errorf("wrong type: expected %s, got %s", n.Types[0], luaType(v))
+		return fmt.Errorf("wrong type: expected %s, got %s", n.Types[0], TypeName(v))
 	}
-	return fmt.Errorf("wrong type: expected one of %s, got %s", joined(n.Types), luaType(v))
+	return fmt.Errorf("wrong type: expected one of %s, got %s", joined(n.Types), TypeName(v))
 }
 
 // isType takes an empty array for an object and an empty object for an array: in the
