@@ -269,6 +269,14 @@ type request struct {
 	alone bool
 }
 
+// step is one step of the path, "" behind its end.
+func (q *request) step(i int) string {
+	if i < len(q.steps) {
+		return q.steps[i]
+	}
+	return ""
+}
+
 // dispatch finds out what a path means (spec/01 §2).
 func (a *API) dispatch(c *gin.Context) {
 	path := strings.Trim(strings.TrimPrefix(c.Request.URL.Path, Base), "/")

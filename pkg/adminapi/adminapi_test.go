@@ -49,7 +49,7 @@ func newWorld(t testing.TB, change func(*Options)) *world {
 	}
 	registry := plugin.NewRegistry(plugin.Settings{Log: zerolog.Nop()},
 		plugin.Definition{
-			Name: "tag", Version: "1", Priority: 10, Secrets: []string{"secret", "list.key"},
+			Name: "tag", Version: "1", Priority: 10, Scope: "global", MetadataSchema: []byte(`{"type":"object","properties":{"x":{"type":"integer"}}}`), Secrets: []string{"secret", "list.key"},
 			Schema: []byte(`{"type":"object","properties":{"secret":{"type":"string"},"n":{"type":"integer","default":1}}}`),
 			New:    func(*plugin.Build) (plugin.Phases, error) { return plugin.Phases{}, nil },
 		},
@@ -663,21 +663,6 @@ func TestOneOfManyPatchesWinsEachRound(t *testing.T) {
 	if kept := strings.Count(body, `":"1"`) - 1; kept != codes[200] || codes[200]+codes[503] != 20 {
 		t.Errorf("%d labels after answers %v: %s", kept, codes, body)
 	}
-}
-
-func TestPluginAndSchemaEndpoints(t *testing.T) {
-	w := newWorld(t, nil)
-	w.expect(t, "GET", "/plugins/list", "", 200, `["door","tag"]`)
-	w.expect(t, "GET", "/plugins/tag", "", 200, `"_meta":{"type":"object"`)
-	w.expect(t, "GET", "/plugins/door?schema_type=consumer", "", 200, `"required":["key"]`)
-	w.expect(t, "GET", "/plugins/tag?schema_type=consumer", "", 400, `not found schema`)
-	w.expect(t, "GET", "/schema/plugins/tag", "", 200, `"type":"object"`)
-	w.expect(t, "GET", "/plugins?all=true", "", 200, `"type":"auth"`)
-	w.expect(t, "GET", "/schema/route", "", 200, `"type"`)
-	w.expect(t, "POST", "/schema/validate/routes", `{"uri":"/x","plugins":{"whatever":{}}}`, 200, "")
-	w.expect(t, "POST", "/schema/validate/routes", `{"uri":5,"plugins":{}}`, 400, `{"error_msg":"property \"uri\" validation failed`)
-	w.expect(t, "POST", "/schema/validate/nope", `{}`, 404, `Unsupported resource type: nope`)
-	w.expect(t, "POST", "/schema/validate/routes", ``, 400, `wrong type: expected object, got nil`)
 }
 
 func TestMarkersAreWrittenOnce(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,7 +34,8 @@ func quoted(s string) string {
 
 // json sends an object: like the reference's, it ends with a newline.
 func (a *API) json(c *gin.Context, status int, body []byte) {
-	c.Data(status, "application/json", append(body, '\n'))
+	// Clipped: a schema belongs to everybody.
+	c.Data(status, "application/json", append(slices.Clip(body), '\n'))
 	c.Abort()
 }
 

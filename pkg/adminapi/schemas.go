@@ -17,12 +17,8 @@ func (a *API) plugins(q *request) {
 	switch {
 	case len(q.steps) == 2 && q.steps[1] == "list":
 		a.pluginList(q)
-	case len(q.steps) >= 2:
-		a.pluginSchema(q, q.steps[1])
-	case q.Query("all") == "true":
-		a.allPlugins(q)
 	default:
-		a.fail(q.Context, http.StatusNotFound, "not found")
+		a.plugin(q, q.step(1))
 	}
 }
 
@@ -47,45 +43,53 @@ func subsystem(q *request) string {
 	return "http"
 }
 
-func (a *API) pluginSchema(q *request, name string) {
+// plugin answers with the schema of one plugin, or with everything about all of them.
+func (a *API) plugin(q *request, name string) {
 	q.Header("X-API-VERSION", version)
 	in := subsystem(q)
 	if in != "http" && in != "stream" {
 		a.fail(q.Context, http.StatusBadRequest, "unsupported subsystem: "+in)
 		return
 	}
-	doc := a.o.Registry.PublishedSchema(name)
-	if doc == nil || in == "stream" {
+	if q.Query("all") == "true" {
+		a.allPlugins(q, in)
+		return
+	}
+	def, known := a.o.Registry.Definition(name)
+	if !known || in == "stream" {
 		a.fail(q.Context, http.StatusNotFound, "plugin not found in subsystem "+in)
 		return
 	}
+	doc := a.o.Registry.PublishedSchema(name)
 	if q.Query("schema_type") == "consumer" {
-		if doc = a.o.Registry.PublishedConsumerSchema(name); doc == nil {
-			a.fail(q.Context, http.StatusBadRequest, "not found schema")
-			return
-		}
+		doc = def.ConsumerSchema
+	}
+	if doc == nil {
+		a.fail(q.Context, http.StatusBadRequest, "not found schema")
+		return
 	}
 	a.json(q.Context, http.StatusOK, doc)
 }
 
-// allPlugins is the deprecated listing with everything in it.
-func (a *API) allPlugins(q *request) {
-	q.Header("X-API-VERSION", version)
+// allPlugins is the deprecated listing with everything in it. There are no plugins for
+// streams.
+func (a *API) allPlugins(q *request, in string) {
 	type entry struct {
-		Version  string          `json:"version"`
+		Version  string          `json:"version,omitempty"`
 		Priority int             `json:"priority"`
 		Schema   json.RawMessage `json:"schema"`
 		Metadata json.RawMessage `json:"metadata_schema,omitempty"`
 		Consumer json.RawMessage `json:"consumer_schema,omitempty"`
 		Type     string          `json:"type,omitempty"`
+		Scope    string          `json:"scope,omitempty"`
 	}
 	all := map[string]entry{}
-	if subsystem(q) == "http" {
+	if in == "http" {
 		for _, name := range a.o.Registry.Names() {
 			def, _ := a.o.Registry.Definition(name)
 			e := entry{
 				Version: def.Version, Priority: def.Priority, Schema: a.o.Registry.PublishedSchema(name),
-				Metadata: def.MetadataSchema, Consumer: a.o.Registry.PublishedConsumerSchema(name),
+				Metadata: def.MetadataSchema, Consumer: def.ConsumerSchema, Scope: def.Scope,
 			}
 			if def.Auth {
 				e.Type = "auth"
@@ -104,16 +108,14 @@ func (a *API) allPlugins(q *request) {
 // schema serves /schema/… (spec/01 §2).
 func (a *API) schema(q *request) {
 	switch {
-	case len(q.steps) >= 2 && q.steps[1] == "validate":
+	case len(q.steps) >= 3 && q.steps[1] == "validate" && q.Request.Method == http.MethodPost:
 		a.validate(q)
 	case q.Request.Method != http.MethodGet:
 		a.fail(q.Context, http.StatusNotFound, "not found")
 	case len(q.steps) == 1:
 		a.fail(q.Context, http.StatusBadRequest, "not found schema: ")
-	case q.steps[1] == "plugins" && len(q.steps) == 2:
-		a.fail(q.Context, http.StatusNotFound, "plugin not found in subsystem http")
 	case q.steps[1] == "plugins":
-		a.pluginSchema(q, q.steps[2])
+		a.plugin(q, q.step(2))
 	default:
 		q.Header("X-API-VERSION", version)
 		doc, ok := resource.Schemas(q.steps[1])
@@ -127,16 +129,12 @@ func (a *API) schema(q *request) {
 
 // validate judges a document by the schema of its kind alone.
 func (a *API) validate(q *request) {
-	if q.Request.Method != http.MethodPost || len(q.steps) < 3 {
-		a.fail(q.Context, http.StatusNotFound, "not found")
-		return
-	}
 	kind := resource.ByName(q.steps[2])
 	if kind == nil || kind.Schema == nil {
 		a.fail(q.Context, http.StatusNotFound, "Unsupported resource type: "+q.steps[2])
 		return
 	}
-	if !a.read(q) || !a.index(q, false) {
+	if !a.read(q) || !a.index(q, true) {
 		return
 	}
 	if q.body == nil {

@@ -20,7 +20,8 @@ type Definition struct {
 	// Priority decides who runs first within a phase: higher runs earlier, equal
 	// priorities run by name (spec/04 §9).
 	Priority int
-	Auth     bool // identifies a consumer
+	Auth     bool   // identifies a consumer
+	Scope    string // "global": only meant for global rules; "": anywhere. Clients show it, nothing else depends on it
 	// PreferRoute skips the plugin in a global rule when the route configures it.
 	PreferRoute bool
 

@@ -143,14 +143,6 @@ func (r *Registry) PublishedSchema(name string) []byte {
 	return nil
 }
 
-// PublishedConsumerSchema is the same for a consumer's configuration; nil if there is none.
-func (r *Registry) PublishedConsumerSchema(name string) []byte {
-	if e := r.byName[name]; e != nil && e.consumer != nil {
-		return e.consumer.Raw()
-	}
-	return nil
-}
-
 // A Source is one plugin configuration and what carries it.
 type Source struct {
 	Name   string
