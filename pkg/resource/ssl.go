@@ -11,8 +11,15 @@ import (
 	"github.com/gosix/gosix/pkg/schema"
 )
 
-// errNoPEM is the text of the reference's library.
-var errNoPEM = errors.New("PEM_read_bio_X509_AUX() failed")
+// The texts of the reference's library, where PEM is no PEM.
+var (
+	errNoCert = errors.New("PEM_read_bio_X509_AUX() failed")
+	errNoKey  = errors.New("PEM_read_bio_PrivateKey() failed")
+)
+
+// errSealed is a key that is neither PEM nor was opened before the document came here. The
+// reference takes such a text for one that it encrypted before.
+var errSealed = errors.New("failed to decrypt previous encrypted key")
 
 // SSL is a decoded certificate with its keys, immutable. Certificates and keys are PEM or
 // a reference; keys must have been decrypted before decoding.
@@ -61,6 +68,9 @@ func checkSSL(doc any) error {
 	if err := checkPair(text(m["cert"]), text(m["key"])); err != nil {
 		return err
 	}
+	if text(m["type"]) == "client" {
+		return nil // it is shown to upstreams, and only the one pair is
+	}
 	certs, keys := texts(m["certs"]), texts(m["keys"])
 	if len(certs) != len(keys) {
 		return errors.New("mismatched number of certs and keys")
@@ -91,7 +101,10 @@ func checkPair(cert, key string) error {
 		return nil
 	}
 	private, err := parseKey(key)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNoKey) && !strings.HasPrefix(key, "---"):
+		return errSealed
+	case err != nil:
 		return fmt.Errorf("failed to parse key: %w", err)
 	}
 	if leaf == nil {
@@ -104,12 +117,12 @@ func checkPair(cert, key string) error {
 	return nil
 }
 
-// parseCert returns the first certificate of a chain.
-func parseCert(text string) (*x509.Certificate, error) {
+// parseCert returns the first certificate of a chain, all of which must be one.
+func parseCert(text string) (first *x509.Certificate, err error) {
 	for rest := []byte(text); ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
-			return nil, fmt.Errorf("failed to parse cert: %w", errNoPEM)
+			break
 		}
 		if block.Type != "CERTIFICATE" {
 			continue
@@ -118,15 +131,21 @@ func parseCert(text string) (*x509.Certificate, error) {
 		if err != nil {
 			return nil, fmt.Errorf("failed to parse cert: %w", err)
 		}
-		return cert, nil
+		if first == nil {
+			first = cert
+		}
 	}
+	if first == nil {
+		return nil, fmt.Errorf("failed to parse cert: %w", errNoCert)
+	}
+	return first, nil
 }
 
 func parseKey(text string) (crypto.Signer, error) {
 	for rest := []byte(text); ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
-			return nil, errors.New("no PEM private key")
+			return nil, errNoKey
 		}
 		// The parameters of a curve may stand before the key.
 		if block.Type != "PRIVATE KEY" && !strings.HasSuffix(block.Type, " PRIVATE KEY") {
