@@ -57,6 +57,10 @@ func (a *API) judge(q *request, t target, raw []byte) ([]store.Cond, error) {
 			return nil, badRequest(err.Error())
 		}
 	}
+	if name, given := resource.StreamProtocolOf(doc); given && k.Name == "stream_routes" {
+		// As with plugins, one is known when it works. None does yet.
+		return nil, badRequest("unknown protocol [" + name + "]")
+	}
 	if k.Name == "graphql_cost_decorations" && !q.alone {
 		if err := a.judgeDecoration(q, t, doc); err != nil {
 			return nil, err
@@ -138,7 +142,7 @@ func (a *API) references(q *request, k *resource.Kind, doc any) (conds []store.C
 			return nil, badRequest(ref.Failed(id, err).Error())
 		}
 		if named, err := schema.Decode(item.Value); err == nil {
-			if err := ref.Check(id, named); err != nil {
+			if err := ref.Check(id, doc, named); err != nil {
 				return nil, badRequest(err.Error())
 			}
 		}
@@ -177,6 +181,13 @@ func (a *API) judgePlugins(q *request, t target, member resource.PluginMember, r
 	switch member.Flavour {
 	case resource.FlavourConsumer, resource.FlavourCredential:
 		return a.judgeConsumerPlugins(q, t, member, raw)
+	case resource.FlavourStream:
+		return pluginsOf(raw, member, func(name string, conf []byte) error {
+			if err := a.o.Registry.CheckStream(plugin.Source{Name: name, Conf: conf}); err != nil {
+				return badRequest(err.Error())
+			}
+			return nil
+		})
 	}
 	var taken map[string]string
 	if t.kind.Name == "global_rules" && !q.alone {

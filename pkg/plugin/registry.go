@@ -189,13 +189,43 @@ func (r *Registry) Check(s Source) error {
 	return err
 }
 
+// CheckStream judges a configuration of a stream route. No plugin is for streams yet, so
+// that none is known there.
+func (r *Registry) CheckStream(s Source) error { return unknown(s) }
+
+// unknown is the verdict on a configuration of a plugin that this program does not have.
+// That it has the shape of one comes first.
+func unknown(s Source) error {
+	if _, err := shaped(s.Name, s.Conf); err != nil {
+		return err
+	}
+	return &UnknownError{Plugin: s.Name}
+}
+
+// shaped decodes a configuration, which must be an object; an empty list is one.
+func shaped(name string, conf []byte) (any, error) {
+	value, err := schema.Decode(conf)
+	if err != nil {
+		return nil, checkFailed(name, err)
+	}
+	switch value.(type) {
+	case map[string]any, []any:
+		return value, nil
+	}
+	shown := string(bytes.TrimSpace(conf))
+	if value == nil {
+		shown = `"userdata: NULL"`
+	}
+	return nil, fmt.Errorf("invalid plugin conf %s for plugin [%s]", shown, name)
+}
+
 // Compile compiles one configuration. metadata is the plugin's metadata, nil if none is
 // stored; prev is the chain that carried the plugin before this change and hands over
 // its state, nil if there was none.
 func (r *Registry) Compile(s Source, l Labels, metadata json.RawMessage, prev *Chain) (*Compiled, error) {
 	e := r.byName[s.Name]
 	if e == nil {
-		return nil, &UnknownError{Plugin: s.Name}
+		return nil, unknown(s)
 	}
 	filled, meta, err := e.judge(e.schema, s.Conf, true)
 	if err != nil {
@@ -229,18 +259,9 @@ func (r *Registry) Compile(s Source, l Labels, metadata json.RawMessage, prev *C
 // its defaults filled in.
 func (e *entry) judge(sch *schema.Schema, conf []byte, own bool) (json.RawMessage, Meta, error) {
 	var meta Meta
-	value, err := schema.Decode(conf)
+	value, err := shaped(e.Name, conf)
 	if err != nil {
-		return nil, meta, checkFailed(e.Name, err)
-	}
-	switch value.(type) {
-	case map[string]any, []any:
-	default:
-		shown := string(bytes.TrimSpace(conf))
-		if value == nil {
-			shown = `"userdata: NULL"`
-		}
-		return nil, meta, fmt.Errorf("invalid plugin conf %s for plugin [%s]", shown, e.Name)
+		return nil, meta, err
 	}
 	if object, ok := value.(map[string]any); ok && object["_meta"] != nil {
 		// The verdict on `_meta` is the schema's; here a wrong shape just means nothing.
@@ -316,7 +337,7 @@ type ConsumerConf struct {
 func (r *Registry) CompileConsumer(s Source, metadata json.RawMessage, prev *Chain) (*ConsumerConf, *Compiled, error) {
 	e := r.byName[s.Name]
 	if e == nil {
-		return nil, nil, &UnknownError{Plugin: s.Name}
+		return nil, nil, unknown(s)
 	}
 	if !e.Auth {
 		c, err := r.Compile(s, Labels{}, metadata, prev)

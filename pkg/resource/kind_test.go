@@ -204,10 +204,10 @@ func TestReferences(t *testing.T) {
 
 func TestReferenceErrors(t *testing.T) {
 	refs := ByName("upstreams").Refs
-	if got, want := refs[0].Check("c", decoded(t, `{"type":"server"}`)).Error(), `failed to fetch ssl info by ssl id [c], wrong ssl type`; got != want {
+	if got, want := refs[0].Check("c", nil, decoded(t, `{"type":"server"}`)).Error(), `failed to fetch ssl info by ssl id [c], wrong ssl type`; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if err := refs[0].Check("c", decoded(t, `{"type":"client"}`)); err != nil {
+	if err := refs[0].Check("c", nil, decoded(t, `{"type":"client"}`)); err != nil {
 		t.Errorf("got %v, want no error", err)
 	}
 	if got, want := refs[0].Failed("c", errors.New("closed")).Error(), `failed to fetch ssl info by ssl id [c]: closed`; got != want {

@@ -2,7 +2,6 @@ package resource
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -18,7 +17,7 @@ type Ref struct {
 	Word   string // for it in messages: "ssl"
 
 	text  string // of the message, if it has another form
-	check func(doc any) error
+	check func(r Ref, id string, doc, item any) error
 }
 
 // ID returns the id that doc refers to; ok is false if it refers to none.
@@ -47,20 +46,26 @@ func (r Ref) failure(id string) string {
 	return fmt.Sprintf("failed to fetch %s info by %s id [%s]", r.Word, r.Word, id)
 }
 
-// Check judges the item that id names: whether it is one that may be named here.
-func (r Ref) Check(id string, item any) error {
+// Check judges the item that id names: whether doc may name it here.
+func (r Ref) Check(id string, doc, item any) error {
 	if r.check == nil {
 		return nil
 	}
-	if err := r.check(item); err != nil {
-		return fmt.Errorf("%s, %w", r.failure(id), err)
+	return r.check(r, id, doc, item)
+}
+
+func isClientCert(r Ref, id string, _, item any) error {
+	if text(object(item)["type"]) != "client" {
+		return fmt.Errorf("%s, wrong ssl type", r.failure(id))
 	}
 	return nil
 }
 
-func isClientCert(item any) error {
-	if text(object(item)["type"]) != "client" {
-		return errors.New("wrong ssl type")
+// hasSameProtocol holds a stream route to what its superior speaks.
+func hasSameProtocol(_ Ref, _ string, doc, item any) error {
+	own, superior := object(object(doc)["protocol"]), object(object(item)["protocol"])
+	if superior != nil && text(own["name"]) != text(superior["name"]) {
+		return fmt.Errorf("protocol mismatch: subordinate protocol [%s] does not match superior protocol [%s]", text(own["name"]), text(superior["name"]))
 	}
 	return nil
 }

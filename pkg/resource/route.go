@@ -277,6 +277,13 @@ func DecodeStreamRoute(itemID string, p []byte) (*StreamRoute, error) {
 	return r, err
 }
 
+// StreamProtocolOf is the name of the protocol that a stream route speaks; not given for
+// plain TCP or UDP.
+func StreamProtocolOf(doc any) (name string, given bool) {
+	protocol, given := object(doc)["protocol"]
+	return text(object(protocol)["name"]), given
+}
+
 func checkStreamRoute(doc any) error {
 	m := object(doc)
 	for _, member := range []string{"remote_addr", "server_addr"} {

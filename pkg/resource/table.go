@@ -107,7 +107,7 @@ func allKinds() []*Kind {
 			Name: "stream_routes", Word: "stream route", SchemaName: "stream_route", Verbs: verbsNoPatch, Times: true, Marker: true,
 			Refs: []Ref{
 				upstreamRef, serviceRef, certRef("upstream.tls.client_cert_id"),
-				{Member: "protocol.superior_id", Kind: "stream_routes", Word: "stream route", text: "failed to fetch stream routes[%s]"},
+				{Member: "protocol.superior_id", Kind: "stream_routes", Word: "stream route", text: "failed to fetch stream routes[%s]", check: hasSameProtocol},
 			},
 			UsedBy: []Use{
 				{Kind: "stream_routes", Member: "protocol.superior_id", text: "can not delete this stream route directly, stream route [%s] is still using it as superior_id"},
