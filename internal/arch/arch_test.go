@@ -42,6 +42,8 @@ var libraries = map[string][]string{
 	"github.com/santhosh-tekuri/jsonschema":   {"pkg/schema"},
 	"go.yaml.in/yaml":                         {"pkg/config", "t/blocktest/stage"},
 	"github.com/dlclark/regexp2":              {"pkg/expr", "pkg/schema", "pkg/adminapi", "t/blocktest/perl", "t/blocktest/lua"},
+	"github.com/bufbuild/protocompile":        {"pkg/resource"},
+	"google.golang.org/protobuf":              {"pkg/resource"},
 	"github.com/theory/jsonpath":              {"pkg/variable"},
 	"github.com/hashicorp/go-immutable-radix": {"pkg/route"},
 	"go.etcd.io/etcd/server":                  {"pkg/store/embedetcd"},

@@ -155,7 +155,7 @@ func DecodeSecret(itemID string, p []byte) (*Secret, error) {
 	return &Secret{Manager: manager, ID: own, Conf: conf}, nil
 }
 
-// Proto is a decoded protocol buffers definition, immutable. It is not compiled here.
+// Proto is a decoded protocol buffers definition, immutable: one that compiles.
 type Proto struct {
 	ID      string
 	Content string

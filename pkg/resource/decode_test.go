@@ -182,7 +182,7 @@ func TestDecodeOthers(t *testing.T) {
 			},
 			&Secret{Manager: "aws", ID: "1", Conf: json.RawMessage(`{"access_key_id":"a","region":"us-east-1","secret_access_key":"b"}`)},
 		},
-		{"a definition", func() (any, error) { return DecodeProto("p1", []byte(`{"content":"c"}`)) }, &Proto{ID: "p1", Content: "c"}},
+		{"a definition", func() (any, error) { return DecodeProto("p1", []byte(`{"content":"message A {}"}`)) }, &Proto{ID: "p1", Content: "message A {}"}},
 		{
 			"a stream route", func() (any, error) {
 				return DecodeStreamRoute("s1", []byte(`{"remote_addr":"10.0.0.1/8","server_port":9100,"sni":"A.test","protocol":{"name":"redis","conf":{"a":1}}}`))
