@@ -73,6 +73,7 @@ type build struct {
 	uses     editor[struct{}]
 	dirty    map[string]struct{} // keys whose compiled form is stale
 	stale    map[string][]string // the same by kind
+	anew     bool                // items that are equal to what they were are judged again, too
 	checked  sync.Map            // verdicts on plugin configurations, by checkedKey
 	panics   atomic.Int64
 	report   Report
@@ -84,8 +85,18 @@ type build struct {
 // was compiled from them. An item that is bad keeps its last good version and is
 // reported; only items that b brings are judged anew.
 func apply(prev *Snapshot, b store.Batch, env Env) (*Snapshot, Report) {
+	return applyBatch(prev, b, env, false)
+}
+
+// applyAnew is apply in another Env than that which prev was built in: what b holds is
+// judged and compiled again, whether or not it is different.
+func applyAnew(prev *Snapshot, b store.Batch, env Env) (*Snapshot, Report) {
+	return applyBatch(prev, b, env, true)
+}
+
+func applyBatch(prev *Snapshot, b store.Batch, env Env, anew bool) (*Snapshot, Report) {
 	w := &build{
-		env: env, prev: prev, next: *prev, dirty: map[string]struct{}{}, stale: map[string][]string{},
+		env: env, anew: anew, prev: prev, next: *prev, dirty: map[string]struct{}{}, stale: map[string][]string{},
 		objects: prev.objects.edit(), rejected: prev.rejected.edit(), uses: prev.uses.edit(),
 	}
 	w.next.counts = maps.Clone(prev.counts)
@@ -144,7 +155,7 @@ func (w *build) diff(b store.Batch) []*change {
 		switch {
 		case !known && item == nil:
 			continue
-		case known && item != nil && old.Revision == item.Revision && old.CreateRevision == item.CreateRevision &&
+		case !w.anew && known && item != nil && old.Revision == item.Revision && old.CreateRevision == item.CreateRevision &&
 			bytes.Equal(old.Value, item.Value):
 			continue
 		}

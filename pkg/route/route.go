@@ -29,8 +29,8 @@ const (
 	URIWithParam = "radixtree_uri_with_parameter"
 )
 
-// Env is what compiling depends on beside the stored items. It does not change while a
-// Syncer runs.
+// Env is what compiling depends on beside the stored items. It is a value: a Syncer that
+// is given another one builds everything anew.
 type Env struct {
 	Registry *plugin.Registry
 	Prefix   string // of every key in the store, "/apisix"

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"bytes"
 	"context"
 	"runtime/debug"
 	"slices"
@@ -25,9 +26,15 @@ type Syncer struct {
 	// OnApplied is called after each swap, by Run's goroutine; nil for nothing. It is
 	// set before Run.
 	OnApplied func(*Snapshot, Report)
+	// Follow returns the environment for the stored list of plugins, nil if none is
+	// stored; with an error the one in use stays. A nil Follow leaves the list alone. It is
+	// called by Run's goroutine and set before Run.
+	Follow func(list []byte) (Env, error)
 
 	source   store.Source
-	env      Env
+	env      Env    // Run's own
+	list     []byte // of plugins, which env is for; Run's own
+	next     chan environment
 	log      zerolog.Logger
 	router   Router
 	ready    chan struct{}
@@ -40,7 +47,7 @@ type Syncer struct {
 // NewSyncer returns a syncer whose router holds an empty snapshot until Run has applied
 // the first full state.
 func NewSyncer(source store.Source, env Env, log zerolog.Logger) *Syncer {
-	s := &Syncer{source: source, env: env, log: log, ready: make(chan struct{})}
+	s := &Syncer{source: source, env: env, log: log, ready: make(chan struct{}), next: make(chan environment)}
 	s.router.current.Store(Empty(env))
 	return s
 }
@@ -81,19 +88,92 @@ func (s *Syncer) Behind() time.Duration {
 // batch, none the node.
 func (s *Syncer) Panics() int64 { return s.panics.Load() }
 
+// environment is an Env on its way to Run.
+type environment struct {
+	env  Env
+	done chan struct{} // closed when it is in force
+}
+
+// Use makes Run build everything anew in another environment, with the same prefix and
+// router. It returns once that is in force, or with ctx's error: then it may not be.
+func (s *Syncer) Use(ctx context.Context, env Env) error {
+	e := environment{env, make(chan struct{})}
+	select {
+	case s.next <- e:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	<-e.done
+	return nil
+}
+
 // Run applies what the source reports until ctx ends.
 func (s *Syncer) Run(ctx context.Context) {
 	batches := s.source.Watch(ctx, s.env.Prefix+"/")
 	for {
-		b, ok := <-batches
-		if !ok {
-			return
-		}
-		s.observe(b)
-		if b, ok = s.drain(ctx, batches, b); ok {
-			s.apply(b)
+		select {
+		case e := <-s.next:
+			s.env = e.env
+			s.apply(s.everything(store.Batch{Revision: s.router.Snapshot().revision}), applyAnew)
+			close(e.done)
+		case b, ok := <-batches:
+			if !ok {
+				return
+			}
+			s.observe(b)
+			if b, ok = s.drain(ctx, batches, b); !ok {
+				continue
+			}
+			if s.follow(b) {
+				s.apply(s.everything(b), applyAnew)
+			} else {
+				s.apply(b, apply)
+			}
 		}
 	}
+}
+
+// follow reports whether b brings another list of plugins, whose environment is then used.
+func (s *Syncer) follow(b store.Batch) bool {
+	if s.Follow == nil {
+		return false
+	}
+	list := s.list
+	if b.Reset {
+		list = nil
+	}
+	for i := range b.Events {
+		if e := &b.Events[i]; e.Item.Key == s.env.Prefix+"/plugins" {
+			list = e.Item.Value
+			if e.Delete {
+				list = nil
+			}
+		}
+	}
+	if bytes.Equal(list, s.list) {
+		return false
+	}
+	env, err := s.Follow(list)
+	if err != nil {
+		s.log.Warn().Err(err).Msg("stored list of plugins is not followed")
+		return false
+	}
+	s.list, s.env = bytes.Clone(list), env
+	return true
+}
+
+// everything is b with whatever is stored before it.
+func (s *Syncer) everything(b store.Batch) store.Batch {
+	if b.Reset {
+		return b
+	}
+	var events []store.Event
+	s.router.Snapshot().stored.walk("", func(_ string, item *store.Item) bool {
+		events = append(events, store.Event{Item: *item})
+		return true
+	})
+	b.Events = append(events, b.Events...)
+	return b
 }
 
 func (s *Syncer) observe(b store.Batch) {
@@ -156,12 +236,15 @@ func join(a, b store.Batch) store.Batch {
 	return a
 }
 
+// applier is apply or applyAnew.
+type applier func(prev *Snapshot, b store.Batch, env Env) (*Snapshot, Report)
+
 // apply builds the next snapshot and swaps it in.
-func (s *Syncer) apply(b store.Batch) {
+func (s *Syncer) apply(b store.Batch, build applier) {
 	prev := s.router.Snapshot()
-	next, report, err := s.try(prev, b)
+	next, report, err := s.try(prev, b, build)
 	if err {
-		next, report = s.oneByOne(prev, b)
+		next, report = s.oneByOne(prev, b, build)
 	}
 	s.router.current.Store(next)
 	now := time.Now()
@@ -182,7 +265,7 @@ func (s *Syncer) apply(b store.Batch) {
 	}
 }
 
-func (s *Syncer) try(prev *Snapshot, b store.Batch) (next *Snapshot, r Report, failed bool) {
+func (s *Syncer) try(prev *Snapshot, b store.Batch, build applier) (next *Snapshot, r Report, failed bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			s.panics.Add(1)
@@ -191,7 +274,7 @@ func (s *Syncer) try(prev *Snapshot, b store.Batch) (next *Snapshot, r Report, f
 			failed = true
 		}
 	}()
-	next, r = apply(prev, b, s.env)
+	next, r = build(prev, b, s.env)
 	s.panics.Add(int64(r.Panics))
 	return next, r, false
 }
@@ -199,12 +282,12 @@ func (s *Syncer) try(prev *Snapshot, b store.Batch) (next *Snapshot, r Report, f
 // oneByOne applies a batch that panicked as a whole item by item, so that one of them
 // is left out and not all. What a Reset no longer has stays: nothing is known to be
 // right enough for taking it away.
-func (s *Syncer) oneByOne(prev *Snapshot, b store.Batch) (*Snapshot, Report) {
+func (s *Syncer) oneByOne(prev *Snapshot, b store.Batch, build applier) (*Snapshot, Report) {
 	sum := Report{Revision: b.Revision, Reset: b.Reset}
 	now := prev
 	for i := range b.Events {
 		e := &b.Events[i]
-		next, r, failed := s.try(now, store.Batch{Events: b.Events[i : i+1], Revision: b.Revision})
+		next, r, failed := s.try(now, store.Batch{Events: b.Events[i : i+1], Revision: b.Revision}, build)
 		if failed {
 			quarantined := *now
 			rejected := now.rejected.edit()

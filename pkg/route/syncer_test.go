@@ -55,8 +55,23 @@ func run(t *testing.T, env Env, log zerolog.Logger) *running {
 
 func runFrom(t *testing.T, source store.Source, env Env, log zerolog.Logger) *running {
 	t.Helper()
-	r := &running{applied: make(chan Report, 1000)}
-	r.Syncer = NewSyncer(source, env, log)
+	return start(t, NewSyncer(source, env, log))
+}
+
+// runFollowing runs a syncer that follows the stored list of plugins.
+func runFollowing(t *testing.T, env Env, follow func(list []byte) (Env, error)) *running {
+	t.Helper()
+	source := feed{make(chan store.Batch, 1000)}
+	s := NewSyncer(source, env, zerolog.Nop())
+	s.Follow = follow
+	r := start(t, s)
+	r.feed = source
+	return r
+}
+
+func start(t *testing.T, s *Syncer) *running {
+	t.Helper()
+	r := &running{Syncer: s, applied: make(chan Report, 1000)}
 	r.OnApplied = func(_ *Snapshot, report Report) { r.applied <- report }
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -208,9 +223,9 @@ func TestABatchThatPanicsIsAppliedItemByItem(t *testing.T) {
 	w := newWorld()
 	s := NewSyncer(nil, testEnv(HostURI), zerolog.Nop())
 	w.put("routes/a", uri("/a"))
-	s.apply(w.reset())
+	s.apply(w.reset(), apply)
 	bad := w.put("routes/bad", uri("/bad"))
-	next, report := s.oneByOne(s.router.Snapshot(), w.batch(bad, w.put("routes/c", uri("/c"))))
+	next, report := s.oneByOne(s.router.Snapshot(), w.batch(bad, w.put("routes/c", uri("/c"))), apply)
 	if len(report.Rejected) != 0 || idOf(next.Match(exchangeOf("GET h/c"))) != "c" || next.Revision() != w.revision {
 		t.Errorf("got %+v at %d, want every item", report, next.Revision())
 	}
@@ -219,7 +234,7 @@ func TestABatchThatPanicsIsAppliedItemByItem(t *testing.T) {
 	broken := *s.router.Snapshot()
 	broken.counts = nil
 	s.router.current.Store(&broken)
-	s.apply(w.batch(w.put("routes/d", uri("/d"))))
+	s.apply(w.batch(w.put("routes/d", uri("/d"))), apply)
 	now := s.router.Snapshot()
 	if list := now.Rejected(); len(list) != 1 || list[0].Key != "/apisix/routes/d" || s.Panics() != 2 {
 		t.Errorf("got rejected %+v and %d panics, want the item in quarantine", list, s.Panics())
