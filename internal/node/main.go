@@ -27,5 +27,16 @@ func Main(path string, program config.Program, etcd Etcd, out io.Writer) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
-	return Run(ctx, Options{Program: program, Config: c, Etcd: etcd, Out: out, Log: log, Reopen: hup})
+	return Run(ctx, Options{
+		Program: program, Config: c, Etcd: etcd, Out: out, Log: log, Reopen: hup,
+		Settings: again(path),
+	})
+}
+
+// again reads the settings at path once more.
+func again(path string) func() (*config.Config, error) {
+	return func() (*config.Config, error) {
+		c, _, err := config.Load(path, os.LookupEnv)
+		return c, err
+	}
 }

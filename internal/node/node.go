@@ -16,6 +16,8 @@ import (
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/config"
 	"github.com/gosix/gosix/pkg/gateway"
+	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/resource"
 	"github.com/gosix/gosix/pkg/route"
 	"github.com/gosix/gosix/pkg/upstream"
 )
@@ -30,7 +32,9 @@ type Options struct {
 	Etcd    Etcd           // used when no host is configured; nil where one must be
 	Out     io.Writer      // gets the lines for people
 	Log     zerolog.Logger
-	Reopen  <-chan os.Signal // each says that the access log was moved away; nil: never
+	// Settings reads the settings again, for a reload of the plugins; nil: they cannot be.
+	Settings func() (*config.Config, error)
+	Reopen   <-chan os.Signal // each says that the access log was moved away; nil: never
 }
 
 // node is one process.
@@ -40,6 +44,7 @@ type node struct {
 	gateway, admin bool // which parts it has
 	ports          Ports
 	key            adminKey
+	loaded         loaded
 
 	engines []*gateway.Std
 	servers []*http.Server // admin, control and status
@@ -100,9 +105,21 @@ func (n *node) start(ctx context.Context) error {
 	client := upstream.NewClient(upstream.Options{})
 	n.onEnd(client.Close)
 	pickers := balancer.NewCache(0)
-	registry := plugins(n.c, client, pickers, n.Log)
-	for _, name := range registry.Missing() {
-		n.Log.Warn().Str("plugin", name).Msg("plugin is configured and not built")
+	n.loaded.store = st
+	n.loaded.env = func(r *plugin.Registry) route.Env { return environment(n.c, r, ring, pickers, n.Log) }
+	n.loaded.registry = func(list resource.PluginList) *plugin.Registry {
+		c := *n.c
+		c.Plugins = list.HTTP
+		registry := plugins(&c, client, pickers, n.Log)
+		for _, name := range registry.Missing() {
+			n.Log.Warn().Str("plugin", name).Msg("plugin is configured and not built")
+		}
+		return registry
+	}
+	registry := n.loaded.registry(pluginList(n.c))
+	n.loaded.list = named(pluginList(n.c), registry)
+	if n.gateway {
+		n.loaded.syncer = route.NewSyncer(st, n.loaded.env(registry), n.Log)
 	}
 	if n.admin {
 		if err := n.startAdmin(st, registry, ring); err != nil {
@@ -110,8 +127,10 @@ func (n *node) start(ctx context.Context) error {
 		}
 	}
 	if n.gateway {
-		syncer := route.NewSyncer(st, environment(n.c, registry, ring, pickers, n.Log), n.Log)
-		if err := n.startGateway(ctx, syncer, client); err != nil {
+		if !n.admin {
+			n.loaded.syncer.Follow = n.follow
+		}
+		if err := n.startGateway(ctx, n.loaded.syncer, client); err != nil {
 			return err
 		}
 	}

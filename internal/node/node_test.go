@@ -66,11 +66,18 @@ func settings(t *testing.T) *config.Config {
 // begin starts a process, which ends with the test.
 func begin(t *testing.T, program config.Program, c *config.Config) *process {
 	t.Helper()
+	return beginWith(t, Options{Program: program, Config: c})
+}
+
+// beginWith is begin with more options.
+func beginWith(t *testing.T, o Options) *process {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	p := &process{t: t, c: c, end: cancel, done: make(chan struct{})}
+	p := &process{t: t, c: o.Config, end: cancel, done: make(chan struct{})}
+	o.Etcd, o.Out, o.Log = ownEtcd, &p.out, zerolog.New(&p.log)
 	go func() {
 		defer close(p.done)
-		p.err = Run(ctx, Options{Program: program, Config: c, Etcd: ownEtcd, Out: &p.out, Log: zerolog.New(&p.log)})
+		p.err = Run(ctx, o)
 	}()
 	t.Cleanup(func() {
 		p.stop()

@@ -64,14 +64,20 @@ func (n *node) startAdmin(st *etcdstore.Store, registry *plugin.Registry, ring *
 		return err
 	}
 	o := adminapi.Options{
-		Store: st, Registry: registry, Ring: ring, Prefix: n.c.Deployment.Etcd.Prefix, KeyRequired: a.KeyRequired, KeyIn: a.KeyIn,
+		Store: st, Reload: n.reload, Ring: ring, Prefix: n.c.Deployment.Etcd.Prefix, KeyRequired: a.KeyRequired, KeyIn: a.KeyIn,
 		Allow: allow, CORS: a.CORS, Stream: n.c.Apisix.ProxyMode != "http", BodyLimit: n.c.Apisix.Limits.AdminBody,
 		Depth: n.c.Apisix.Limits.JSONDepth, Server: serverHeader(n.c, "APISIX/"+referenceVersion+" gosix/"+Version()), Log: n.Log,
 	}
 	for _, k := range a.Keys {
 		o.Keys = append(o.Keys, adminapi.Key{Name: k.Name, Value: k.Key.Reveal(), Role: k.Role})
 	}
-	api := adminapi.New(o)
+	n.loaded.admin = func(r *plugin.Registry) *adminapi.API {
+		own := o
+		own.Registry = r
+		return adminapi.New(own)
+	}
+	api := n.loaded.admin(registry)
+	n.loaded.current.Store(api)
 	l, err := listen("deployment.admin.admin_listen", a.Listen.String())
 	if err != nil {
 		return err
@@ -80,10 +86,10 @@ func (n *node) startAdmin(st *etcdstore.Store, registry *plugin.Registry, ring *
 	if secure != nil {
 		l = tls.NewListener(l, secure)
 	}
-	n.serve(l, api)
+	n.serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.loaded.current.Load().ServeHTTP(w, r) }))
 	n.running.Go(func() {
 		// Nobody here needs the markers, so that an etcd that is away holds nothing up.
-		for api.Init(n.background) != nil {
+		for api.Init(n.background) != nil || n.correctPlugins(n.background) != nil {
 			select {
 			case <-n.background.Done():
 				return

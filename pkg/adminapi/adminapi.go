@@ -44,8 +44,12 @@ type Key struct {
 type Options struct {
 	Store    store.Store
 	Registry *plugin.Registry
-	Ring     *seal.Ring // nil: secrets are stored plain
-	Prefix   string     // of store keys: "/apisix"
+	// Reload puts the plugins in force that the settings name now, everywhere in this
+	// process, which gives way to an API with another Registry. After an error all is as it
+	// was. nil: the plugins cannot be changed.
+	Reload func() error
+	Ring   *seal.Ring // nil: secrets are stored plain
+	Prefix string     // of store keys: "/apisix"
 
 	Keys        []Key
 	KeyRequired bool
@@ -88,6 +92,9 @@ func New(o Options) *API {
 	}
 	if o.Clock == nil {
 		o.Clock = plugin.SystemClock{}
+	}
+	if o.Reload == nil {
+		o.Reload = func() error { return errors.New("the plugins of this process are fixed") }
 	}
 	if o.KeyIn == nil {
 		o.KeyIn = []string{"header"}

@@ -10,6 +10,10 @@ import (
 
 // plugins serves /plugins/… (spec/01 §2).
 func (a *API) plugins(q *request) {
+	if len(q.steps) == 2 && q.steps[1] == "reload" {
+		a.reload(q)
+		return
+	}
 	if q.Request.Method != http.MethodGet {
 		a.fail(q.Context, http.StatusNotFound, "not found")
 		return
@@ -20,6 +24,20 @@ func (a *API) plugins(q *request) {
 	default:
 		a.plugin(q, q.step(1))
 	}
+}
+
+// reload serves /plugins/reload (spec/01 §6).
+func (a *API) reload(q *request) {
+	if q.Request.Method != http.MethodPut {
+		a.fail(q.Context, http.StatusMethodNotAllowed, "please use PUT method to reload the plugins, "+q.Request.Method+" method is not allowed.")
+		return
+	}
+	if err := a.o.Reload(); err != nil {
+		a.o.Log.Warn().Err(err).Msg("plugins were not reloaded")
+		a.plain(q.Context, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	a.plain(q.Context, http.StatusOK, "done")
 }
 
 func (a *API) pluginList(q *request) {

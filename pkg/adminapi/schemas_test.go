@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -128,4 +129,29 @@ func TestSchemasAreReadByManyAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+func TestReloadIsForPUT(t *testing.T) {
+	var fails error
+	reloads := 0
+	w := newWorld(t, func(o *Options) {
+		o.Reload = func() error { reloads++; return fails }
+	})
+	for _, method := range []string{"GET", "POST", "DELETE", "PATCH"} {
+		w.expect(t, method, "/plugins/reload", "", 405, `{"error_msg":"please use PUT method to reload the plugins, `+method+` method is not allowed."}`)
+	}
+	for _, path := range []string{"/plugins/reload", "/plugins/reload/"} {
+		if rec := w.call("PUT", path, ""); rec.Code != http.StatusOK || rec.Body.String() != "done" || rec.Header().Get("X-API-VERSION") != "" {
+			t.Errorf("PUT %s: got %d %s %v", path, rec.Code, rec.Body, rec.Header())
+		}
+	}
+	fails = errors.New("conf.yaml:3: no")
+	if rec := w.call("PUT", "/plugins/reload", ""); rec.Code != http.StatusServiceUnavailable || rec.Body.String() != fails.Error() {
+		t.Errorf("got %d %s", rec.Code, rec.Body)
+	}
+	if reloads != 3 {
+		t.Errorf("%d reloads, want 3", reloads)
+	}
+	fixed := newWorld(t, nil)
+	fixed.expect(t, "PUT", "/plugins/reload", "", 503, "the plugins of this process are fixed")
 }

@@ -343,6 +343,9 @@ func (l *loader) warn(c *Config) {
 			l.noteKey(path, "is a published key of the reference, everybody knows it")
 		}
 	}
+	if len(c.StreamPlugins) > 0 {
+		l.noteKey("stream_plugins", "is ignored, stream listeners are not built; its names are passed on to nodes of the reference")
+	}
 	for i, k := range a.DataEncryption.Keyring {
 		if isPublished(k) {
 			l.noteKey(fmt.Sprintf("apisix.data_encryption.keyring[%d]", i), "is a published key of the reference, everybody knows it")

@@ -20,11 +20,12 @@ import (
 // or 1h30m, "bytes" as 64k, 10m or 1g; "MiB" is a plain number, as a number without a
 // unit is. A list tagged "single" may be written as its only element.
 type Config struct {
-	Apisix     Apisix                     `yaml:"apisix"`
-	Nginx      Nginx                      `yaml:"nginx_config"`
-	Plugins    []string                   `yaml:"plugins"`     // names of the plugins to load; nil: every one that is built
-	PluginAttr map[string]json.RawMessage `yaml:"plugin_attr"` // per plugin, whatever it reads; may hold secrets
-	Deployment Deployment                 `yaml:"deployment"`
+	Apisix        Apisix                     `yaml:"apisix"`
+	Nginx         Nginx                      `yaml:"nginx_config"`
+	Plugins       []string                   `yaml:"plugins"`        // names of the plugins to load; nil: every one that is built
+	StreamPlugins []string                   `yaml:"stream_plugins"` // names of those for streams, which nodes of the reference may load
+	PluginAttr    map[string]json.RawMessage `yaml:"plugin_attr"`    // per plugin, whatever it reads; may hold secrets
+	Deployment    Deployment                 `yaml:"deployment"`
 }
 
 // Apisix is the data plane.

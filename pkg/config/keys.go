@@ -17,7 +17,6 @@ var ignored = map[string]string{
 	"ext-plugin":                           "external plugin runners are not built",
 	"wasm":                                 "Wasm plugins are not built",
 	"graphql":                              "the GraphQL variables are not built",
-	"stream_plugins":                       "stream listeners are not built",
 	"xrpc":                                 "xRPC is not built",
 	"apisix.ssl":                           "HTTPS listeners are not built",
 	"apisix.stream_proxy":                  "stream listeners are not built",

@@ -91,15 +91,6 @@ func Schemas(name string) (raw []byte, ok bool) {
 	return s.Raw(), true
 }
 
-// CheckPluginList judges a decoded list of the plugins to load, what stands under the key
-// "plugins" (spec/02 §1).
-func CheckPluginList(v any) error {
-	if err := schemas()["plugins"].Check(v); err != nil {
-		return fmt.Errorf("invalid configuration: %w", err)
-	}
-	return nil
-}
-
 // Locate tells what a key stands for; rest is what follows the prefix and its slash:
 // "consumers/jack/credentials/c1" is the credential "jack/credentials/c1". Markers and
 // keys that are no item are not ok.
