@@ -11,7 +11,8 @@ import (
 	"github.com/gosix/gosix/pkg/schema"
 )
 
-// The texts of the reference's library, where PEM is no PEM.
+// The texts of the reference's library, for whatever it cannot read. What stands behind the
+// first certificate it does not look at.
 var (
 	errNoCert = errors.New("PEM_read_bio_X509_AUX() failed")
 	errNoKey  = errors.New("PEM_read_bio_PrivateKey() failed")
@@ -128,6 +129,9 @@ func parseCert(text string) (first *x509.Certificate, err error) {
 			continue
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil && first == nil {
+			err = errNoCert
+		}
 		if err != nil {
 			return nil, fmt.Errorf("failed to parse cert: %w", err)
 		}
@@ -164,7 +168,7 @@ func parseDER(der []byte) (crypto.Signer, error) {
 	}
 	key, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
-		return nil, errors.New("unknown kind of private key")
+		return nil, errNoKey
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {
