@@ -114,6 +114,9 @@ func (a *API) write(q *request, t target, next func() (draft, error)) {
 			a.failed(q.Context, err)
 			return
 		}
+		if member := t.kind.ParentMember; member != "" {
+			doc = withMember(doc, member, []byte(quoted(t.parent)))
+		}
 		if t.kind.Times {
 			doc = withMember(doc, "create_time", d.created)
 			doc = withMember(doc, "update_time", d.updated)
@@ -352,7 +355,7 @@ func (a *API) patch(q *request, t target) {
 }
 
 // patched refuses what a patch made of an item if it is called otherwise or nests deeper
-// than a body may, and gives back the id if the patch took it away.
+// than a body may. The id is that of the path afterwards, as a text, like the reference's.
 func (a *API) patched(doc []byte, t target) ([]byte, error) {
 	d, err := jsonedit.Index(doc, jsonedit.Options{MaxDepth: a.o.Depth})
 	if err != nil {
@@ -362,7 +365,7 @@ func (a *API) patched(doc []byte, t target) ([]byte, error) {
 	switch {
 	case given && idText(raw, kind) != t.id:
 		return nil, badRequest("wrong " + t.kind.Word + " id")
-	case !given && d.Kind() == jsonedit.Object:
+	case d.Kind() == jsonedit.Object && (!given || kind != jsonedit.String):
 		return withMember(doc, "id", []byte(quoted(t.id))), nil
 	}
 	return doc, nil

@@ -51,18 +51,19 @@ type PluginMember struct {
 
 // Kind is one kind of stored thing. Kinds are immutable and shared.
 type Kind struct {
-	Name       string         // directory and path: "routes"
-	Word       string         // in messages: "route", "consumer group"
-	Schema     *schema.Schema // nil for secrets, whose schema depends on the id: see SchemaOf
-	SchemaName string         // in /schema/{name}: "route"
-	Parent     string         // kind below whose items this kind lives: "consumers" for credentials
-	Verbs      []string       // methods of the Admin API that are implemented
-	IDFrom     IDSource
-	Times      bool     // create_time and update_time are kept in the document
-	Marker     bool     // the directory has a marker key (spec/02 §1)
-	Refs       []Ref    // members that name other items
-	UsedBy     []Use    // what forbids a deletion
-	Secrets    []string // dotted paths encrypted at rest, beside those of plugins
+	Name         string         // directory and path: "routes"
+	Word         string         // in messages: "route", "consumer group"
+	Schema       *schema.Schema // nil for secrets, whose schema depends on the id: see SchemaOf
+	SchemaName   string         // in /schema/{name}: "route"
+	Parent       string         // kind below whose items this kind lives: "consumers" for credentials
+	ParentMember string         // where an item says whom it lives below; set from the path; "": nowhere
+	Verbs        []string       // methods of the Admin API that are implemented
+	IDFrom       IDSource
+	Times        bool     // create_time and update_time are kept in the document
+	Marker       bool     // the directory has a marker key (spec/02 §1)
+	Refs         []Ref    // members that name other items
+	UsedBy       []Use    // what forbids a deletion
+	Secrets      []string // dotted paths encrypted at rest, beside those of plugins
 	// OwnSecrets are dotted paths encrypted at rest in the format of our own alone: the
 	// reference stores and shows them plain, and would not open them (spec/00 6).
 	OwnSecrets    []string

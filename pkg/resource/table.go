@@ -43,7 +43,7 @@ func allKinds() []*Kind {
 		},
 		{
 			Name: "graphql_cost_decorations", Word: "graphql cost decoration", SchemaName: "graphql_cost_decoration",
-			Parent: "services", Verbs: verbsAll, Times: true,
+			Parent: "services", ParentMember: "service_id", Verbs: verbsAll, Times: true,
 		},
 		{
 			Name: "upstreams", Word: "upstream", SchemaName: "upstream", Verbs: verbsAll, Times: true, Marker: true,
