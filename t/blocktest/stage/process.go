@@ -71,6 +71,10 @@ func launch(ctx context.Context, program, dir, conf string, log *journal) (*proc
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		return nil, err
 	}
+	// A file left by the gateway before would tell of a start that has not happened.
+	if err := os.Remove(filepath.Join(dir, "ports.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
 	p := &process{dir: dir, conf: conf, exited: make(chan struct{})}
 	p.cmd = exec.Command(program, "run", "-c", file)
 	p.cmd.Dir = dir
