@@ -84,9 +84,18 @@ func (rt *Runtime) outside(L *glua.LState, f func(ctx context.Context)) {
 	rt.leave()
 	f(fb)
 	rt.enter()
-	if err := fb.Err(); err != nil {
+	if err := fb.over(); err != nil {
 		raise(L, err)
 	}
+}
+
+// over says why the fiber is to end. The runtime's end comes to its context a moment later
+// than to its sockets.
+func (fb *fiber) over() error {
+	if err := fb.Err(); err != nil {
+		return err
+	}
+	return fb.req.rt.ctx.Err()
 }
 
 // awaitLights waits for the request's light threads, as the end of a phase does.

@@ -90,6 +90,9 @@ type Exchange struct {
 	Body func() ([]byte, error)
 	// Conn is the client's connection with what was read ahead, for ngx.req.socket.
 	Conn func() (net.Conn, error)
+	// Abort ends the client's connection without an answer, also while another goroutine
+	// reads or writes it. It is called when a script is ended from outside. It may be nil.
+	Abort func()
 	// Capture runs another location of the same server, for ngx.location.capture.
 	Capture func(ctx context.Context, sub *Exchange) error
 
@@ -141,6 +144,14 @@ type WhiteBoxError struct {
 func (e *WhiteBoxError) Error() string {
 	return fmt.Sprintf("line %d: %s is inside the reference", e.Line, e.What)
 }
+
+// InterruptedError is a script that was ended from outside, by its context or by the end of
+// the runtime. What it has said so far is no answer.
+type InterruptedError struct{ Err error }
+
+func (e *InterruptedError) Error() string { return "the script was ended: " + e.Err.Error() }
+
+func (e *InterruptedError) Unwrap() error { return e.Err }
 
 // ExitError is how ngx.exit ends a phase: Status is its argument.
 type ExitError struct{ Status int }

@@ -58,7 +58,7 @@ func output(L *glua.LState, f func(x *Exchange) error) error {
 	if err == nil {
 		x.Sent = true
 	}
-	if cause := fiberOf(L).Err(); cause != nil {
+	if cause := fiberOf(L).over(); cause != nil {
 		raise(L, cause)
 	}
 	return err

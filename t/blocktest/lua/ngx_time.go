@@ -65,9 +65,9 @@ func startTimer(L *glua.LState, every bool) int {
 	}
 	name := fiberOf(L).req.name
 	rt.pending++
-	rt.timers.Add(1)
+	rt.runs.Add(1) // the caller is a run: Close waits for it
 	go func() {
-		defer rt.timers.Done()
+		defer rt.runs.Done()
 		for {
 			t := time.NewTimer(delay)
 			select {

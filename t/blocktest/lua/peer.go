@@ -71,6 +71,9 @@ func (rt *Runtime) dial(ctx context.Context, network, addr string, timeout time.
 	if err != nil {
 		return nil, err
 	}
+	if c = rt.conns.own(c); c == nil {
+		return nil, net.ErrClosed
+	}
 	return newPeer(c), nil
 }
 
@@ -190,10 +193,38 @@ func (rt *Runtime) verify(state tls.ConnectionState, name string) error {
 	return nil
 }
 
-// connPool keeps connections that setkeepalive gave back.
+// connPool knows all connections of scripts, and keeps those that setkeepalive gave back.
 type connPool struct {
-	mu   sync.Mutex
-	idle map[string][]idlePeer
+	mu     sync.Mutex
+	closed bool
+	open   map[*ownConn]bool
+	idle   map[string][]idlePeer
+}
+
+// An ownConn is a connection of a script, which Close ends if the script does not.
+type ownConn struct {
+	net.Conn
+	pool *connPool
+}
+
+func (c *ownConn) Close() error {
+	c.pool.mu.Lock()
+	delete(c.pool.open, c)
+	c.pool.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// own adds a connection; nil: the pool is closed, and so is the connection.
+func (c *connPool) own(conn net.Conn) net.Conn {
+	o := &ownConn{conn, c}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		_ = conn.Close()
+		return nil
+	}
+	c.open[o] = true
+	return o
 }
 
 type idlePeer struct {
@@ -201,7 +232,7 @@ type idlePeer struct {
 	until time.Time
 }
 
-func newConnPool() *connPool { return &connPool{idle: map[string][]idlePeer{}} }
+func newConnPool() *connPool { return &connPool{open: map[*ownConn]bool{}, idle: map[string][]idlePeer{}} }
 
 // take returns a connection that is still open, nil when there is none.
 func (c *connPool) take(name string) *peer {
@@ -236,23 +267,27 @@ func (c *connPool) put(name string, p *peer, keep time.Duration, size int) {
 		keep = time.Minute
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	list := c.idle[name]
-	if len(list) >= size {
-		_ = list[0].peer.conn.Close()
-		list = list[1:]
+	var oldest *peer
+	if len(list) >= max(size, 1) {
+		oldest, list = list[0].peer, list[1:]
 	}
 	c.idle[name] = append(list, idlePeer{p, time.Now().Add(keep)})
+	c.mu.Unlock()
+	if oldest != nil {
+		_ = oldest.conn.Close()
+	}
 }
 
+// close ends all connections, those in use too.
 func (c *connPool) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, list := range c.idle {
-		for _, one := range list {
-			_ = one.peer.conn.Close()
-		}
+	c.closed = true
+	for o := range c.open {
+		_ = o.Conn.Close()
 	}
+	clear(c.open)
 	clear(c.idle)
 }
 

@@ -20,8 +20,11 @@ type Runtime struct {
 	baton  chan struct{}
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
-	timers sync.WaitGroup
 	start  time.Time
+
+	endMu sync.Mutex
+	ended bool
+	runs  sync.WaitGroup // what runs or waits: requests and timers
 
 	chunks  chunkCache
 	dictsMu sync.Mutex
@@ -66,15 +69,35 @@ func New(opts Options) *Runtime {
 	return rt
 }
 
-// Close stops what still runs (timers, requests whose context has not ended) and waits
-// for it. The runtime cannot be used afterwards.
+// Close ends everything at once: timers, requests (their Run returns *InterruptedError),
+// light threads, sockets. It returns when they have ended. What is run afterwards is
+// interrupted before it begins.
 func (rt *Runtime) Close() {
+	rt.endMu.Lock()
+	again := rt.ended
+	rt.ended = true
+	rt.endMu.Unlock()
+	if again {
+		return
+	}
 	rt.cancel()
-	rt.timers.Wait()
-	rt.enter()
 	rt.conns.close()
+	rt.runs.Wait()
+	rt.enter()
+	defer rt.leave()
 	rt.etcd.close()
 	rt.state.Close()
+}
+
+// begin counts one more run, unless the runtime has ended.
+func (rt *Runtime) begin() bool {
+	rt.endMu.Lock()
+	defer rt.endMu.Unlock()
+	if rt.ended {
+		return false
+	}
+	rt.runs.Add(1)
+	return true
 }
 
 // Shared declares a lua_shared_dict. Declaring one that exists changes nothing.
@@ -88,7 +111,8 @@ func (rt *Runtime) Shared(name string) {
 
 // Run runs a chunk in a phase of a request and returns when it and the light threads it
 // spawned have ended. x is nil in the phases that have no request. Beside the errors of
-// this package it returns nil or a *ScriptError, whose text is in the log already.
+// this package it returns nil or a *ScriptError, whose text is in the log already. A script
+// that ctx or Close ends is an *InterruptedError, and its client's connection is aborted.
 func (rt *Runtime) Run(ctx context.Context, phase Phase, name, chunk string, x *Exchange, body *BodyPart) error {
 	proto, err := rt.chunks.compile(name, chunk)
 	if err != nil {
@@ -96,11 +120,21 @@ func (rt *Runtime) Run(ctx context.Context, phase Phase, name, chunk string, x *
 		rt.logLine("error", e.Text, x)
 		return e
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	if !rt.begin() {
+		return &InterruptedError{context.Canceled}
+	}
+	defer rt.runs.Done()
+	outside, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(rt.ctx, cancel)()
+	if x != nil && x.Abort != nil {
+		// The client may be what the script waits for.
+		defer context.AfterFunc(outside, x.Abort)()
+	}
+	ctx, stop := context.WithCancel(outside)
+	defer stop()
 
-	r := &request{rt: rt, phase: phase, name: name, x: x, body: body, ctx: ctx, stop: cancel}
+	r := &request{rt: rt, phase: phase, name: name, x: x, body: body, ctx: ctx, stop: stop}
 	// A filter runs inside a Write of the same request's script: it must not wait for that
 	// Write to end.
 	if x != nil {
@@ -115,7 +149,15 @@ func (rt *Runtime) Run(ctx context.Context, phase Phase, name, chunk string, x *
 			x.Slots = &slots{began: time.Now()}
 		}
 	}
-	return r.run(rt.state.NewFunctionFromProto(proto))
+	err = r.run(rt.state.NewFunctionFromProto(proto))
+	cause := outside.Err()
+	if cause == nil {
+		cause = rt.ctx.Err()
+	}
+	if cause != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return &InterruptedError{cause}
+	}
+	return err
 }
 
 // Fault returns what a timer could not do here since the last call, nil when there is

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	glua "github.com/yuin/gopher-lua"
 )
@@ -317,6 +318,7 @@ func (rt *Runtime) shell(L *glua.LState, command string) (out []byte, code int) 
 		for k, v := range rt.opts.Env {
 			cmd.Env = append(cmd.Env, k+"="+v)
 		}
+		cmd.WaitDelay = time.Second // what it leaves running must not keep its pipes open for us
 		var err error
 		out, err = cmd.Output()
 		if err != nil {

@@ -3,6 +3,7 @@ package nginx
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -161,14 +162,20 @@ func splice(a, b net.Conn) {
 
 // reset closes a connection so that the peer sees a reset.
 func reset(c net.Conn) {
-	inner := c
-	if b, ok := c.(*bufferedConn); ok {
-		inner = b.Conn
+	for {
+		switch inner := c.(type) {
+		case *bufferedConn:
+			c = inner.Conn
+			continue
+		case *tls.Conn: // whose own Close says goodbye
+			c = inner.NetConn()
+			continue
+		case *net.TCPConn:
+			_ = inner.SetLinger(0)
+		}
+		_ = c.Close()
+		return
 	}
-	if t, ok := inner.(*net.TCPConn); ok {
-		_ = t.SetLinger(0)
-	}
-	_ = c.Close()
 }
 
 // relayed asks the gateway for a subrequest whose location the suite does not declare.

@@ -198,6 +198,9 @@ func (h *Host) prepare(ctx context.Context, cfg *Config, reset bool) error {
 			if h.report(err) {
 				return err
 			}
+			if interrupted(err) {
+				return err
+			}
 			h.log("error", fmt.Sprintf("%s_by_lua error: %v", phase, err))
 			if phase == lua.Init {
 				return fmt.Errorf("init_by_lua: %w", err) // nginx does not start then

@@ -64,6 +64,9 @@ func newRequest(ctx context.Context, c *connection, cfg *Config, s *Server, x *l
 	x.Var = r.ownVariable
 	x.Capture = r.subrequest
 	x.Conn = func() (net.Conn, error) { return c.hijack() }
+	if conn := c.Conn; conn != nil { // a subrequest's client is the main request's
+		x.Abort = func() { reset(conn) }
+	}
 	return r
 }
 
@@ -289,7 +292,7 @@ type scriptError struct{ error }
 func (e *scriptError) Unwrap() error { return e.error }
 
 func (r *request) scriptFailed(p lua.Phase, err error) {
-	if r.runtime.report(err) {
+	if r.runtime.report(err) || interrupted(err) {
 		return
 	}
 	switch p {
@@ -300,11 +303,24 @@ func (r *request) scriptFailed(p lua.Phase, err error) {
 	}
 }
 
+// interrupted says whether a script was ended from outside.
+func interrupted(err error) bool {
+	var i *lua.InterruptedError
+	return errors.As(err, &i)
+}
+
 // finish ends the answer, by what ended the phases.
 func (r *request) finish(err error) {
 	var exit *lua.ExitError
 	var exec *lua.ExecError
 	switch {
+	case interrupted(err):
+		// Nothing is answered: neither half of what the script says nor an error page is what
+		// its request led to.
+		if r.Abort != nil {
+			r.Abort()
+		}
+		r.answer.abort()
 	case errors.As(err, &exec):
 		r.finish(r.jump(exec.URI, exec.Args))
 	case r.conn.hijacked.Load():

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -86,6 +87,18 @@ func scripts() *fakeScripts {
 		"exec":       func(context.Context, *x, *lua.BodyPart) error { return &lua.ExecError{URI: "/t", Args: "a=1"} },
 		"exec @name": func(context.Context, *x, *lua.BodyPart) error { return &lua.ExecError{URI: "@name"} },
 		"white box":  func(context.Context, *x, *lua.BodyPart) error { return &lua.WhiteBoxError{What: "upvalues"} },
+		"server name": func(_ context.Context, x *x, _ *lua.BodyPart) error {
+			if x.TLS == nil || x.TLS.ServerName == "" || x.TLS.ServerName != x.ServerName {
+				return fmt.Errorf("the client's name is %+v", x.TLS)
+			}
+			return nil
+		},
+		"say, flush and be interrupted": func(ctx context.Context, x *x, b *lua.BodyPart) error {
+			return errors.Join(say("said")(ctx, x, b), x.Out.Flush(), &lua.InterruptedError{Err: context.Canceled})
+		},
+		"be interrupted": func(ctx context.Context, _ *x, _ *lua.BodyPart) error {
+			return &lua.InterruptedError{Err: context.Canceled}
+		},
 		"status 201 and say": func(ctx context.Context, x *x, b *lua.BodyPart) error {
 			x.Status = 201
 			return say("made")(ctx, x, b)
@@ -453,4 +466,28 @@ func pageOf(status string) string {
 		title = reasons[n]
 	}
 	return fmt.Sprintf("%d %s", n, title)
+}
+
+func TestAScriptThatIsInterruptedAnswersNothing(t *testing.T) {
+	for script, said := range map[string]string{"be interrupted": "", "say, flush and be interrupted": "said"} {
+		t.Run(script, func(t *testing.T) {
+			s := newStage(t)
+			addr := s.apply(t, load(t, "server { listen 127.0.0.1:0; location / { content_by_lua_block { "+script+" } } }", ""))
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if _, err := io.WriteString(c, get); err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(c)
+			if !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the connection ended with %v, want a reset", err)
+			}
+			if strings.Contains(string(got), "\r\n0\r\n\r\n") || said == "" && len(got) > 0 {
+				t.Errorf("it answered %q", got)
+			}
+		})
+	}
 }

@@ -102,13 +102,14 @@ func (s *streamServer) script(ctx context.Context, c *connection) {
 		Vars: map[string]string{}, Out: streamWriter{c}, Sent: true, Status: 200,
 		Body: func() ([]byte, error) { return nil, nil },
 		Conn: func() (net.Conn, error) { return &bufferedConn{Conn: c.Conn, in: c.in}, c.out.Flush() },
+		Abort: func() { reset(c.Conn) },
 	}
 	if c.tls != nil {
 		x.ServerName = c.tls.ServerName
 	}
 	err := c.host.Scripts.Run(ctx, lua.Content, s.content.name, s.content.chunk, x, nil)
 	var exit *lua.ExitError
-	if err != nil && !errors.As(err, &exit) && !c.host.report(err) {
+	if err != nil && !errors.As(err, &exit) && !interrupted(err) && !c.host.report(err) {
 		c.host.log("error", fmt.Sprintf("*%d stream lua entry thread aborted: runtime error: %v, client: %s, server: %s",
 			c.id, err, addrText(c.remote.Addr()), c.LocalAddr()))
 	}

@@ -191,6 +191,7 @@ func (c *connection) tlsConfig(ctx context.Context, e *endpoint) *tls.Config {
 
 func (c *connection) certificateScript(ctx context.Context, e *endpoint, s *Server, name string) error {
 	x := &lua.Exchange{ServerName: name, Remote: c.remote, Local: c.local, Connection: c.id, Scheme: "https"}
+	x.TLS = &tls.ConnectionState{ServerName: name} // what is known of it so far
 	r := newRequest(ctx, c, e.config, s, x, &discardWire{})
 	err := r.run(lua.SSLCert, s.tls.script, nil)
 	var exit *lua.ExitError

@@ -79,7 +79,7 @@ func TestTLSServersByTheClientsName(t *testing.T) {
 	for _, name := range []string{"a.com", "b.com"} {
 		cert, key := certificate(t, name)
 		config += fmt.Sprintf(`server { listen 127.0.0.1:0 ssl; server_name %s; ssl_certificate %s; ssl_certificate_key %s;
-			ssl_certificate_by_lua_block { nothing } location / { echo "$ssl_server_name $ssl_protocol $scheme $server_name"; } }`, name, cert, key)
+			ssl_certificate_by_lua_block { server name } location / { echo "$ssl_server_name $ssl_protocol $scheme $server_name"; } }`, name, cert, key)
 	}
 	addr := s.apply(t, load(t, config, ""))
 	answer, state := speakTLS(t, addr, getOnce, &tls.Config{ServerName: "b.com", MaxVersion: tls.VersionTLS12})
