@@ -14,6 +14,9 @@ type socket struct {
 	network string
 	conn    *peer
 	timeouts
+
+	// A direction that failed is closed; close is still due.
+	noMore, noSend bool
 }
 
 var socketFuncs = funcs{
@@ -139,6 +142,7 @@ func (s *socket) drop() {
 		_ = s.conn.conn.Close()
 		s.conn = nil
 	}
+	s.noMore, s.noSend = false, false
 }
 
 func socketHandshake(L *glua.LState) int {
@@ -172,30 +176,28 @@ func socketSend(L *glua.LState) int {
 	s := self[*socket](L)
 	var out strings.Builder
 	flatten(L, &out, L.Get(2), 2, "send")
-	if s.conn == nil {
+	if s.conn == nil || s.noSend {
 		return fail(L, "closed")
 	}
 	var err error
 	p := s.conn
 	runtimeOf(L).wait(L, func(ctx context.Context) { err = p.write(ctx, []byte(out.String()), s.send) })
 	if err != nil {
-		return s.failed(L, err, nil)
+		return failed(L, err, nil, &s.noSend)
 	}
 	return ret(L, num(out.Len()))
 }
 
-// failed ends the connection unless there was only no time.
-func (s *socket) failed(L *glua.LState, err error, partial []byte) int {
+// failed closes a direction of a connection unless there was only no time.
+func failed(L *glua.LState, err error, partial []byte, closed *bool) int {
 	message := socketError(err)
-	if message != "timeout" {
-		s.drop()
-	}
+	*closed = *closed || message != "timeout"
 	return ret(L, glua.LNil, str(message), str(string(partial)))
 }
 
 func socketReceive(L *glua.LState) int {
 	s := self[*socket](L)
-	if s.conn == nil {
+	if s.conn == nil || s.noMore {
 		return fail(L, "closed")
 	}
 	p := s.conn
@@ -225,14 +227,14 @@ func (s *socket) received(L *glua.LState, read func(ctx context.Context) ([]byte
 	var err error
 	runtimeOf(L).wait(L, func(ctx context.Context) { b, err = read(ctx) })
 	if err != nil {
-		return s.failed(L, err, b)
+		return failed(L, err, b, &s.noMore)
 	}
 	return ret(L, str(string(b)))
 }
 
 func socketReceiveAny(L *glua.LState) int {
 	s := self[*socket](L)
-	if s.conn == nil {
+	if s.conn == nil || s.noMore {
 		return fail(L, "closed")
 	}
 	n, p := L.OptInt(2, 65536), s.conn
@@ -255,7 +257,7 @@ func socketReceiveUntil(L *glua.LState) int {
 			ended = false
 			return ret(L, glua.LNil, glua.LNil, glua.LNil)
 		}
-		if s.conn == nil {
+		if s.conn == nil || s.noMore {
 			return fail(L, "closed")
 		}
 		p := s.conn
@@ -276,7 +278,7 @@ func socketReceiveUntil(L *glua.LState) int {
 		if err != nil {
 			partial := held
 			held = nil
-			return s.failed(L, err, partial)
+			return failed(L, err, partial, &s.noMore)
 		}
 		if size > 0 && (found < 0 || found > size) {
 			part := string(held[:size])
@@ -296,7 +298,7 @@ func socketReceiveUntil(L *glua.LState) int {
 
 func socketKeepalive(L *glua.LState) int {
 	s := self[*socket](L)
-	if s.conn == nil {
+	if s.conn == nil || s.noMore || s.noSend {
 		return fail(L, "closed")
 	}
 	p := s.conn
@@ -319,7 +321,7 @@ func socketReused(L *glua.LState) int {
 
 func socketClose(L *glua.LState) int {
 	s := self[*socket](L)
-	if s.conn == nil {
+	if s.conn == nil || s.noMore && s.noSend {
 		return fail(L, "closed")
 	}
 	s.drop()

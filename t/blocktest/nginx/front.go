@@ -14,14 +14,15 @@ import (
 	"github.com/gosix/gosix/t/blocktest/lua"
 )
 
-// A Relay says where a connection goes whose request is not the suite's. path is the
-// request's, "" when the connection does not begin with a request of HTTP/1. local is the
-// address to come from; nil lets the system choose.
-type Relay func(path string) (addr string, local net.Addr)
+// A Relay says where a request goes that is not the suite's. path is the request's, "" for a
+// connection that does not speak HTTP/1; client is who sent it, nil for a subrequest. local is
+// the address to come from; nil lets the system choose.
+type Relay func(path string, client net.Addr) (addr string, local net.Addr)
 
 // A Front is the listener that a suite's requests come to. A request for a location that
-// the suite's server declares (Config.Front) is answered here; from the first other one
-// on, a connection is passed to the gateway byte for byte.
+// the suite's server declares (Config.Front) is answered here; every other one is passed to
+// the gateway byte for byte, and so is its answer. What is not HTTP/1 takes its connection
+// along: all that follows is the gateway's.
 type Front struct {
 	net.Listener
 	host  *Host
@@ -70,22 +71,9 @@ func (f *Front) serve(raw net.Conn) {
 		return
 	}
 	c := newConnection(f.host, raw)
-	for {
-		target, ok := peekTarget(c.in)
-		if !ok && c.requests > 0 && c.in.Buffered() == 0 {
-			break // the client is done after what was answered here
-		}
-		cfg := f.host.Config()
-		if !ok || !cfg.Front.Declares(target) {
-			if c.out.Flush() == nil {
-				f.pass(&bufferedConn{Conn: raw, in: c.in}, target)
-			}
-			return
-		}
-		e := &endpoint{config: cfg, listen: &listen{}, servers: []*Server{cfg.Front}}
-		if !c.serveOne(f.ctx, func() *endpoint { return e }) {
-			break
-		}
+	g := &gateways{front: f, client: c}
+	defer g.close()
+	for g.serveOne() {
 	}
 	if !c.hijacked.Load() {
 		c.close()
@@ -118,16 +106,26 @@ func targetOf(line string) (string, bool) {
 	return x.Target, true
 }
 
-// pass relays the rest of a connection.
-func (f *Front) pass(c net.Conn, target string) {
+// dial opens a connection to where a request goes.
+func (f *Front) dial(target string, client net.Addr) (net.Conn, error) {
 	path, _, _ := strings.Cut(target, "?")
-	addr, local := f.relay(path)
+	addr, local := f.relay(path, client)
+	return f.dialAddr(addr, local)
+}
+
+func (f *Front) dialAddr(addr string, local net.Addr) (net.Conn, error) {
 	d := net.Dialer{LocalAddr: local}
 	up, err := d.DialContext(f.ctx, "tcp", addr)
+	if err != nil && f.host != nil {
+		f.host.log("error", "front: "+err.Error())
+	}
+	return up, err
+}
+
+// pass relays the rest of a connection.
+func (f *Front) pass(c net.Conn, target string) {
+	up, err := f.dial(target, c.RemoteAddr())
 	if err != nil {
-		if f.host != nil {
-			f.host.log("error", "front: "+err.Error())
-		}
 		reset(c)
 		return
 	}
@@ -180,7 +178,7 @@ func reset(c net.Conn) {
 
 // relayed asks the gateway for a subrequest whose location the suite does not declare.
 func (r *request) relayed() error {
-	addr, _ := (*r.runtime.gateway.Load())(r.URI)
+	addr, _ := (*r.runtime.gateway.Load())(r.URI, nil)
 	r.loc = r.server.scope
 	t := proxyTarget{scheme: "http", host: addr, uri: "", hasURI: false}
 	return r.forward(t, withArgs(escapePath(r.URI), r.Args))

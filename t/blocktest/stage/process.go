@@ -78,6 +78,7 @@ func launch(ctx context.Context, program, dir, conf string, log *journal) (*proc
 	p := &process{dir: dir, conf: conf, exited: make(chan struct{})}
 	p.cmd = exec.Command(program, "run", "-c", file)
 	p.cmd.Dir = dir
+	leash(p.cmd)
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		return nil, err

@@ -16,6 +16,8 @@ import (
 const (
 	frontHost   = "127.0.0.1"
 	gatewayHost = "127.0.0.2"
+	// gatewayHost6 is for clients of IPv6, in a network of the runner's own.
+	gatewayHost6 = "fd00::1984"
 	frontPort   = 1984
 	adminAddr   = "127.0.0.1:9180"
 	controlAddr = "127.0.0.1:9090"
@@ -26,8 +28,9 @@ const (
 type tree = map[string]any
 
 // settings turns a block's config.yaml, written for the reference, into gosix's: what it
-// says, and beside it what the suites take for granted.
-func settings(p *blocktest.Prepared, dir string) (string, error) {
+// says, and beside it what the suites take for granted. ipv6 has the gateway listen there,
+// too.
+func settings(p *blocktest.Prepared, dir string, ipv6 bool) (string, error) {
 	text, given := p.Get("yaml_config")
 	for _, file := range []string{"apisix_yaml", "apisix_json"} {
 		if _, ok := p.Get(file); ok && !given {
@@ -51,7 +54,7 @@ func settings(p *blocktest.Prepared, dir string) (string, error) {
 	if err := fromEtcd(root); err != nil {
 		return "", err
 	}
-	if err := place(root, dir); err != nil {
+	if err := place(root, dir, ipv6); err != nil {
 		return "", err
 	}
 	keys(object(object(root, "deployment"), "admin"), deployed)
@@ -79,11 +82,14 @@ func fromEtcd(root tree) error {
 
 // place puts the parts where the runner looks for them, and adds what the suites assume:
 // keys in any place, the reference's name, its keyring and its leniency.
-func place(root tree, dir string) error {
+func place(root tree, dir string, ipv6 bool) error {
 	apisix, deployment := object(root, "apisix"), object(root, "deployment")
 	listen, err := listens(apisix["node_listen"])
 	if err != nil {
 		return err
+	}
+	if ipv6 {
+		listen = append(listen, tree{"ip": gatewayHost6, "port": frontPort})
 	}
 	apisix["node_listen"] = listen
 	apisix["control"] = address(controlAddr)

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -47,6 +48,7 @@ type Stage struct {
 	fronts  []*nginx.Front
 	client  *upstream.Client
 	events  *http.Server
+	ipv6    bool // the gateway has an address there
 
 	read int // bytes of gosix's access log that were there when the block began
 
@@ -94,6 +96,7 @@ func (s *Stage) open() (err error) {
 			}
 		},
 	})
+	s.ipv6 = canListen(gatewayHost6)
 	for _, addr := range []string{s.Addr(), "[::1]:1984"} {
 		front, err := nginx.NewFront(addr, s.host, s.relay)
 		if err != nil {
@@ -113,9 +116,19 @@ func (s *Stage) Root() string { return s.dir }
 // Addr is where requests go.
 func (s *Stage) Addr() string { return fmt.Sprintf("%s:%d", frontHost, frontPort) }
 
+// canListen says whether this machine has an address.
+func canListen(host string) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err == nil {
+		_ = l.Close()
+	}
+	return err == nil
+}
+
 // relay sends what the suite does not answer itself to gosix: its Admin API, its control
-// API, its gateway. A request must see what was written before it.
-func (s *Stage) relay(path string) (string, net.Addr) {
+// API, its gateway. A request must see what was written before it. The gateway sees a client
+// of IPv6 as one where it has an address of that kind.
+func (s *Stage) relay(path string, client net.Addr) (string, net.Addr) {
 	from := &net.TCPAddr{IP: net.ParseIP(frontHost)}
 	switch {
 	case strings.HasPrefix(path, "/apisix/admin"):
@@ -126,7 +139,11 @@ func (s *Stage) relay(path string) (string, net.Addr) {
 	if err := s.settle(context.Background()); err != nil {
 		s.log.add("warn", "gosix does not keep up: "+err.Error())
 	}
-	return fmt.Sprintf("%s:%d", gatewayHost, frontPort), from
+	host := gatewayHost
+	if tcp, ok := client.(*net.TCPAddr); ok && tcp.IP.To4() == nil && s.ipv6 {
+		host, from = gatewayHost6, &net.TCPAddr{IP: tcp.IP}
+	}
+	return net.JoinHostPort(host, strconv.Itoa(frontPort)), from
 }
 
 // settle waits until the gateway serves what is stored.
@@ -157,7 +174,7 @@ func (s *Stage) Stage(ctx context.Context, p *blocktest.Prepared) error {
 	if err := encrypted(p); err != nil {
 		return err
 	}
-	conf, err := settings(p, s.dir)
+	conf, err := settings(p, s.dir, s.ipv6)
 	if err != nil {
 		return err
 	}
