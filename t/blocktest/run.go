@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,9 +29,17 @@ type RunOptions struct {
 	// Root is where the servers have their files, html below it; empty: t/servroot of the
 	// checkout.
 	Root string
+	// BlockTime bounds one block; 0 is two minutes. A block that takes longer is NotOK, and
+	// the next one finds a world that was made anew.
+	BlockTime time.Duration
+	// OnBlock is told of each block before it runs.
+	OnBlock func(*Block)
 	// OnResult is told of each Result as it comes.
 	OnResult func(Result)
 }
+
+// BlockTime is the default of RunOptions.BlockTime.
+const BlockTime = 2 * time.Minute
 
 // A DiedError is what Stage returns for a gateway that ended instead of serving: what
 // must_die asks for, and a failure of every other block.
@@ -49,11 +58,19 @@ type Stopper interface {
 	Stop(ctx context.Context) error
 }
 
+// A Renewer is a World that can end what a block has left running, keeping what was stored.
+type Renewer interface {
+	Renew(ctx context.Context) error
+}
+
 // Run runs the blocks of a suite in a World, one after another, and judges them. home is
 // the checkout that the prologue's paths begin at. The World stays open.
 func Run(ctx context.Context, suite *Suite, home string, world World, opts RunOptions) []Result {
 	if opts.LogGrace == 0 {
 		opts.LogGrace = time.Second
+	}
+	if opts.BlockTime == 0 {
+		opts.BlockTime = BlockTime
 	}
 	if opts.Root == "" {
 		opts.Root = filepath.Join(home, "t/servroot")
@@ -131,6 +148,9 @@ type verdict struct {
 func (r *runner) block(ctx context.Context, b *Block, skip string) {
 	began := time.Now()
 	res := Result{Suite: r.suite.Path, Number: b.Number, Name: b.Name, Line: b.Line}
+	if r.opts.OnBlock != nil {
+		r.opts.OnBlock(b)
+	}
 	switch {
 	case ctx.Err() != nil:
 		res.Verdict, res.Why = Skipped, "interrupted"
@@ -139,7 +159,7 @@ func (r *runner) block(ctx context.Context, b *Block, skip string) {
 	case skip != "":
 		res.Verdict, res.Why = Skipped, skip
 	default:
-		r.judge(ctx, b, &res)
+		r.inTime(ctx, b, &res)
 		res.TookMS = time.Since(began).Milliseconds()
 	}
 	if res.Verdict == NotOK && r.opts.FailFast && r.over == "" {
@@ -148,6 +168,25 @@ func (r *runner) block(ctx context.Context, b *Block, skip string) {
 	r.results = append(r.results, res)
 	if r.opts.OnResult != nil {
 		r.opts.OnResult(res)
+	}
+}
+
+// inTime judges a block within its time. What a block that takes longer has said so far may
+// be half of it: it is NotOK whatever it was.
+func (r *runner) inTime(ctx context.Context, b *Block, res *Result) {
+	limited, cancel := context.WithTimeout(ctx, r.opts.BlockTime)
+	defer cancel()
+	r.judge(limited, b, res)
+	if limited.Err() == nil || ctx.Err() != nil {
+		return
+	}
+	late := fmt.Sprintf("it took longer than %v", r.opts.BlockTime)
+	res.Verdict, res.Why, res.Failures = NotOK, late, slices.Insert(res.Failures, 0, late)
+	r.over, r.why = "", "" // the world failed because it was interrupted
+	if w, ok := r.world.(Renewer); ok {
+		if err := w.Renew(ctx); err != nil {
+			r.over, r.why = Skipped, fmt.Sprintf("the file ended at block %d: %v", b.Number, err)
+		}
 	}
 }
 

@@ -20,6 +20,8 @@ type scripted struct {
 	server *httptest.Server
 	stage  func(*Prepared) error
 	end    Verdict // what Verdict says
+	// stuckAt is the number of a block whose Stage ends with its context.
+	stuckAt int
 
 	mu             sync.Mutex
 	errors, access string
@@ -71,7 +73,11 @@ func (w *scripted) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (w *scripted) Stage(_ context.Context, p *Prepared) error {
+func (w *scripted) Stage(ctx context.Context, p *Prepared) error {
+	if p.Block.Number == w.stuckAt {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	w.mu.Lock()
 	w.errors, w.access = "", ""
 	w.staged = append(w.staged, p)
@@ -539,5 +545,44 @@ func TestAWorldThatBreaksEndsTheFile(t *testing.T) {
 	got := runText(t, w, prologue+"=== A\n--- request\nGET /\n\n=== B\n--- request\nGET /\n", RunOptions{LogGrace: time.Millisecond})
 	if got[0].Verdict != NotOK || got[1].Verdict != Skipped || !strings.Contains(got[1].Why, "no etcd") {
 		t.Errorf("%+v", got)
+	}
+}
+
+// renewable is a world that tells how often it was made anew.
+type renewable struct {
+	*scripted
+	renewed int
+	err     error
+}
+
+func (w *renewable) Renew(context.Context) error { w.renewed++; return w.err }
+
+func TestABlockThatTakesTooLongIsNotOK(t *testing.T) {
+	silent := prologue + "=== A\n--- request\nGET /silent\n--- timeout: 60\n--- ignore_response\n\n=== B\n--- request\nGET /hello\n"
+	for _, tt := range []struct {
+		name, text string
+		stuck      bool // in Stage
+		renew      error
+		next       Verdict
+	}{
+		{"in its request", silent, false, nil, OK},
+		{"in a wait", prologue + "=== A\n--- request\nGET /hello\n--- wait: 60\n\n=== B\n--- request\nGET /hello\n", false, nil, OK},
+		{"on its stage", silent, true, nil, OK},
+		{"and the world cannot be made anew", silent, false, errors.New("no etcd"), Skipped},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := &renewable{scripted: newWorld(t), err: tt.renew}
+			if tt.stuck {
+				w.stuckAt = 1
+			}
+			got := runText(t, w, tt.text, RunOptions{BlockTime: 2 * time.Second})
+			if got[0].Verdict != NotOK || got[0].Why != "it took longer than 2s" || w.renewed != 1 {
+				t.Errorf("%+v, renewed %d times", got[0], w.renewed)
+			}
+			if got[1].Verdict != tt.next {
+				t.Errorf("the next block: %+v, want %s", got[1], tt.next)
+			}
+		})
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/gosix/gosix/t/blocktest"
 )
@@ -30,10 +31,13 @@ type options struct {
 	baseline string
 	program  string
 	child    string
+	from     int // of the child: the first block
 	jobs     int
-	tap      bool
-	verbose  bool
-	failFast bool
+	// blockTime bounds one block.
+	blockTime time.Duration
+	tap       bool
+	verbose   bool
+	failFast  bool
 }
 
 func main() {
@@ -45,10 +49,12 @@ func main() {
 	flag.StringVar(&o.baseline, "baseline", "", "fail only on blocks that are worse than in this `file`, written by -json before")
 	flag.StringVar(&o.program, "gosix", "", "the gosix `program` to test (default: built from this checkout)")
 	flag.IntVar(&o.jobs, "j", runtime.NumCPU(), "files at once, where each can have a network of its own")
+	flag.DurationVar(&o.blockTime, "block-time", blocktest.BlockTime, "how long a block may take")
 	flag.BoolVar(&o.tap, "tap", false, "print TAP")
 	flag.BoolVar(&o.verbose, "v", false, "print every block, and the whole of what failed")
 	flag.BoolVar(&o.failFast, "fail-fast", false, "stop a file at its first block that is not ok")
 	flag.StringVar(&o.child, "child", "", "run this one file here and print results as JSON lines (used by prove itself)")
+	flag.IntVar(&o.from, "from", 0, "with -child, begin at the block of this number (used by prove itself)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	code, err := run(ctx, o, flag.Args())
@@ -100,7 +106,7 @@ func run(ctx context.Context, o options, paths []string) (int, error) {
 	p.summary(results)
 	bad := count(results)[blocktest.NotOK]
 	if o.baseline != "" {
-		worse := worsened(before, results)
+		worse := worsened(before, results, o.block == "")
 		for _, w := range worse {
 			p.say("worse: %s", w)
 		}

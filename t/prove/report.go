@@ -41,15 +41,20 @@ func (p *printer) file(name string, results []blocktest.Result) {
 // block prints one result.
 func (p *printer) block(r blocktest.Result) {
 	p.say("  %-11s %s (line %d)", r.Verdict, title(r), r.Line)
-	if r.Why != "" {
-		p.say("      %s", p.cut(r.Why))
-	}
-	for _, f := range r.Failures {
-		p.say("      %s", p.cut(f))
+	for _, text := range reasons(r) {
+		p.say("      %s", p.cut(text))
 	}
 	if len(r.Ignored) > 0 && p.verbose {
 		p.say("      sections that Test::Nginx does not know: %s", strings.Join(r.Ignored, ", "))
 	}
+}
+
+// reasons are a result's texts, each once: why it is what it is, and what else failed.
+func reasons(r blocktest.Result) []string {
+	if r.Why == "" || len(r.Failures) > 0 && r.Failures[0] == r.Why {
+		return r.Failures
+	}
+	return append([]string{r.Why}, r.Failures...)
 }
 
 // title is a block's number and name; by custom the name begins with the number.
@@ -77,10 +82,8 @@ func (p *printer) tapLine(r blocktest.Result) {
 		p.say("ok %d - %s", p.tests, name)
 	case blocktest.NotOK:
 		p.say("not ok %d - %s", p.tests, name)
-		for _, f := range append(r.Failures, r.Why) {
-			if f != "" {
-				p.say("# %s", strings.ReplaceAll(f, "\n", "\n# "))
-			}
+		for _, text := range reasons(r) {
+			p.say("# %s", strings.ReplaceAll(text, "\n", "\n# "))
 		}
 	case blocktest.Skipped:
 		p.say("ok %d - %s # SKIP %s", p.tests, name, oneLine(r.Why))
@@ -115,20 +118,27 @@ func count(results []blocktest.Result) map[blocktest.Verdict]int {
 }
 
 // worsened lists the blocks that were ok before and are no longer, and those that fail now
-// and did not before.
-func worsened(before, now []blocktest.Result) (list []string) {
+// and did not before. A block of a file that was run whole and has no result is worse, too.
+func worsened(before, now []blocktest.Result, whole bool) (list []string) {
 	type id struct {
 		suite  string
 		number int
 	}
-	was := map[id]blocktest.Verdict{}
+	was, is, ran := map[id]blocktest.Verdict{}, map[id]bool{}, map[string]bool{}
 	for _, r := range before {
 		was[id{r.Suite, r.Number}] = r.Verdict
 	}
 	for _, r := range now {
-		old := was[id{r.Suite, r.Number}]
+		key := id{r.Suite, r.Number}
+		is[key], ran[r.Suite] = true, true
+		old := was[key]
 		if r.Verdict != old && (old == blocktest.OK || r.Verdict == blocktest.NotOK) {
 			list = append(list, fmt.Sprintf("%s %s: %q, was %q", r.Suite, title(r), r.Verdict, old))
+		}
+	}
+	for _, r := range before {
+		if whole && ran[r.Suite] && r.Verdict == blocktest.OK && !is[id{r.Suite, r.Number}] {
+			list = append(list, fmt.Sprintf("%s %s: it is gone, was %q", r.Suite, title(r), r.Verdict))
 		}
 	}
 	return list

@@ -232,7 +232,9 @@ type idlePeer struct {
 	until time.Time
 }
 
-func newConnPool() *connPool { return &connPool{open: map[*ownConn]bool{}, idle: map[string][]idlePeer{}} }
+func newConnPool() *connPool {
+	return &connPool{open: map[*ownConn]bool{}, idle: map[string][]idlePeer{}}
+}
 
 // take returns a connection that is still open, nil when there is none.
 func (c *connPool) take(name string) *peer {

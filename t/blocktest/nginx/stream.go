@@ -100,8 +100,8 @@ func (s *streamServer) script(ctx context.Context, c *connection) {
 	x := &lua.Exchange{
 		Scheme: "stream", Proto: "TCP", Remote: c.remote, Local: c.local, TLS: c.tls, Connection: c.id, Requests: 1,
 		Vars: map[string]string{}, Out: streamWriter{c}, Sent: true, Status: 200,
-		Body: func() ([]byte, error) { return nil, nil },
-		Conn: func() (net.Conn, error) { return &bufferedConn{Conn: c.Conn, in: c.in}, c.out.Flush() },
+		Body:  func() ([]byte, error) { return nil, nil },
+		Conn:  func() (net.Conn, error) { return &bufferedConn{Conn: c.Conn, in: c.in}, c.out.Flush() },
 		Abort: func() { reset(c.Conn) },
 	}
 	if c.tls != nil {

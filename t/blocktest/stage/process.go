@@ -92,7 +92,7 @@ func launch(ctx context.Context, program, dir, conf string, log *journal) (*proc
 		close(p.exited)
 	}()
 	if err := p.ready(ctx); err != nil {
-		p.stop()
+		p.kill()
 		return nil, err
 	}
 	return p, nil
@@ -161,14 +161,19 @@ func (p *process) alive() bool {
 	}
 }
 
-// stop ends the process.
+// kill ends the process at once.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.exited
+}
+
+// stop ends the process, which may say its last words.
 func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.exited:
 	case <-time.After(patience):
-		_ = p.cmd.Process.Kill()
-		<-p.exited
+		p.kill()
 	}
 }
 

@@ -18,10 +18,10 @@ const (
 	gatewayHost = "127.0.0.2"
 	// gatewayHost6 is for clients of IPv6, in a network of the runner's own.
 	gatewayHost6 = "fd00::1984"
-	frontPort   = 1984
-	adminAddr   = "127.0.0.1:9180"
-	controlAddr = "127.0.0.1:9090"
-	etcdAddr    = "127.0.0.1:2379"
+	frontPort    = 1984
+	adminAddr    = "127.0.0.1:9180"
+	controlAddr  = "127.0.0.1:9090"
+	etcdAddr     = "127.0.0.1:2379"
 )
 
 // A tree is a YAML object.

@@ -231,6 +231,16 @@ func (s *Stage) Stop(context.Context) error {
 	return nil
 }
 
+// Renew ends what a block has left running, wherever it hangs: the gateway, the servers with
+// their connections, the scripts. What is stored stays.
+func (s *Stage) Renew(ctx context.Context) error {
+	if s.gosix != nil {
+		s.gosix.kill()
+		s.gosix = nil
+	}
+	return s.host.Apply(ctx, &nginx.Config{}, true)
+}
+
 // serve puts the block's servers and the usual ones up, with scripts that remember nothing
 // of the block before.
 func (s *Stage) serve(ctx context.Context, p *blocktest.Prepared) error {
