@@ -181,5 +181,8 @@ func (r *request) relayed() error {
 	addr, _ := (*r.runtime.gateway.Load())(r.URI, nil)
 	r.loc = r.server.scope
 	t := proxyTarget{scheme: "http", host: addr, uri: "", hasURI: false}
-	return r.forward(t, withArgs(escapePath(r.URI), r.Args))
+	if err := r.forward(t, withArgs(escapePath(r.URI), r.Args)); err != nil {
+		return err
+	}
+	return errAnswered
 }

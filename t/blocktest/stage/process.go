@@ -178,11 +178,11 @@ func (p *process) stop() {
 }
 
 // applied waits until the gateway serves what the store held at a revision.
-func applied(ctx context.Context, revision int64) error {
+func applied(ctx context.Context, client *http.Client, revision int64) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		now, err := inForce(ctx)
+		now, err := inForce(ctx, client)
 		if err == nil && now >= revision {
 			return nil
 		}
@@ -194,12 +194,12 @@ func applied(ctx context.Context, revision int64) error {
 	}
 }
 
-func inForce(ctx context.Context) (int64, error) {
+func inForce(ctx context.Context, client *http.Client) (int64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+controlAddr+"/v1/config", nil)
 	if err != nil {
 		return 0, err
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
 		return 0, err
 	}

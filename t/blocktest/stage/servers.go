@@ -12,8 +12,9 @@ import (
 )
 
 // source is the configuration that a block runs with: its own sections, and around them the
-// servers that every suite takes for granted (the reference's t/APISIX.pm has them).
-func source(p *blocktest.Prepared) (src nginx.Source, err error) {
+// servers that every suite takes for granted (the reference's t/APISIX.pm has them). Those
+// need the checkout's library and certificates: without one there are none.
+func source(p *blocktest.Prepared, home string) (src nginx.Source, err error) {
 	var errs []error
 	read := func(text string) []*nginx.Directive {
 		list, err := nginx.Parse(text)
@@ -22,11 +23,21 @@ func source(p *blocktest.Prepared) (src nginx.Source, err error) {
 	}
 	get := func(name string) string { text, _ := p.Get(name); return text }
 	src.Main = read(get("main_config"))
-	src.HTTP = read(get("http_config") + "\n" + usual(get("upstream_server_config"), get("listen_ipv6") != "") + starts(p))
+	around := dicts
+	if home != "" {
+		around += usual(get("upstream_server_config"), get("listen_ipv6") != "")
+	}
+	src.HTTP = read(get("http_config") + "\n" + around + starts(p))
 	src.Server = read(get("config") + command(p))
 	src.Stream = read(get("stream_config"))
 	return src, errors.Join(errs...)
 }
+
+// dicts are those of every suite.
+const dicts = `
+lua_shared_dict test 5m;
+lua_shared_dict internal-status 10m;
+`
 
 // usual are the upstreams of suites: lib.server answers on 1980 to 1982 and 5044, and with
 // TLS on 1983.
@@ -42,8 +53,6 @@ location / {
 }
 `
 	return `
-lua_shared_dict test 5m;
-lua_shared_dict internal-status 10m;
 server {
 	listen 1980; listen 1981; listen 1982; listen 5044; ` + more + `
 	server_tokens off;

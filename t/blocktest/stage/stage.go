@@ -48,7 +48,8 @@ type Stage struct {
 	fronts  []*nginx.Front
 	client  *upstream.Client
 	events  *http.Server
-	ipv6    bool // the gateway has an address there
+	control *http.Client // of gosix's control API
+	ipv6    bool         // the gateway has an address there
 
 	read int // bytes of gosix's access log that were there when the block began
 
@@ -62,7 +63,7 @@ func New(o Options) (*Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stage{o: o, dir: dir}
+	s := &Stage{o: o, dir: dir, control: &http.Client{Transport: &http.Transport{}}}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -126,8 +127,7 @@ func canListen(host string) bool {
 }
 
 // relay sends what the suite does not answer itself to gosix: its Admin API, its control
-// API, its gateway. A request must see what was written before it. The gateway sees a client
-// of IPv6 as one where it has an address of that kind.
+// API, its gateway. A request must see what was written before it.
 func (s *Stage) relay(path string, client net.Addr) (string, net.Addr) {
 	from := &net.TCPAddr{IP: net.ParseIP(frontHost)}
 	switch {
@@ -139,7 +139,13 @@ func (s *Stage) relay(path string, client net.Addr) (string, net.Addr) {
 	if err := s.settle(context.Background()); err != nil {
 		s.log.add("warn", "gosix does not keep up: "+err.Error())
 	}
-	host := gatewayHost
+	return s.gateway(client)
+}
+
+// gateway is where gosix serves a client, and where that seems to come from: a client of IPv6
+// stays one where gosix has an address of that kind.
+func (s *Stage) gateway(client net.Addr) (string, net.Addr) {
+	host, from := gatewayHost, &net.TCPAddr{IP: net.ParseIP(frontHost)}
 	if tcp, ok := client.(*net.TCPAddr); ok && tcp.IP.To4() == nil && s.ipv6 {
 		host, from = gatewayHost6, &net.TCPAddr{IP: tcp.IP}
 	}
@@ -152,7 +158,7 @@ func (s *Stage) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return applied(ctx, revision)
+	return applied(ctx, s.control, revision)
 }
 
 // report keeps the first thing that a script could not do.
@@ -244,7 +250,7 @@ func (s *Stage) Renew(ctx context.Context) error {
 // serve puts the block's servers and the usual ones up, with scripts that remember nothing
 // of the block before.
 func (s *Stage) serve(ctx context.Context, p *blocktest.Prepared) error {
-	src, err := source(p)
+	src, err := source(p, s.o.Home)
 	if err != nil {
 		return staging(err)
 	}
@@ -361,6 +367,7 @@ func (s *Stage) Close() error {
 	if s.gosix != nil {
 		s.gosix.stop()
 	}
+	s.control.CloseIdleConnections()
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
 	}
