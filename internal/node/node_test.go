@@ -3,16 +3,11 @@ package node
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -25,6 +20,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/gosix/gosix/internal/certtest"
 	"github.com/gosix/gosix/internal/logtest"
 	"github.com/gosix/gosix/pkg/config"
 	"github.com/gosix/gosix/pkg/store/embedetcd"
@@ -264,37 +260,8 @@ func TestAnOrderlyEndMissesNothing(t *testing.T) {
 	}
 }
 
-// certificate writes one for 127.0.0.1 that signs itself, and its key.
-func certificate(t *testing.T) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: raw}} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, key
-}
-
 func TestTheAdminAPIOverTLS(t *testing.T) {
-	cert, key := certificate(t)
+	cert, key := certtest.Files(t, "127.0.0.1")
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		t.Fatal(err)
@@ -335,7 +302,7 @@ func TestTheAdminAPIOverTLS(t *testing.T) {
 }
 
 func TestCheckFindsWhatRunWouldRefuse(t *testing.T) {
-	cert, key := certificate(t)
+	cert, key := certtest.Files(t, "127.0.0.1")
 	tests := map[string]struct {
 		conf, want string // "": nothing
 	}{

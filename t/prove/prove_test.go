@@ -234,13 +234,13 @@ func TestWhatPeopleRead(t *testing.T) {
 	const summary = "1 passed, 2 failed, 1 white-box, 1 unsupported, 1 skipped\n"
 	for _, tt := range []struct {
 		name string
-		p    printer
+		p    *printer
 		want string
 	}{
-		{"a table of what failed", printer{}, fmt.Sprintf("%-60s %s", "a.t", summary) +
+		{"a table of what failed", &printer{}, fmt.Sprintf("%-60s %s", "a.t", summary) +
 			"  not ok      TEST 2: bad # it is (line 7)\n      got 1\n      want 2\n      no line\n" +
 			"  not ok      TEST 3: late (line 0)\n      it took longer\n" + summary},
-		{"TAP", printer{tap: true}, "ok 1 - a.t TEST 1: good\n" +
+		{"TAP", &printer{tap: true}, "ok 1 - a.t TEST 1: good\n" +
 			"not ok 2 - a.t TEST 2: bad \\# it is\n# got 1\n# want 2\n# no line\n" +
 			"not ok 3 - a.t TEST 3: late\n# it took longer\n" +
 			"not ok 4 - a.t TEST 4: inside # TODO white-box: upvalues\n" +
@@ -258,7 +258,7 @@ func TestWhatPeopleRead(t *testing.T) {
 		})
 	}
 	var out bytes.Buffer
-	p := printer{out: &out, verbose: true}
+	p := &printer{out: &out, verbose: true}
 	p.file("a.t", results)
 	for _, want := range []string{"TEST 1: good", "does not know: odd", "upvalues"} {
 		if !strings.Contains(out.String(), want) {

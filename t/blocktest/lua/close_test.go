@@ -128,7 +128,7 @@ func TestAContextThatEndsInterruptsAScript(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	<-aborted
-	if got := out.buf.String(); got != "" {
+	if got := out.String(); got != "" {
 		t.Errorf("it answered %q", got)
 	}
 }

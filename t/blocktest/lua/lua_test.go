@@ -15,6 +15,8 @@ import (
 
 	"github.com/dlclark/regexp2"
 	"go.uber.org/goleak"
+
+	"github.com/gosix/gosix/internal/logtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(quiet{m}) }
@@ -28,16 +30,7 @@ func (q quiet) Run() int {
 }
 
 // recorder is an answer that is kept.
-type recorder struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (r *recorder) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.Write(p)
-}
+type recorder struct{ logtest.Log }
 
 func (r *recorder) Flush() error { return nil }
 func (r *recorder) EOF() error   { return nil }
@@ -85,7 +78,7 @@ func content(t *testing.T, rt *Runtime, chunk string) (string, *Exchange, error)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	err := rt.Run(ctx, Content, "content_by_lua(nginx.conf:9)", chunk, x, nil)
-	return out.buf.String(), x, err
+	return out.String(), x, err
 }
 
 type snippet struct{ name, chunk, want string }
@@ -280,7 +273,7 @@ func TestRequestsRunConcurrently(t *testing.T) {
 			if err := rt.Run(ctx, Content, "c", chunk, x, nil); err != nil {
 				t.Error(err)
 			}
-			if got, want := out.buf.String(), fmt.Sprintf("true %d", i); got != want {
+			if got, want := out.String(), fmt.Sprintf("true %d", i); got != want {
 				t.Errorf("got %q, want %q", got, want)
 			}
 		})

@@ -37,8 +37,8 @@ func (s *scanner) token() bool {
 	rest := s.src[s.pos:]
 	switch {
 	case strings.HasPrefix(rest, "--"):
-		if level := longOpen(rest[2:]); level >= 0 {
-			return s.long(2, level)
+		if n := LongBracket(rest[2:]); n != 0 {
+			return s.long(2, n)
 		}
 		end := strings.IndexByte(rest, '\n')
 		if end < 0 {
@@ -46,8 +46,8 @@ func (s *scanner) token() bool {
 		}
 		s.copy(end)
 	case c == '[':
-		if level := longOpen(rest); level >= 0 {
-			return s.long(0, level)
+		if n := LongBracket(rest); n != 0 {
+			return s.long(0, n)
 		}
 		s.copy(1)
 	case c == '"' || c == '\'':
@@ -66,34 +66,38 @@ func (s *scanner) token() bool {
 	return true
 }
 
+// long copies long brackets of n bytes, and what stands before them.
+func (s *scanner) long(before, n int) bool {
+	if n < 0 {
+		return false
+	}
+	s.copy(before + n)
+	return true
+}
+
 func (s *scanner) copy(n int) {
 	s.out.WriteString(s.src[s.pos : s.pos+n])
 	s.pos += n
 }
 
-// longOpen is the level of the long bracket that s begins with, -1 when it does not.
-func longOpen(s string) int {
+// LongBracket returns the length of the text in long brackets, "[[…]]" or "[=[…]=]", that s
+// begins with: 0 when it begins with none, -1 when it is not closed.
+func LongBracket(s string) int {
 	if !strings.HasPrefix(s, "[") {
-		return -1
+		return 0
 	}
 	level := 0
 	for level+1 < len(s) && s[level+1] == '=' {
 		level++
 	}
-	if level+1 < len(s) && s[level+1] == '[' {
-		return level
+	if level+1 >= len(s) || s[level+1] != '[' {
+		return 0
 	}
-	return -1
-}
-
-func (s *scanner) long(skip, level int) bool {
-	rest := s.src[s.pos:]
-	end := strings.Index(rest[skip+level+2:], "]"+strings.Repeat("=", level)+"]")
+	end := strings.Index(s[level+2:], "]"+strings.Repeat("=", level)+"]")
 	if end < 0 {
-		return false
+		return -1
 	}
-	s.copy(skip + level + 2 + end + level + 2)
-	return true
+	return level + 2 + end + level + 2
 }
 
 // number drops the suffix of a 64-bit literal.

@@ -1,6 +1,10 @@
 package nginx
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/gosix/gosix/t/blocktest/lua"
+)
 
 // lua reads a block of Lua up to the brace that closes it. Braces count but for those in
 // Lua's strings and comments.
@@ -24,8 +28,8 @@ func (l *lexer) lua() (string, error) {
 		case strings.HasPrefix(rest, "--"):
 			n = luaComment(rest)
 		case c == '[':
-			if level := longBracket(rest); level >= 0 {
-				n = luaLong(rest, level)
+			if long := lua.LongBracket(rest); long != 0 {
+				n = long
 			}
 		}
 		if n < 0 {
@@ -54,39 +58,14 @@ func luaString(s string) int {
 }
 
 func luaComment(s string) int {
-	if level := longBracket(s[2:]); level >= 0 {
-		if n := luaLong(s[2:], level); n >= 0 {
-			return n + 2
-		}
+	switch n := lua.LongBracket(s[2:]); {
+	case n > 0:
+		return n + 2
+	case n < 0:
 		return -1
 	}
 	if end := strings.IndexByte(s, '\n'); end >= 0 {
 		return end
 	}
 	return len(s)
-}
-
-// longBracket returns the number of = in the long bracket that s begins with, -1 when it
-// begins with none.
-func longBracket(s string) int {
-	if s == "" || s[0] != '[' {
-		return -1
-	}
-	level := 0
-	for level+1 < len(s) && s[level+1] == '=' {
-		level++
-	}
-	if level+1 < len(s) && s[level+1] == '[' {
-		return level
-	}
-	return -1
-}
-
-func luaLong(s string, level int) int {
-	end := "]" + strings.Repeat("=", level) + "]"
-	at := strings.Index(s[level+2:], end)
-	if at < 0 {
-		return -1
-	}
-	return level + 2 + at + len(end)
 }

@@ -2,55 +2,16 @@ package nginx
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-)
 
-// certificate writes a self-signed pair for a name and returns where it is.
-func certificate(t *testing.T, name string) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "c.crt"), filepath.Join(dir, "c.key")
-	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: raw}} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, key
-}
+	"github.com/gosix/gosix/internal/certtest"
+)
 
 func speakTLS(t *testing.T, addr, text string, config *tls.Config) (string, *tls.ConnectionState) {
 	t.Helper()
@@ -77,7 +38,7 @@ func TestTLSServersByTheClientsName(t *testing.T) {
 	s := newStage(t)
 	var config string
 	for _, name := range []string{"a.com", "b.com"} {
-		cert, key := certificate(t, name)
+		cert, key := certtest.Files(t, name)
 		config += fmt.Sprintf(`server { listen 127.0.0.1:0 ssl; server_name %s; ssl_certificate %s; ssl_certificate_key %s;
 			ssl_certificate_by_lua_block { server name } location / { echo "$ssl_server_name $ssl_protocol $scheme $server_name"; } }`, name, cert, key)
 	}
@@ -90,8 +51,8 @@ func TestTLSServersByTheClientsName(t *testing.T) {
 
 func TestTLSClientCertificates(t *testing.T) {
 	s := newStage(t)
-	cert, key := certificate(t, "a.com")
-	clientCert, clientKey := certificate(t, "client")
+	cert, key := certtest.Files(t, "a.com")
+	clientCert, clientKey := certtest.Files(t, "client")
 	addr := s.apply(t, load(t, fmt.Sprintf(`server { listen 127.0.0.1:0 ssl; ssl_certificate %s; ssl_certificate_key %s;
 		ssl_client_certificate %s; ssl_verify_client on; location / { echo "$ssl_client_verify $ssl_client_s_dn"; } }`, cert, key, clientCert), ""))
 	answer, _ := speakTLS(t, addr, getOnce, &tls.Config{})
@@ -110,7 +71,7 @@ func TestTLSClientCertificates(t *testing.T) {
 
 func TestPlainHTTPWhereTLSIsSpoken(t *testing.T) {
 	s := newStage(t)
-	cert, key := certificate(t, "a.com")
+	cert, key := certtest.Files(t, "a.com")
 	addr := s.apply(t, load(t, fmt.Sprintf("server { listen 127.0.0.1:0 ssl; ssl_certificate %s; ssl_certificate_key %s; return 200; }", cert, key), ""))
 	got := speak(t, "tcp", addr, get)
 	if !strings.HasPrefix(got, "HTTP/1.1 400 Bad Request\r\n") || !strings.Contains(got, "The plain HTTP request was sent to HTTPS port") {
@@ -120,7 +81,7 @@ func TestPlainHTTPWhereTLSIsSpoken(t *testing.T) {
 
 func TestHTTP2(t *testing.T) {
 	s := newStage(t)
-	cert, key := certificate(t, "a.com")
+	cert, key := certtest.Files(t, "a.com")
 	const locations = `http2 on; more_clear_headers Date; location / { echo "$http2 $request_method $uri $args $host $http_x_a"; }
 		location /body { content_by_lua_block { body } } location /gone { content_by_lua_block { exit 444 } }`
 	plainAddr, tlsAddr := free(t), free(t)
