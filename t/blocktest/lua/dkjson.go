@@ -243,7 +243,7 @@ type dkParser struct {
 func (p *dkParser) parse(at int) (glua.LValue, error) {
 	c := p.rt.newJSON(p.rt.safeJSON)
 	c.decodeArrayMT = true
-	in := &jsonParser{c: c, src: p.src, pos: at}
+	in := &jsonParser{c: c, src: p.src, pos: at, lenient: true}
 	in.next()
 	v, err := in.parse()
 	p.pos = in.pos

@@ -345,6 +345,8 @@ type jsonParser struct {
 	at    int    // where it begins
 	value glua.LValue
 	depth int
+	// lenient takes a comma behind the last member.
+	lenient bool
 }
 
 func (c *jsonCodec) decode(src string) (glua.LValue, error) {
@@ -554,7 +556,9 @@ func (p *jsonParser) object() (glua.LValue, error) {
 		if p.kind != tComma {
 			return nil, p.expected("comma or object end")
 		}
-		p.next()
+		if p.next(); p.lenient && p.kind == tObjEnd {
+			return t, nil
+		}
 	}
 }
 
@@ -580,6 +584,8 @@ func (p *jsonParser) array() (glua.LValue, error) {
 		if p.kind != tComma {
 			return nil, p.expected("comma or array end")
 		}
-		p.next()
+		if p.next(); p.lenient && p.kind == tArrEnd {
+			return t, nil
+		}
 	}
 }

@@ -60,13 +60,15 @@ func (j *journal) block() string {
 type process struct {
 	dir    string
 	conf   string
+	trusts string
 	cmd    *exec.Cmd
 	exited chan struct{}
 	tail   journal // for the error of a start that failed
 }
 
-// launch starts program with conf and waits until it serves.
-func launch(ctx context.Context, program, dir, conf string, log *journal) (*process, error) {
+// launch starts program with conf and waits until it serves. trusts is a file with the only
+// authorities that it trusts; empty: the system's.
+func launch(ctx context.Context, program, dir, conf, trusts string, log *journal) (*process, error) {
 	file := filepath.Join(dir, "gosix.yaml")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		return nil, err
@@ -75,9 +77,12 @@ func launch(ctx context.Context, program, dir, conf string, log *journal) (*proc
 	if err := os.Remove(filepath.Join(dir, "ports.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	p := &process{dir: dir, conf: conf, exited: make(chan struct{})}
+	p := &process{dir: dir, conf: conf, trusts: trusts, exited: make(chan struct{})}
 	p.cmd = exec.Command(program, "run", "-c", file)
 	p.cmd.Dir = dir
+	if trusts != "" {
+		p.cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+trusts, "SSL_CERT_DIR="+filepath.Join(dir, "none"))
+	}
 	leash(p.cmd)
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {

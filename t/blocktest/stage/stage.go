@@ -192,7 +192,7 @@ func (s *Stage) Stage(ctx context.Context, p *blocktest.Prepared) error {
 	s.mu.Lock()
 	s.fault = nil
 	s.mu.Unlock()
-	if err := s.run(ctx, conf); err != nil {
+	if err := s.run(ctx, conf, s.trusts(p)); err != nil {
 		return refused(p, err)
 	}
 	return s.serve(ctx, p)
@@ -212,19 +212,38 @@ func refused(p *blocktest.Prepared, err error) error {
 var notStaged = []string{
 	"stream_enable", "stream_conf_enable", "stream_request", "stream_request2", "stream_request3", "stream_tls_request",
 	"extra_stream_config", "stream_server_config", "stream_server_config2", "stream_server_config3", "debug_config",
-	"post_main_config", "extra_init_by_lua_start", "lua_deps_path",
+	"post_main_config", "extra_init_by_lua_start", "lua_deps_path", "server_name", "user_files",
+	"log_stream_response", "steam_listen_option", "steam_listen_option2", "steam_listen_option3",
+	"stream_upstream_code", "stream_sni", "stream_session_reuse", "stream_init_by_lua_block",
+	"stream_extra_init_by_lua", "stream_extra_init_by_lua_start", "stream_extra_init_worker_by_lua",
+}
+
+// trusts is the file of authorities that a gateway of the suites trusts: the certificate of
+// their own servers, unless a block names another.
+func (s *Stage) trusts(p *blocktest.Prepared) string {
+	name, ok := p.Get("custom_trusted_cert")
+	switch name = strings.TrimSpace(name); {
+	case !ok && s.o.Home == "":
+		return ""
+	case !ok:
+		name = "cert/apisix.crt"
+	}
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(s.dir, "conf", name)
 }
 
 // run has gosix run with conf; one that does already is kept.
-func (s *Stage) run(ctx context.Context, conf string) (err error) {
-	if s.gosix != nil && s.gosix.conf == conf && s.gosix.alive() {
+func (s *Stage) run(ctx context.Context, conf, trusts string) (err error) {
+	if s.gosix != nil && s.gosix.conf == conf && s.gosix.trusts == trusts && s.gosix.alive() {
 		return nil
 	}
 	if s.gosix != nil {
 		s.gosix.stop()
 		s.gosix = nil
 	}
-	s.gosix, err = launch(ctx, s.o.Program, s.dir, conf, &s.log)
+	s.gosix, err = launch(ctx, s.o.Program, s.dir, conf, trusts, &s.log)
 	return err
 }
 

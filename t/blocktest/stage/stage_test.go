@@ -267,7 +267,7 @@ func TestAGosixThatEndsTellsWhy(t *testing.T) {
 			cancel()
 		}
 		var log journal
-		_, err := launch(ctx, program, dir, "x", &log)
+		_, err := launch(ctx, program, dir, "x", "", &log)
 		var died *blocktest.DiedError
 		if errors.As(err, &died) != (tt.want != "") || err == nil {
 			t.Fatalf("%s: %v", tt.script, err)
@@ -301,6 +301,24 @@ func TestTheGatewaysAddressDependsOnTheClient(t *testing.T) {
 	for path, want := range map[string]string{"/apisix/admin/routes": adminAddr, "/v1/config": controlAddr} {
 		if addr, _ := s.relay(path, six); addr != want {
 			t.Errorf("%s goes to %s, want %s", path, addr, want)
+		}
+	}
+}
+
+func TestWhomAGatewayTrusts(t *testing.T) {
+	for _, tt := range []struct {
+		name, home string
+		sections   map[string]string
+		want       string
+	}{
+		{"the system's authorities without a checkout", "", nil, ""},
+		{"the suites' own certificate", "/home", nil, "/dir/conf/cert/apisix.crt"},
+		{"what a block names", "/home", map[string]string{"custom_trusted_cert": "cert/other.crt\n"}, "/dir/conf/cert/other.crt"},
+		{"a file of the system", "", map[string]string{"custom_trusted_cert": "/etc/ca.crt"}, "/etc/ca.crt"},
+	} {
+		s := &Stage{o: Options{Home: tt.home}, dir: "/dir"}
+		if got := s.trusts(prepared(tt.sections)); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }
