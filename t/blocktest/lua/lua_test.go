@@ -149,10 +149,14 @@ func TestNgx(t *testing.T) {
 			d:set("k", "v", 0, 3) ngx.print(d:get("k")) ngx.print(d:incr("n", 2, 1)) ngx.print(d:add("k", 1))
 			d:rpush("l", "x") ngx.print(d:llen("l"), d:lpop("l"), d:get("none"), ngx.shared.other)`, "v33nilfalsefalseexistsfalse1xnilnil"},
 		{"light threads run and are waited for", `
-			local function f(n) ngx.sleep(0.001 * n) return n end
-			local a, b = ngx.thread.spawn(f, 20), ngx.thread.spawn(f, 1)
-			local ok, first = ngx.thread.wait(a, b) ngx.print(ok, first, ngx.thread.wait(a))`, "true1true20"},
-		{"a thread runs at once up to its first wait", `ngx.thread.spawn(function() ngx.print("a") ngx.sleep(0.001) ngx.print("c") end) ngx.print("b")`, "abc"},
+			local go
+			local a = ngx.thread.spawn(function(n) while not go do ngx.sleep(0.001) end return n end, 20)
+			local b = ngx.thread.spawn(function(n) ngx.sleep(0.001) return n end, 1)
+			local ok, first = ngx.thread.wait(a, b)
+			go = true
+			ngx.print(ok, first, ngx.thread.wait(a))`, "true1true20"},
+		{"a thread runs at once up to its first wait", `local go
+			ngx.thread.spawn(function() ngx.print("a") while not go do ngx.sleep(0.001) end ngx.print("c") end) ngx.print("b") go = true`, "abc"},
 		{"a killed thread does not go on", `local th = ngx.thread.spawn(function() ngx.sleep(10) ngx.print("never") end) ngx.print(ngx.thread.kill(th), ngx.thread.kill(th))`, "1nilalready waited or killed"},
 		{"a refused connection says so", `ngx.print(ngx.socket.tcp():connect("127.0.0.1", 1))`, "nilconnection refused"},
 		{"a closed socket says so", `local s = ngx.socket.tcp() ngx.print(s:send("x"), s:close())`, "nilnilclosed"},
