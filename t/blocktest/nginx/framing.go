@@ -159,7 +159,6 @@ type headFields struct {
 	line      string
 	length    int64 // -1: not said
 	chunked   bool
-	upgrade   bool
 	close     bool
 	keepAlive bool
 	odd       bool // two lengths, or one that is none: nobody can tell where it ends
