@@ -230,7 +230,7 @@ func dkEscaped(r rune) bool {
 	return false
 }
 
-// dkParser reads the values with cjson's reader, but null is what the caller says and
+// dkParser reads the values with cjson's reader made laxer, but null is what the caller says and
 // what it reads remembers whether it was an object or a list.
 type dkParser struct {
 	rt    *Runtime
@@ -243,7 +243,7 @@ type dkParser struct {
 func (p *dkParser) parse(at int) (glua.LValue, error) {
 	c := p.rt.newJSON(p.rt.safeJSON)
 	c.decodeArrayMT = true
-	in := &jsonParser{c: c, src: p.src, pos: at, lenient: true}
+	in := &jsonParser{c: c, lax: true, src: p.src, pos: at}
 	in.next()
 	v, err := in.parse()
 	p.pos = in.pos

@@ -316,9 +316,14 @@ func (c *httpClient) call(L *glua.LState, params glua.LValue) (*httpCall, error)
 	if h, ok := field(params, "headers").(*glua.LTable); ok {
 		each(h, func(k, v glua.LValue) {
 			name, _ := text(k)
-			for _, s := range plainTexts(L, v) {
-				q.header = append(q.header, Field{name, s})
+			name = hyphenated(name)
+			for _, f := range q.header {
+				if strings.EqualFold(f.Name, name) {
+					name = f.Name // of two spellings the first is sent, with the last value
+					break
+				}
 			}
+			setHeader(&q.header, name, plainTexts(L, v))
 		})
 	}
 	path := stringField(params, "path", "/")
@@ -694,15 +699,20 @@ func (b *httpBody) readAll(L *glua.LState) (string, error) {
 	return out.String(), err
 }
 
-// httpHeaders keeps names as received and finds them in any spelling.
+// hyphenated is a header's name as the library writes it: scripts may name one with
+// underscores.
+func hyphenated(name string) string { return strings.ReplaceAll(name, "_", "-") }
+
+// httpHeaders keeps the letters of names as received and finds them in any spelling.
 func httpHeaders(L *glua.LState, h []Field) *glua.LTable {
 	t := L.NewTable()
 	names := map[string]string{}
 	for _, f := range h {
-		low := strings.ToLower(f.Name)
-		name, ok := names[low]
-		if !ok {
-			name = f.Name
+		name := hyphenated(f.Name)
+		low := strings.ToLower(name)
+		if first, ok := names[low]; ok {
+			name = first
+		} else {
 			names[low] = name
 		}
 		addValue(L, t, name, str(f.Value))
@@ -712,8 +722,7 @@ func httpHeaders(L *glua.LState, h []Field) *glua.LTable {
 		if !ok {
 			return "", false
 		}
-		low := strings.ReplaceAll(strings.ToLower(s), "_", "-")
-		name, ok := names[low]
+		name, ok := names[strings.ToLower(hyphenated(s))]
 		return name, ok
 	}
 	mt := L.NewTable()
@@ -729,6 +738,7 @@ func httpHeaders(L *glua.LState, h []Field) *glua.LTable {
 			name, ok := lookup(L, L.Get(2))
 			if !ok {
 				name, _ = text(L.Get(2))
+				name = hyphenated(name)
 				names[strings.ToLower(name)] = name
 			}
 			t.RawSetString(name, L.Get(3))

@@ -25,6 +25,14 @@ func newUpstream(t *testing.T, tls bool) string {
 		case "/twice":
 			w.Header().Add("X-Twice", "1")
 			w.Header().Add("X-Twice", "2")
+		case "/names":
+			for _, name := range []string{"X-Api-Key", "X-Api-Key-Two"} {
+				for _, v := range r.Header.Values(name) {
+					fmt.Fprintf(w, "%s=%s;", name, v)
+				}
+			}
+		case "/underscore":
+			w.Header()["X_Under_Score"] = []string{"yes"}
 		case "/close":
 			w.Header().Set("Connection", "close")
 			_, _ = w.Write(body)
@@ -50,6 +58,9 @@ func TestHTTPClient(t *testing.T) {
 	for _, c := range []snippet{
 		{"request_uri returns the whole answer", `local r = c:request_uri(uri .. "/p?x=1", {method = "PUT", body = "abc"}) ngx.print(r.status, r.body, r.headers["x-seen"], r.reason)`, "200abcPUT /p?x=1OK"},
 		{"a query table is encoded", `local r = c:request_uri(uri .. "/p", {query = {a = "b c"}}) ngx.print(r.headers.x_seen)`, "GET /p?a=b%20c"},
+		{"names of headers may be given with underscores", `local r = c:request_uri(uri .. "/names", {headers = {x_api_key = "k", ["X-Api_Key-Two"] = 2}}) ngx.print(r.body)`, "X-Api-Key=k;X-Api-Key-Two=2;"},
+		{"of two spellings the first is sent, with the last value", `local h = {} h["X-Api-key"] = 1 h.x_api_key = 2 local r = c:request_uri(uri .. "/names", {headers = h}) ngx.print(r.body)`, "X-Api-Key=2;"},
+		{"a header received with underscores has hyphens", `local r = c:request_uri(uri .. "/underscore") ngx.print(r.headers["X-Under-Score"], next(r.headers) ~= nil)`, "yestrue"},
 		{"repeated headers are a list", `local r = c:request_uri(uri .. "/twice") ngx.print(r.headers["X-Twice"][2])`, "2"},
 		{"a body is read part by part", `c:connect("127.0.0.1", port) local r = c:request({path = "/stream"}) local n = 0
 			repeat local p = r.body_reader(5) if p then ngx.print(p, "|") end until not p ngx.print(c:set_keepalive())`, "part0|;|part1|;|part2|;|1"},

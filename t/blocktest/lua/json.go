@@ -339,14 +339,13 @@ var jsonPunctuation = map[byte]string{
 // jsonParser reads what cjson reads, with its messages.
 type jsonParser struct {
 	c     *jsonCodec
+	lax   bool // reads what dkjson reads beside: a comma before the end, comments
 	src   string
 	pos   int
 	kind  string // of the token, or what is wrong with it
 	at    int    // where it begins
 	value glua.LValue
 	depth int
-	// lenient takes a comma behind the last member.
-	lenient bool
 }
 
 func (c *jsonCodec) decode(src string) (glua.LValue, error) {
@@ -368,9 +367,7 @@ func (p *jsonParser) expected(what string) error {
 }
 
 func (p *jsonParser) next() {
-	for p.pos < len(p.src) && strings.IndexByte(" \t\r\n", p.src[p.pos]) >= 0 {
-		p.pos++
-	}
+	p.space()
 	p.at = p.pos
 	if p.pos == len(p.src) {
 		p.kind = tEnd
@@ -395,6 +392,29 @@ func (p *jsonParser) next() {
 		p.kind, p.value = tNull, p.c.rt.null
 	default:
 		p.kind = "invalid token"
+	}
+}
+
+// space skips what stands between tokens.
+func (p *jsonParser) space() {
+	for p.pos < len(p.src) {
+		rest := p.src[p.pos:]
+		switch {
+		case strings.IndexByte(" \t\r\n", rest[0]) >= 0:
+			p.pos++
+			continue
+		case p.lax && strings.HasPrefix(rest, "//"):
+			if end := strings.IndexAny(rest, "\r\n"); end >= 0 {
+				p.pos += end
+				continue
+			}
+		case p.lax && strings.HasPrefix(rest, "/*"):
+			if end := strings.Index(rest, "*/"); end >= 0 {
+				p.pos += end + len("*/")
+				continue
+			}
+		}
+		return
 	}
 }
 
@@ -556,7 +576,8 @@ func (p *jsonParser) object() (glua.LValue, error) {
 		if p.kind != tComma {
 			return nil, p.expected("comma or object end")
 		}
-		if p.next(); p.lenient && p.kind == tObjEnd {
+		p.next()
+		if p.lax && p.kind == tObjEnd {
 			return t, nil
 		}
 	}
@@ -584,7 +605,8 @@ func (p *jsonParser) array() (glua.LValue, error) {
 		if p.kind != tComma {
 			return nil, p.expected("comma or array end")
 		}
-		if p.next(); p.lenient && p.kind == tArrEnd {
+		p.next()
+		if p.lax && p.kind == tArrEnd {
 			return t, nil
 		}
 	}

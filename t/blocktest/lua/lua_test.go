@@ -178,7 +178,11 @@ func TestJSON(t *testing.T) {
 		{"what follows the value is named", `ngx.print(select(2, require("cjson.safe").decode('1 2')))`, "Expected the end but found T_INTEGER at character 3"},
 		{"escapes are decoded", `ngx.print(require("cjson").decode('"\\u00e9\\ud83d\\ude00\\n"'))`, "é😀"},
 		{"the toolkit sorts keys", `ngx.print(require("toolkit.json").encode({b = 1, a = {x = {}}, c = false}))`, `{"a":{"x":[]},"b":1,"c":false}`},
-		{"the toolkit takes a comma behind the last member", `local j = require("toolkit.json") ngx.print(j.encode(j.decode('{"a":[1,],"b":2,\n}')))`, `{"a":[1],"b":2}`},
+		{"what is encoded stands in the order it came", `local t = {} for i = 1, 9 do t["k" .. i] = i end
+			ngx.print(require("apisix.core").json.stably_encode(t))`, `{"k1":1,"k2":2,"k3":3,"k4":4,"k5":5,"k6":6,"k7":7,"k8":8,"k9":9}`},
+		{"the toolkit reads a comma before the end, and comments", `local j = require("toolkit.json")
+			ngx.print(j.encode(j.decode('{"a":[1,2,], // two\n"b":{"c":3,}, /* , */}')))`, `{"a":[1,2],"b":{"c":3}}`},
+		{"cjson does not", `ngx.print(require("cjson.safe").decode("[1,]"))`, "nilExpected value but found T_ARR_END at character 4"},
 		{"the toolkit drops nulls and keeps kinds", `local j = require("toolkit.json") ngx.print(j.encode(j.decode('{"a":null,"b":{},"c":[]}')))`, `{"b":{},"c":[]}`},
 		{"rapidjson sorts when asked", `ngx.print(require("rapidjson").encode({b = 1, a = 2}, {sort_keys = true}))`, `{"a":2,"b":1}`},
 		{"core encodes late", `local core = require("apisix.core") ngx.print(tostring(core.json.delay_encode({a = "b/c"})))`, `{"a":"b/c"}`},

@@ -156,7 +156,13 @@ func list(L *glua.LState, values ...glua.LValue) *glua.LTable {
 }
 
 // each calls f for every pair in the order that pairs gives.
-func each(t *glua.LTable, f func(k, v glua.LValue)) { t.ForEach(f) }
+func each(t *glua.LTable, f func(k, v glua.LValue)) {
+	// The interpreter's own ForEach follows a Go map: what is made of a table would differ
+	// from run to run.
+	for k, v := t.Next(glua.LNil); k != glua.LNil; k, v = t.Next(k) {
+		f(k, v)
+	}
+}
 
 func isEmpty(t *glua.LTable) bool {
 	k, _ := t.Next(glua.LNil)
