@@ -403,6 +403,24 @@ func TestDecorations(t *testing.T) {
 	w.expect(t, "GET", at, "", 404, "Key not found")
 }
 
+func TestANewParentInheritsNothing(t *testing.T) {
+	w := newWorld(t, nil)
+	const at = "/services/s/graphql_cost_decorations"
+	for _, key := range []string{"/services/s/graphql_cost_decorations/left", "/services/so/graphql_cost_decorations/other"} {
+		if _, err := w.store.Commit(t.Context(), nil, []store.Op{{Key: "/apisix" + key, Value: []byte(`{"id":"left","field_path":"a.b"}`)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.expect(t, "PUT", "/services/s", `{"upstream":5}`, 400, "")
+	w.expect(t, "GET", at, "", 200, `{"total":1,`)
+	w.expect(t, "PUT", "/services/s", `{}`, 201, `{"key":"/apisix/services/s"`)
+	w.expect(t, "GET", at, "", 404, "Key not found")
+	w.expect(t, "GET", "/services/so/graphql_cost_decorations", "", 200, `{"total":1,`)
+	w.expect(t, "PUT", at+"/d", `{"field_path":"a.b"}`, 201, "")
+	w.expect(t, "PUT", "/services/s", `{}`, 200, "")
+	w.expect(t, "GET", at, "", 200, `{"total":1,`)
+}
+
 // What a PUT answers is what clients write back.
 func TestSealedValuesComeBack(t *testing.T) {
 	w := newWorld(t, nil)
@@ -614,6 +632,8 @@ func TestListsAreFilteredAndPaged(t *testing.T) {
 		"?name=[":                `{"total":0,"list":[]}`,
 		"?uri=u2":                `{"total":6,`,
 		"?label=l1":              `{"total":12,`,
+		"?label=":                `{"total":0,"list":[]}`,
+		"?name=":                 `{"total":25,`,
 		"?filter=service_id%3Ds": `{"total":25,`,
 		"?filter=service_id%3Dx": `{"total":0,`,
 		"?label=l1&name=n3":      `{"total":1,`,

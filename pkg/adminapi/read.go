@@ -200,7 +200,8 @@ func filtered(q *request, k *resource.Kind, items []store.Item) ([]store.Item, e
 			return ok && p.match(name)
 		})
 	}
-	if label := q.Query("label"); label != "" {
+	// A label may have an empty name, so that an empty argument is one to look for.
+	if label, given := q.GetQuery("label"); given {
 		keep = append(keep, func(d *jsonedit.Doc) bool {
 			raw, kind, ok := d.Get("labels")
 			found := false

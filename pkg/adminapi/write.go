@@ -37,7 +37,7 @@ func (a *API) put(q *request, t target) {
 			return draft{}, err
 		}
 		now := a.now()
-		d := draft{doc: conf, before: before.Value, created: now, updated: now}
+		d := draft{doc: conf, before: before.Value, created: now, updated: now, absent: err != nil}
 		if created, ok := timeOf(before.Value, "create_time"); ok {
 			d.created = created
 		}
@@ -81,7 +81,7 @@ func (a *API) post(q *request, t target) {
 	conf = withMember(conf, "id", []byte(quoted(t.id)))
 	a.write(q, t, func() (draft, error) {
 		now := a.now()
-		return draft{doc: conf, created: now, updated: now, fresh: true}, nil
+		return draft{doc: conf, created: now, updated: now, absent: true, fresh: true}, nil
 	})
 }
 
@@ -91,6 +91,7 @@ type draft struct {
 	before           []byte // what it replaces, as stored; nil: nothing
 	created, updated []byte // numbers
 	seen             int64  // revision that must still be in force; 0: none
+	absent           bool   // nothing was stored by the key
 	fresh            bool   // the key must not exist
 }
 
@@ -131,13 +132,19 @@ func (a *API) write(q *request, t target, next func() (draft, error)) {
 			a.failed(q.Context, err)
 			return
 		}
-		if d.seen != 0 || d.fresh {
+		ops := []store.Op{{Key: key, Value: stored, TTL: q.ttl}}
+		if d.absent {
+			// What a deletion left below it, or nobody's, must not become the new one's.
+			ops = append(ops, a.below(t)...)
+		}
+		held := d.seen != 0 || d.fresh
+		if held || len(ops) > 1 {
 			conds = append(conds, store.Cond{Key: key, Revision: d.seen})
 		}
-		res, err := a.o.Store.Commit(q.Request.Context(), conds, []store.Op{{Key: key, Value: stored, TTL: q.ttl}})
+		res, err := a.o.Store.Commit(q.Request.Context(), conds, ops)
 		var conflict *store.ConflictError
 		switch {
-		case errors.As(err, &conflict) && conflict.Cond.Key == key:
+		case errors.As(err, &conflict) && conflict.Cond.Key == key && held:
 			a.fail(q.Context, http.StatusServiceUnavailable, "value changed before overwritten")
 			return
 		case errors.Is(err, store.ErrConflict) && try < raceRetries:
@@ -378,13 +385,7 @@ func (a *API) delete(q *request, t target) {
 		return
 	}
 	key := t.kind.Key(a.o.Prefix, t.fullID())
-	ops := []store.Op{{Key: key, Delete: true}}
-	for _, child := range resource.Kinds() {
-		if child.Parent == t.kind.Name {
-			below := child.Key(a.o.Prefix, child.ChildID(t.id, ""))
-			ops = append(ops, store.Op{Key: below, Delete: true, Prefix: true})
-		}
-	}
+	ops := append([]store.Op{{Key: key, Delete: true}}, a.below(t)...)
 	res, err := a.remove(q, t, ops)
 	switch {
 	case err != nil:
@@ -395,6 +396,16 @@ func (a *API) delete(q *request, t target) {
 		revision(q.Context, res)
 		a.json(q.Context, http.StatusOK, []byte(`{"deleted":"1","key":`+quoted(key)+`}`))
 	}
+}
+
+// below deletes what lives below an item.
+func (a *API) below(t target) (ops []store.Op) {
+	for _, child := range resource.Kinds() {
+		if child.Parent == t.kind.Name {
+			ops = append(ops, store.Op{Key: child.Key(a.o.Prefix, child.ChildID(t.id, "")), Delete: true, Prefix: true})
+		}
+	}
+	return ops
 }
 
 // mayContain reports whether a text may be part of a document, as it stands or escaped.
