@@ -331,7 +331,7 @@ func (l *loader) warn(c *Config) {
 		}
 	}
 	if !admin.KeyRequired {
-		l.noteKey("deployment.admin.admin_key_required", "the Admin API asks for no key")
+		l.noteKey("deployment.admin.admin_key_required", "Admin key is bypassed! The Admin API asks for no key")
 	}
 	for i, k := range admin.Keys {
 		path := fmt.Sprintf("deployment.admin.admin_key[%d].key", i)

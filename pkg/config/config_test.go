@@ -379,7 +379,7 @@ func TestNotices(t *testing.T) {
 		"an ignored key that is null":          {"discovery: null", nil},
 		"an Admin API for everyone":            {"deployment: {admin: {admin_listen: {ip: 0.0.0.0}, allow_admin: []}}", []Notice{"conf.yaml:1: deployment.admin.admin_listen: the Admin API listens on 0.0.0.0:9180 without TLS", "conf.yaml:1: deployment.admin.allow_admin: is empty, everyone may connect to the Admin API"}},
 		"an Admin API with TLS":                {"deployment: {admin: {admin_listen: {ip: 0.0.0.0}, https_admin: true, admin_api_mtls: {admin_ssl_cert: a, admin_ssl_cert_key: b}}}", nil},
-		"an Admin API without a key":           {"deployment: {admin: {admin_key_required: false}}", []Notice{"conf.yaml:1: deployment.admin.admin_key_required: the Admin API asks for no key"}},
+		"an Admin API without a key":           {"deployment: {admin: {admin_key_required: false}}", []Notice{"conf.yaml:1: deployment.admin.admin_key_required: Admin key is bypassed! The Admin API asks for no key"}},
 		"a short key, which is not shown":      {"deployment: {admin: {admin_key: [{key: tiny, role: admin}]}}", []Notice{"conf.yaml:1: deployment.admin.admin_key[0].key: is shorter than 16 characters"}},
 		"an etcd and no keyring":               {"deployment: {etcd: {host: \"http://a:1\"}}", []Notice{"apisix.data_encryption.keyring: is empty, secrets are stored as they are"}},
 		"an etcd that is not verified":         {"apisix: {data_encryption: {enable_encrypt_fields: false}}\ndeployment: {etcd: {host: \"https://a:1\", tls: {verify: false}}}", []Notice{"conf.yaml:2: deployment.etcd.tls.verify: is false, anyone can pose as etcd"}},

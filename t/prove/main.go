@@ -92,9 +92,12 @@ func run(ctx context.Context, o options, paths []string) (int, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	if o.program == "" {
-		if o.program, err = build(ctx, dir); err != nil {
-			return 0, err
-		}
+		o.program, err = build(ctx, dir)
+	} else {
+		o.program, err = filepath.Abs(o.program) // it is started in another directory
+	}
+	if err != nil {
+		return 0, err
 	}
 	p := &printer{out: os.Stdout, verbose: o.verbose, tap: o.tap}
 	results := runFiles(ctx, o, files, p)

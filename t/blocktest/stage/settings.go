@@ -80,8 +80,17 @@ func fromEtcd(root tree) error {
 	return nil
 }
 
+// serverHeader is the reference's name, with its version unless the block hides it.
+func serverHeader(apisix tree) string {
+	if apisix["enable_server_tokens"] == false {
+		return "APISIX"
+	}
+	return "APISIX/3.18.0"
+}
+
 // place puts the parts where the runner looks for them, and adds what the suites assume:
-// keys in any place, the reference's name, its keyring and its leniency.
+// keys in any place, the reference's name, its keyring and its leniency. It takes away what
+// suites still say and the reference itself has not read since its version 3.
 func place(root tree, dir string, ipv6 bool) error {
 	apisix, deployment := object(root, "apisix"), object(root, "deployment")
 	listen, err := listens(apisix["node_listen"])
@@ -95,13 +104,12 @@ func place(root tree, dir string, ipv6 bool) error {
 	apisix["control"] = address(controlAddr)
 	apisix["status"] = address("127.0.0.1:7085")
 	delete(apisix, "enable_admin")
-	// Suites still have these, which the reference's release reads nowhere or elsewhere.
 	delete(apisix, "admin_key")
 	delete(apisix, "admin_api_version")
-	set(apisix, "server_header", "APISIX/3.18.0")
+	set(apisix, "server_header", serverHeader(apisix))
 	set(apisix, "unknown_plugins", "skip")
 	encryption := object(apisix, "data_encryption")
-	delete(encryption, "enable") // nor this
+	delete(encryption, "enable")
 	set(encryption, "keyring", []any{"qeddd145sfvddff3", "edd1c9f0985e76a2"})
 	set(encryption, "format", "cbc")
 

@@ -234,9 +234,13 @@ func (s *Stage) trusts(p *blocktest.Prepared) string {
 	return filepath.Join(s.dir, "conf", name)
 }
 
-// run has gosix run with conf; one that does already is kept.
+// run has gosix run with conf; one that does already is kept. The reference's runner starts
+// one for each block, so that the block sees the lines of the start: they are repeated.
 func (s *Stage) run(ctx context.Context, conf, trusts string) (err error) {
 	if s.gosix != nil && s.gosix.conf == conf && s.gosix.trusts == trusts && s.gosix.alive() {
+		if lines := beginning(s.gosix.tail.block()); lines != "" {
+			s.log.raw(strings.TrimSuffix(lines, "\n"))
+		}
 		return nil
 	}
 	if s.gosix != nil {
@@ -245,6 +249,16 @@ func (s *Stage) run(ctx context.Context, conf, trusts string) (err error) {
 	}
 	s.gosix, err = launch(ctx, s.o.Program, s.dir, conf, trusts, &s.log)
 	return err
+}
+
+// beginning is what a gateway wrote until it served.
+func beginning(log string) string {
+	serves := strings.Index(log, "gosix is running")
+	if serves < 0 {
+		return ""
+	}
+	end := strings.IndexByte(log[serves:], '\n')
+	return log[:serves+end+1]
 }
 
 // Stop ends the block's gateway, so that the log has its last words.
