@@ -45,6 +45,7 @@ var libraries = map[string][]string{
 	"github.com/bufbuild/protocompile":        {"pkg/resource"},
 	"google.golang.org/protobuf":              {"pkg/resource"},
 	"github.com/theory/jsonpath":              {"pkg/variable"},
+	"github.com/vektah/gqlparser":             {"pkg/variable"},
 	"github.com/hashicorp/go-immutable-radix": {"pkg/route"},
 	"go.etcd.io/etcd/server":                  {"pkg/store/embedetcd"},
 	"go.etcd.io/etcd/client":                  {"pkg/store/etcdstore", "pkg/store/embedetcd", "t/blocktest/lua"},

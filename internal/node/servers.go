@@ -135,7 +135,7 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 	}
 	g := gateway.New(gateway.Options{
 		Server: serverHeader(n.c, "gosix/"+Version()), ShowStatus: a.ShowStatus, Trusted: trusted, TrustedSet: a.Trusted != nil,
-		DeleteTail: a.DeleteTail, ServletPaths: a.ServletPaths, KeepSlashes: a.KeepSlashes, PostLimit: postLimit(a.MaxPostArgs),
+		DeleteTail: a.DeleteTail, ServletPaths: a.ServletPaths, KeepSlashes: a.KeepSlashes, PostLimit: postLimit(a.MaxPostArgs), GraphQLLimit: n.c.GraphQL.MaxSize,
 		MaxBody: n.c.Nginx.HTTP.MaxBody, AccessLog: n.access, Log: n.Log, Client: client, Router: syncer.Router(),
 	})
 	limits := gateway.Limits{

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -329,13 +330,12 @@ func (a *API) dispatch(c *gin.Context) {
 // read takes the body; false if it answered.
 func (a *API) read(q *request) bool {
 	body, size, err := readLimited(q.Request, a.o.BodyLimit)
-	switch {
-	case err != nil:
+	if err == nil && size > a.o.BodyLimit {
+		err = fmt.Errorf("request size %d is greater than the maximum size %d allowed", size, a.o.BodyLimit)
+	}
+	if err != nil {
+		a.o.Log.Warn().Err(fmt.Errorf("failed to read request body: %w", err)).Str("path", q.Request.URL.Path).Msg("admin request was refused")
 		a.fail(q.Context, http.StatusBadRequest, "invalid request body: "+err.Error())
-		return false
-	case size > a.o.BodyLimit:
-		a.fail(q.Context, http.StatusBadRequest, "invalid request body: request size "+strconv.FormatInt(size, 10)+
-			" is greater than the maximum size "+strconv.FormatInt(a.o.BodyLimit, 10)+" allowed")
 		return false
 	}
 	if len(body) > 0 {

@@ -39,6 +39,9 @@ func (a *API) judge(q *request, t target, raw []byte) ([]store.Cond, error) {
 		object["id"] = unmadeID
 	}
 	if _, err := k.Validate(t.id, doc); err != nil {
+		if errors.Is(err, resource.ErrSealed) {
+			a.o.Log.Warn().Str("path", q.Request.URL.Path).Msg("decrypt ssl key failed")
+		}
 		return nil, badRequest(err.Error())
 	}
 	var conds []store.Cond

@@ -4,6 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rs/zerolog"
+
+	"github.com/gosix/gosix/internal/logtest"
 	"github.com/gosix/gosix/pkg/store"
 )
 
@@ -66,7 +69,8 @@ func TestStreamRoutesAreOff(t *testing.T) {
 // The verdict on certificates and definitions is that of pkg/resource; here it becomes an
 // answer, and nothing is stored.
 func TestCertificatesAndDefinitionsAreJudged(t *testing.T) {
-	w := newWorld(t, nil)
+	var log logtest.Log
+	w := newWorld(t, func(o *Options) { o.Log = zerolog.New(&log) })
 	w.expect(t, "PUT", "/protos/1", `{"content":"syntax = \"proto3\"; message A { B b = 1; }"}`, 400, `{"error_msg":"invalid content: 1:32: field A.b: unknown type B"}`)
 	w.expect(t, "POST", "/protos", `{"content":"syntax = \"proto3\"; message A {}"}`, 201, `"content":`)
 	w.expect(t, "GET", "/protos/1", "", 404, "Key not found")
@@ -74,4 +78,7 @@ func TestCertificatesAndDefinitionsAreJudged(t *testing.T) {
 	w.expect(t, "PUT", "/ssls/1", `{"sni":"a.test","cert":`+long+`,"key":`+long+`}`, 400, `{"error_msg":"failed to parse cert: PEM_read_bio_X509_AUX() failed"}`)
 	w.expect(t, "PUT", "/ssls/1", `{"sni":"a.test","cert":"$env://CERT","key":`+long+`}`, 400, `{"error_msg":"failed to decrypt previous encrypted key"}`)
 	w.expect(t, "PUT", "/ssls/1", `{"sni":"a.test","cert":"$env://CERT","key":"$env://KEY"}`, 201, `"sni":"a.test"`)
+	if got := strings.Count(log.String(), "decrypt ssl key failed"); got != 1 {
+		t.Errorf("%d lines tell of a key that does not open, want 1: %s", got, &log)
+	}
 }

@@ -159,6 +159,9 @@ func (c *Config) checkApisix(is *issues) {
 			is.add(fmt.Sprintf("apisix.data_encryption.keyring[%d]", i), "%d bytes, must be 16 or 32", len(k))
 		}
 	}
+	if c.GraphQL.MaxSize <= 0 {
+		is.add("graphql.max_size", "%d must be above 0", c.GraphQL.MaxSize)
+	}
 	prefixes(is, "apisix.trusted_addresses", a.Trusted)
 	for i, name := range c.Plugins {
 		if name == "" {

@@ -24,7 +24,8 @@ type Config struct {
 	Nginx         Nginx                      `yaml:"nginx_config"`
 	Plugins       []string                   `yaml:"plugins"`        // names of the plugins to load; nil: every one that is built
 	StreamPlugins []string                   `yaml:"stream_plugins"` // names of those for streams, which nodes of the reference may load
-	PluginAttr    map[string]json.RawMessage `yaml:"plugin_attr"`    // per plugin, whatever it reads; may hold secrets
+	GraphQL       GraphQL                    `yaml:"graphql"`
+	PluginAttr    map[string]json.RawMessage `yaml:"plugin_attr"` // per plugin, whatever it reads; may hold secrets
 	Deployment    Deployment                 `yaml:"deployment"`
 }
 
@@ -49,6 +50,11 @@ type Apisix struct {
 	DrainTimeout   float64        `yaml:"drain_timeout" unit:"seconds"`
 	DataEncryption DataEncryption `yaml:"data_encryption"`
 	Limits         Limits         `yaml:"limits"`
+}
+
+// GraphQL is how the variables graphql_* read requests.
+type GraphQL struct {
+	MaxSize int64 `yaml:"max_size" unit:"bytes"` // of a body, above 0
 }
 
 // Router selects the matcher.
@@ -215,6 +221,7 @@ func Default() *Config {
 			},
 		},
 		Nginx:      Nginx{HTTP: NginxHTTP{EnableAccessLog: true, AccessLog: "logs/access.log", Escape: "default"}},
+		GraphQL:    GraphQL{MaxSize: 1 << 20},
 		PluginAttr: map[string]json.RawMessage{},
 		Deployment: Deployment{
 			Role:    "traditional",

@@ -16,7 +16,6 @@ var ignored = map[string]string{
 	"discovery":                            "service discovery is not built",
 	"ext-plugin":                           "external plugin runners are not built",
 	"wasm":                                 "Wasm plugins are not built",
-	"graphql":                              "the GraphQL variables are not built",
 	"xrpc":                                 "xRPC is not built",
 	"apisix.ssl":                           "HTTPS listeners are not built",
 	"apisix.stream_proxy":                  "stream listeners are not built",

@@ -68,6 +68,18 @@ type Request struct {
 	TLS                         *tls.ConnectionState // nil on plain connections
 	HeadBytes                   int64                // size of request line and header, in bytes, as far as the engine knows
 	PostLimit                   int64                // bytes of a body that variables may read; 0: 64 MiB, below 0: no limit
+	GraphQLLimit                int64                // bytes of a body that is read as GraphQL; 0: 1 MiB
+	GraphQL                     *GraphQL             // nil until package variable was asked for it
+	// Misread is why a variable that is read from the body or as GraphQL has no value, or not
+	// all of it; the first reason, for the log.
+	Misread error
+}
+
+// GraphQL is what the first operation of a GraphQL request asks for.
+type GraphQL struct {
+	Name       string   // empty: it has none
+	Operation  string   // "query", "mutation", "subscription"; empty: it could not be read
+	RootFields []string // names, not aliases, in order
 }
 
 func (r *Request) reset() {

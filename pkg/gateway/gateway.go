@@ -35,6 +35,7 @@ type Options struct {
 	ServletPaths bool // normalize_uri_like_servlet
 	KeepSlashes  bool // match_uri_encoded_slash
 	PostLimit    int64
+	GraphQLLimit int64 // graphql.max_size in bytes
 	MaxBody      int64 // client_max_body_size in bytes, 0: no limit
 	AccessLog    *AccessLog
 	Log          zerolog.Logger
@@ -69,7 +70,7 @@ func (g *Gateway) Panics() int64 { return g.panics.Load() }
 // the log phase has run and the access log has its line.
 func (g *Gateway) Serve(x *exchange.Exchange) {
 	x.ID = g.ids.next()
-	x.Request.PostLimit = g.o.PostLimit
+	x.Request.PostLimit, x.Request.GraphQLLimit = g.o.PostLimit, g.o.GraphQLLimit
 	if x.Request.Method == http.MethodHead {
 		x.Response.NoBody()
 	}
@@ -158,7 +159,9 @@ var (
 	}{"404 Route Not Found"}
 	errNobodyAnswered = errors.New("a plugin took over the upstream and gave no answer")
 	errNoUpstream     = errors.New("missing upstream configuration in Route or Service")
+	errNoNode         = errors.New("no valid upstream node")
 	errAboveRoot      = errors.New("path is malformed or leads above its root")
+	errParameters     = errors.New("failed to normalize: a dot segment or an empty one has parameters")
 )
 
 // admit refuses what no route may see and removes what only the gateway may say.
@@ -175,12 +178,15 @@ func (g *Gateway) admit(c *plugin.Context) bool {
 	if ok && g.o.KeepSlashes {
 		r.Path = keepSlashes(raw, r.Path)
 	}
-	if ok && g.o.ServletPaths {
-		r.Path, ok = servletPath(r.Path)
-	}
 	if !ok {
 		answer(c, http.StatusBadRequest, errAboveRoot)
 		return false
+	}
+	if g.o.ServletPaths {
+		if r.Path, ok = servletPath(r.Path); !ok {
+			answer(c, http.StatusBadRequest, errParameters)
+			return false
+		}
 	}
 	if g.o.DeleteTail && len(r.Path) > 1 && r.Path[len(r.Path)-1] == '/' {
 		r.Path = r.Path[:len(r.Path)-1]
@@ -247,6 +253,9 @@ func (g *Gateway) lastWord(c *plugin.Context) {
 func (g *Gateway) finish(c *plugin.Context) {
 	g.complete(c)
 	c.RunLog()
+	if err := c.Request.Misread; err != nil {
+		c.Log.Warn().Err(err).Str("route", c.Facts.RouteID).Str("request", c.ID).Msg("request could not be read for its variables")
+	}
 	if g.o.AccessLog != nil {
 		g.o.AccessLog.Record(c.Exchange)
 	}

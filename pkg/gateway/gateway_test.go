@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
+	"github.com/gosix/gosix/internal/logtest"
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/route"
@@ -530,4 +531,40 @@ func TestAClientThatLeavesIsLoggedAs499(t *testing.T) {
 	}
 	<-left // the upstream's request ended as well
 	w.logs("GET /slow 499 ")
+}
+
+func TestTheLogSaysWhyTheGatewayAnswered(t *testing.T) {
+	var log logtest.Log
+	w := newWorld(t, func(o *Options) {
+		o.Log, o.ServletPaths, o.GraphQLLimit = zerolog.New(&log), true, 20
+	})
+	w.put("routes/none", `{"uri":"/none","plugins":{}}`)
+	w.put("routes/empty", `{"uri":"/empty","upstream":{"type":"roundrobin","nodes":{}}}`)
+	w.put("routes/arg", `{"uri":"/arg","plugins":{},"vars":[["post_arg.a","==","1"]]}`)
+	w.put("routes/graphql", `{"uri":"/graphql","plugins":{},"vars":[["graphql_name","==","a"]]}`)
+	for _, tt := range []struct {
+		name, path, body string
+		status           int
+		want             string
+	}{
+		{"no upstream", "/none", "", 503, "missing upstream configuration in Route or Service"},
+		{"an upstream without nodes", "/empty", "", 503, "no valid upstream node"},
+		{"a path above the root", "/../..", "", 400, "path is malformed or leads above its root"},
+		{"a dot segment with parameters", "/a/..;/b", "", 400, "failed to normalize"},
+		{"a body that no variable can read", "/arg", "text", 404, "unsupported content-type: text/plain"},
+		{"a body above the limit of GraphQL", "/graphql", strings.Repeat("{", 21), 404, "failed to read graphql data, request size 21 is greater"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			res, body := w.do("POST", tt.path, tt.body, "Content-Type", "text/plain")
+			if res.StatusCode != tt.status {
+				t.Errorf("got %d %s, want %d", res.StatusCode, body, tt.status)
+			}
+			for end := time.Now().Add(10 * time.Second); !strings.Contains(log.String(), tt.want); {
+				if time.Now().After(end) {
+					t.Fatalf("the log does not say %q: %s", tt.want, &log)
+				}
+				<-time.After(time.Millisecond)
+			}
+		})
+	}
 }

@@ -36,8 +36,11 @@ func (g *Gateway) proxy(c *plugin.Context, r *route.Route) {
 	case r.Status == http.StatusBadGateway:
 		answer(c, r.Status, r.Broken)
 		return
-	case up == nil || len(up.Nodes) == 0 && up.Unsupported == nil:
+	case up == nil:
 		answer(c, http.StatusServiceUnavailable, errNoUpstream)
+		return
+	case len(up.Nodes) == 0 && up.Unsupported == nil:
+		answer(c, http.StatusServiceUnavailable, errNoNode)
 		return
 	case up.Unsupported != nil:
 		answer(c, up.UnsupportedStatus(), up.Unsupported)

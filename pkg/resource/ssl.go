@@ -18,9 +18,9 @@ var (
 	errNoKey  = errors.New("PEM_read_bio_PrivateKey() failed")
 )
 
-// errSealed is a key that is neither PEM nor was opened before the document came here. The
+// ErrSealed is a key that is neither PEM nor was opened before the document came here. The
 // reference takes such a text for one that it encrypted before.
-var errSealed = errors.New("failed to decrypt previous encrypted key")
+var ErrSealed = errors.New("failed to decrypt previous encrypted key")
 
 // SSL is a decoded certificate with its keys, immutable. Certificates and keys are PEM or
 // a reference; keys must have been decrypted before decoding.
@@ -104,7 +104,7 @@ func checkPair(cert, key string) error {
 	private, err := parseKey(key)
 	switch {
 	case errors.Is(err, errNoKey) && !strings.HasPrefix(key, "---"):
-		return errSealed
+		return ErrSealed
 	case err != nil:
 		return fmt.Errorf("failed to parse key: %w", err)
 	}

@@ -3,6 +3,7 @@ package variable
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -74,6 +75,8 @@ func postPath(path string) (Getter, error) {
 			return Value{}
 		}
 		switch contentType := x.Request.Header.Get("Content-Type"); mediaOf(contentType) {
+		case other:
+			misread(x, errUnsupported(contentType))
 		case jsonBody:
 			return jsonMember(x, first, rest)
 		case formBody:
@@ -88,6 +91,24 @@ func postPath(path string) (Getter, error) {
 	}, nil
 }
 
+func errUnsupported(contentType string) error {
+	return fmt.Errorf("unsupported content-type: %s, supported types are: application/json, application/x-www-form-urlencoded, multipart/form-data", contentType)
+}
+
+// jsonError words why a body cannot be read as JSON. One that does not say what it is was
+// only taken for JSON.
+func jsonError(x *exchange.Exchange, err error) error {
+	contentType := x.Request.Header.Get("Content-Type")
+	var large *exchange.TooLargeError
+	switch {
+	case errors.As(err, &large):
+		return fmt.Errorf("could not get body: %w", err)
+	case contentType == "":
+		return errUnsupported(contentType)
+	}
+	return fmt.Errorf("could not parse JSON request body: %w", err)
+}
+
 func postQuery(path string) (Getter, error) {
 	root := "$."
 	if path[0] == '[' || path[0] == '.' {
@@ -95,7 +116,7 @@ func postQuery(path string) (Getter, error) {
 	}
 	query, err := jsonpath.Parse(root + path)
 	if err != nil {
-		return nil, fmt.Errorf("invalid JSONPath %q: %w", root+path, err)
+		return nil, fmt.Errorf("invalid expression %q: %w", root+path, err)
 	}
 	return func(x *exchange.Exchange) Value {
 		if x.Request.Body.Length() == 0 {
@@ -124,6 +145,7 @@ func postLimit(x *exchange.Exchange) int64 {
 func jsonMember(x *exchange.Exchange, first, rest string) Value {
 	doc, err := x.Request.Body.JSON(postLimit(x), strict)
 	if err != nil {
+		misread(x, jsonError(x, err))
 		return Value{}
 	}
 	raw, kind, ok := doc.Get(first)
@@ -258,15 +280,23 @@ type decoded struct{ value any }
 func postTree(x *exchange.Exchange) any {
 	contentType := x.Request.Header.Get("Content-Type")
 	switch mediaOf(contentType) {
+	case other:
+		misread(x, errUnsupported(contentType))
 	case jsonBody:
 		memo, err := x.Request.Body.Memo(postLimit(x), func(p []byte) any {
 			var v any
-			if jsonedit.Check(p, strict) != nil || json.Unmarshal(p, &v) != nil {
+			err := jsonedit.Check(p, strict)
+			if err == nil {
+				err = json.Unmarshal(p, &v)
+			}
+			if err != nil {
+				misread(x, jsonError(x, err))
 				return decoded{}
 			}
 			return decoded{v}
 		})
 		if err != nil {
+			misread(x, jsonError(x, err))
 			return nil
 		}
 		d, _ := memo.(decoded)

@@ -63,6 +63,7 @@ var families = []struct {
 }{
 	{postPrefix, postPath},
 	{"post_arg_", postForm},
+	{"graphql_", graphql},
 	{"arg_", arg},
 	{"cookie_", cookie},
 	{"uri_param_", param},

@@ -299,8 +299,8 @@ func TestRemoteUserNeedsBasicCredentials(t *testing.T) {
 
 func TestUnknownNamesDoNotCompile(t *testing.T) {
 	for _, name := range []string{
-		"", "nope", "arg_", "http_", "cookie_", "post_arg_", "post_arg.", "uri_param_", "graphql_name",
-		"graphql_operation", "graphql_root_fields", "post_arg.a[", "post_arg.a[*",
+		"", "nope", "arg_", "http_", "cookie_", "post_arg_", "post_arg.", "uri_param_", "graphql_", "graphql_fields",
+		"graphql_query", "post_arg.a[", "post_arg.a[*",
 	} {
 		if _, ok := variable.Compile(name); ok {
 			t.Errorf("Compile(%q): got a variable, want none", name)
@@ -310,8 +310,8 @@ func TestUnknownNamesDoNotCompile(t *testing.T) {
 
 func TestCheckRefusesOnlyWhatIsNoPath(t *testing.T) {
 	for _, name := range []string{"post_arg.a[", "post_arg...", "post_arg.a[?"} {
-		if err := variable.Check(name); err == nil || !strings.HasPrefix(err.Error(), `invalid JSONPath "$`) {
-			t.Errorf("Check(%q): got %v, want an invalid JSONPath", name, err)
+		if err := variable.Check(name); err == nil || !strings.HasPrefix(err.Error(), `invalid expression "$`) {
+			t.Errorf("Check(%q): got %v, want an invalid expression", name, err)
 		}
 	}
 	for _, name := range []string{"nope", "post_arg.n", "post_arg.a.b", "post_arg.a[*].b", "post_arg...b", "post_arg.", "post_arg_n["} {
