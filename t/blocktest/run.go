@@ -203,6 +203,7 @@ func (r *runner) judge(ctx context.Context, b *Block, res *Result) {
 		res.Verdict, res.Why, res.Failures = end.verdict, end.why, failures
 	case len(failures) > 0:
 		res.Verdict, res.Why, res.Failures = NotOK, failures[0], failures
+		r.excuse(b, res)
 	default:
 		res.Verdict = OK
 	}

@@ -55,6 +55,8 @@ type Stage struct {
 
 	mu    sync.Mutex
 	fault error // what a script could not do
+
+	unreached []blocktest.Unreachable // by scripts of the block
 }
 
 // New starts an empty etcd and the front. The rest starts with the first block.
@@ -87,7 +89,8 @@ func (s *Stage) open() (err error) {
 	s.client = upstream.NewClient(upstream.Options{})
 	s.scripts = &scripts{options: lua.Options{
 		Home: s.o.Home, Log: s.log.add, Plugins: newPlugins(s.client), Etcd: s.etcd.Endpoint(), Prefix: "/apisix",
-		Env: map[string]string{"TEST_NGINX_HTML_DIR": filepath.Join(s.dir, "html")},
+		Dial: s.dial,
+		Env:  map[string]string{"TEST_NGINX_HTML_DIR": filepath.Join(s.dir, "html")},
 	}}
 	s.host = nginx.NewHost(nginx.Runtime{
 		Scripts: s.scripts, Log: s.log.add, Report: s.report,
@@ -190,7 +193,7 @@ func (s *Stage) Stage(ctx context.Context, p *blocktest.Prepared) error {
 		s.read = int(before.Size())
 	}
 	s.mu.Lock()
-	s.fault = nil
+	s.fault, s.unreached = nil, nil
 	s.mu.Unlock()
 	if err := s.run(ctx, conf, s.trusts(p)); err != nil {
 		return refused(p, err)
