@@ -50,6 +50,7 @@ func (n *node) reload() error {
 	if n.Settings == nil {
 		return errors.New("there are no settings to read again")
 	}
+	n.Log.Info().Msg("start to hot reload plugins")
 	c, err := n.Settings()
 	if err != nil {
 		return err
@@ -63,6 +64,7 @@ func (n *node) reload() error {
 	if _, err := n.loaded.store.Commit(n.background, nil, []store.Op{{Key: n.pluginsKey(), Value: value}}); err != nil {
 		return err
 	}
+	n.Log.Info().Str("key", n.pluginsKey()).Msg("sync local conf to etcd")
 	n.loaded.list = list
 	n.loaded.current.Store(n.loaded.admin(registry))
 	if n.loaded.syncer != nil {

@@ -145,6 +145,11 @@ func nodesOf(v any) ([]Node, error) {
 				Host: text(m["host"]), Port: integer(m["port"]),
 				Weight: integer(m["weight"]), Priority: integer(m["priority"]),
 			}
+			// A port that stands in the host counts before the other, as nginx reads it. What
+			// is no port stays: no connection can be made.
+			if host, port, err := splitNode(nodes[i].Host); err == nil && port != 0 {
+				nodes[i].Host, nodes[i].Port = host, port
+			}
 		}
 		return nodes, nil
 	}

@@ -35,8 +35,11 @@ func TestNodes(t *testing.T) {
 		doc  string
 		want []seen
 	}{
-		"a port is taken as configured":  {`{"nodes":{"n.test:8080":1}}`, []seen{{"n.test:8080", "n.test:8080", ""}}},
-		"a missing port is that of http": {`{"nodes":[{"host":"n.test","weight":1}]}`, []seen{{"n.test:80", "n.test", ""}}},
+		"a port is taken as configured":                  {`{"nodes":{"n.test:8080":1}}`, []seen{{"n.test:8080", "n.test:8080", ""}}},
+		"a missing port is that of http":                 {`{"nodes":[{"host":"n.test","weight":1}]}`, []seen{{"n.test:80", "n.test", ""}}},
+		"a port may stand in the host":                   {`{"nodes":[{"host":"10.0.0.1:8080","weight":1},{"host":"[::1]:81","port":9,"weight":1}]}`, []seen{{"10.0.0.1:8080", "10.0.0.1:8080", ""}, {"[::1]:81", "[::1]:81", ""}}},
+		"a port in the host counts before the other":     {`{"nodes":[{"host":"n.test:8080","port":9,"weight":1}]}`, []seen{{"n.test:8080", "n.test:8080", ""}}},
+		"what stands in the host and is no port is kept": {`{"nodes":[{"host":"n.test:x","weight":1}]}`, []seen{{"n.test:x:80", "n.test:x", ""}}},
 		"a missing port is that of https": {
 			`{"scheme":"https","pass_host":"node","nodes":{"n.test":1}}`, []seen{{"n.test:443", "n.test", "n.test"}},
 		},

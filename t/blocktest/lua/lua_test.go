@@ -222,6 +222,7 @@ func TestWhatEndsAScript(t *testing.T) {
 		{"a module of the reference is white-box", `require("apisix.balancer")`, &white, `line 1: require("apisix.balancer") is inside the reference`},
 		{"the library of its health checks is white-box", `require("resty.healthcheck")`, &white, `line 1: require("resty.healthcheck") is inside the reference`},
 		{"a function of core that is not offered is white-box", `require("apisix.core").nope()`, &white, "line 1: core.nope is inside the reference"},
+		{"a dictionary of the reference is white-box", `ngx.shared["internal-status"]:get("k")`, &white, "line 1: ngx.shared.internal-status is inside the reference"},
 		{"upvalues are white-box", `debug.getupvalue(print, 1)`, &white, "line 1: debug.getupvalue is inside the reference"},
 		{"an error is nginx's line", `error("boom")`, &script, "lua entry thread aborted: runtime error: content_by_lua(nginx.conf:9):1: boom"},
 		{"a syntax error is one too", `local = 1`, &script, "failed to load inlined Lua code: content_by_lua(nginx.conf:9):1: "},

@@ -3,6 +3,7 @@ package lua
 import (
 	"math"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -60,11 +61,26 @@ func (rt *Runtime) sharedGet(L *glua.LState) int {
 	d := rt.dicts[name]
 	rt.dictsMu.Unlock()
 	if d == nil {
+		if ofReference(name) {
+			whiteBox(L, "ngx.shared."+name)
+		}
 		return ret(L, glua.LNil)
 	}
 	t := object(L, rt.class("shared dict", dictMethods), d)
 	L.CheckTable(1).RawSetString(name, t)
 	return ret(L, t)
+}
+
+// ofReference reports whether a dictionary is one in which the reference's code keeps what it
+// knows.
+func ofReference(name string) bool {
+	switch name {
+	case "internal-status", "worker-events", "lrucache-lock", "balancer-ewma", "upstream-healthcheck", "standalone-config",
+		"xds-config", "xds-config-version", "tracing_buffer", "access-tokens", "discovery", "cas_sessions", "mcp-session",
+		"ocsp-stapling", "prometheus-metrics", "prometheus-cache", "kubernetes", "kubernetes-first", "consul", "nacos":
+		return true
+	}
+	return strings.HasPrefix(name, "plugin-")
 }
 
 // dictMethod locks the dictionary and reads the key, which must be a text.

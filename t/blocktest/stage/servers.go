@@ -53,6 +53,7 @@ location / {
 }
 `
 	return `
+lua_shared_dict test 5m;
 server {
 	listen 1980; listen 1981; listen 1982; listen 5044; ` + more + `
 	server_tokens off;
