@@ -89,8 +89,7 @@ func serverHeader(apisix tree) string {
 }
 
 // place puts the parts where the runner looks for them, and adds what the suites assume:
-// keys in any place, the reference's name, its keyring and its leniency. It takes away what
-// suites still say and the reference itself has not read since its version 3.
+// keys in any place, the reference's name, its keyring and its leniency.
 func place(root tree, dir string, ipv6 bool) error {
 	apisix, deployment := object(root, "apisix"), object(root, "deployment")
 	listen, err := listens(apisix["node_listen"])
@@ -104,6 +103,7 @@ func place(root tree, dir string, ipv6 bool) error {
 	apisix["control"] = address(controlAddr)
 	apisix["status"] = address("127.0.0.1:7085")
 	delete(apisix, "enable_admin")
+	// Suites still say what the reference itself has not read since its version 3.
 	delete(apisix, "admin_key")
 	delete(apisix, "admin_api_version")
 	set(apisix, "server_header", serverHeader(apisix))
