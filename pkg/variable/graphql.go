@@ -22,7 +22,8 @@ const (
 	shownQuery = 64
 )
 
-var errManyOperations = errors.New("Multiple operations are not supported. Only the first one is handled") //nolint:staticcheck // the reference's words
+//lint:ignore ST1005 the reference's words
+var errManyOperations = errors.New("Multiple operations are not supported. Only the first one is handled")
 
 // graphql reads what a GraphQL request asks for (spec/03 §6): of its first operation. The
 // errors are the reference's.
