@@ -11,6 +11,8 @@ type Suite struct {
 	Path     string
 	Prologue string // Perl, up to __DATA__
 	Blocks   []*Block
+	// Own is a suite of the project's own: it has no prologue, and further sections.
+	Own bool
 }
 
 // A Block is one test.

@@ -16,6 +16,13 @@ import (
 type received struct {
 	raw      []byte
 	timedOut bool
+	arrivals []arrival
+}
+
+// An arrival says how long after the request so many bytes had come.
+type arrival struct {
+	bytes int
+	after time.Duration
 }
 
 // send writes a request and reads until the server closes, or says nothing for timeout.
@@ -80,6 +87,7 @@ func shutDown(conn net.Conn, how int) {
 
 func readAll(ctx context.Context, conn net.Conn, timeout time.Duration, written *atomic.Bool) (*received, error) {
 	got := &received{}
+	began := time.Now()
 	buf := make([]byte, 32<<10)
 	for {
 		sending := !written.Load()
@@ -87,7 +95,10 @@ func readAll(ctx context.Context, conn net.Conn, timeout time.Duration, written 
 			return got, nil // closed
 		}
 		n, err := conn.Read(buf)
-		got.raw = append(got.raw, buf[:n]...)
+		if n > 0 {
+			got.raw = append(got.raw, buf[:n]...)
+			got.arrivals = append(got.arrivals, arrival{len(got.raw), time.Since(began)})
+		}
 		switch {
 		case err == nil:
 		case ctx.Err() != nil:

@@ -26,13 +26,19 @@ var reservedNames = map[string]bool{
 }
 
 // Parse reads a file. It fails where Test::Base does; a file without blocks is a suite
-// without blocks.
+// without blocks. A file that has blocks and no __DATA__ is a suite of the project's own,
+// where Test::Base would find no blocks.
 func Parse(path string, src []byte) (*Suite, error) {
 	text := string(src)
 	s := &Suite{Path: path, Prologue: text}
 	mark := dataMark.FindStringIndex(text)
 	if mark == nil {
-		return s, nil
+		first := blockMark.FindStringIndex(text)
+		if first == nil {
+			return s, nil
+		}
+		// Prose, and blocks at once: one of the project's own.
+		s.Own, mark = true, []int{0, first[0]}
 	}
 	s.Prologue = text[:mark[0]]
 	data := text[mark[1]:]

@@ -95,6 +95,7 @@ func (r *response) readChunks(raw string, head bool) error {
 	}
 	trailer, hasTrailer := r.field("Trailer")
 	var body strings.Builder
+	defer func() { r.body = body.String() }() // what came of it, if it is not valid
 	for {
 		if m := lastChunk.FindString(raw); m != "" {
 			raw = raw[len(m):]
@@ -107,7 +108,7 @@ func (r *response) readChunks(raw string, head bool) error {
 			if !strings.HasPrefix(raw, "\r\n") {
 				return errors.New("a last chunk without its empty line")
 			}
-			r.body, r.left = body.String(), []byte(raw[2:])
+			r.left = []byte(raw[2:])
 			return nil
 		}
 		m := chunkHead.FindStringSubmatch(raw)

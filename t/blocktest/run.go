@@ -76,6 +76,10 @@ func Run(ctx context.Context, suite *Suite, home string, world World, opts RunOp
 		opts.Root = filepath.Join(home, "t/servroot")
 	}
 	r := &runner{suite: suite, world: world, opts: opts}
+	if suite.Own {
+		suite = &Suite{Path: suite.Path, Prologue: ownPrologue, Blocks: suite.Blocks, Own: true}
+		r.suite = suite
+	}
 	program, err := runPrologue(suite, home, opts.Root)
 	switch {
 	case err != nil:
@@ -212,18 +216,32 @@ func (r *runner) judge(ctx context.Context, b *Block, res *Result) {
 // failed is the verdict that an error before the first request leads to.
 func failed(err error) *verdict {
 	var unsupported *perl.UnsupportedError
-	if errors.As(err, &unsupported) {
+	var staged *StageError
+	switch {
+	case errors.As(err, &unsupported):
 		return &verdict{Unsupported, err.Error()}
+	case errors.As(err, &staged):
+		return &verdict{staged.Verdict, staged.Why}
 	}
 	return &verdict{NotOK, err.Error()}
 }
 
 func (r *runner) play(ctx context.Context, b *Block, res *Result) (end *verdict, failures []string) {
+	var direct *direction
+	if r.suite.Own {
+		var err error
+		if b, direct, err = r.direct(b); err != nil {
+			return failed(err), nil
+		}
+	}
 	prep, err := r.program.prepare(b)
 	if err != nil {
 		return failed(err), nil
 	}
 	s := prep.sections
+	if r.suite.Own {
+		ownDefaults(s, b)
+	}
 	ignored, unoffered := s.sorted(b)
 	res.Ignored = ignored
 	if why, skip, err := r.program.skipped(s); err != nil {
@@ -237,7 +255,7 @@ func (r *runner) play(ctx context.Context, b *Block, res *Result) (end *verdict,
 	if err := r.program.evalOld(s); err != nil {
 		return failed(err), nil
 	}
-	p := &play{runner: r, prep: prep, s: s, env: r.program.settings.Env}
+	p := &play{runner: r, prep: prep, s: s, env: r.program.settings.Env, direction: direct}
 	if err := p.plan(); err != nil {
 		return failed(err), nil
 	}
@@ -246,6 +264,11 @@ func (r *runner) play(ctx context.Context, b *Block, res *Result) (end *verdict,
 	}
 	if s.has("must_die") {
 		return nil, p.failures
+	}
+	if direct != nil {
+		if err := r.world.(Director).Direct(ctx, &direct.script); err != nil {
+			return &verdict{NotOK, err.Error()}, p.failures
+		}
 	}
 	if err := p.run(ctx); err != nil {
 		return &verdict{NotOK, err.Error()}, p.failures
@@ -298,6 +321,8 @@ type play struct {
 	s        *sections
 	env      map[string]string
 	failures []string
+	// direction is what a block of the project's own asks for; nil: it is none.
+	direction *direction
 
 	requests      []outgoing
 	timeout, wait time.Duration
@@ -326,10 +351,37 @@ func (p *play) plan() (err error) {
 		}
 	}
 	if p.s.has("must_die") {
+		if d := p.direction; d != nil && (len(d.expected)+len(d.faults)+len(d.script.Calls)+len(d.script.Writes) > 0 || p.s.has("stream")) {
+			return errors.New("section must_die: a gateway that does not serve leaves the sections beside it unchecked")
+		}
 		return nil
 	}
-	p.requests, err = p.s.requests(p.env)
-	return err
+	if p.requests, err = p.s.requests(p.env); err != nil {
+		return err
+	}
+	if err := p.surplus(); err != nil || p.direction == nil {
+		return err
+	}
+	return p.direction.late(len(p.requests))
+}
+
+// surplus reports expectations of more answers than there will be: nobody would check them.
+// Test::Nginx passes them over, so that only in our own suites they are a failure.
+func (p *play) surplus() error {
+	answers := 0
+	for _, r := range p.requests {
+		answers += r.answers
+	}
+	for _, name := range ofEachResponse {
+		if a, ok := p.s.get(name).(*perl.Array); ok && len(a.Elems) > answers {
+			why := fmt.Sprintf("%s: it is about %d answers, and there will be %d", name, len(a.Elems), answers)
+			if p.direction == nil {
+				return &StageError{Unsupported, why}
+			}
+			return errors.New(why)
+		}
+	}
+	return nil
 }
 
 // stage sets the stage, and judges must_die.
@@ -385,6 +437,9 @@ func (p *play) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := p.checkUpstreams(ctx); err != nil {
+		return err
+	}
 	if !p.s.has("shutdown_error_log") && !p.s.has("no_shutdown_error_log") {
 		return nil
 	}
@@ -400,6 +455,9 @@ func (p *play) run(ctx context.Context) error {
 
 func (p *play) round(ctx context.Context, round int) error {
 	for i, req := range p.requests {
+		if err := p.fault(ctx, i); err != nil {
+			return err
+		}
 		got, err := p.send(ctx, req)
 		if err != nil {
 			return err
@@ -412,7 +470,7 @@ func (p *play) round(ctx context.Context, round int) error {
 			many := len(p.requests) > 1 || p.s.has("pipelined_requests")
 			j := p.judge(nil, i+n, many)
 			if !p.s.has("ignore_response") {
-				raw = p.answer(j, raw, req.head())
+				raw = p.answer(j, got, raw, req.head())
 			}
 			if err := pause(ctx, p.wait); err != nil {
 				return err
@@ -428,19 +486,21 @@ func (p *play) round(ctx context.Context, round int) error {
 	return nil
 }
 
-// answer judges the first answer in raw and returns what is behind it.
-func (p *play) answer(j *judge, raw []byte, head bool) []byte {
+// answer judges the first answer in raw, a part of what was got, and returns what is behind
+// it.
+func (p *play) answer(j *judge, got *received, raw []byte, head bool) []byte {
 	if p.s.has("http09") {
 		j.resp = &response{code: "200", body: string(raw)}
 		j.checkAnswer()
 		return nil
 	}
 	resp, err := parseResponse(raw, head)
-	if err != nil {
+	if j.resp = resp; p.direction != nil && j.has("stream") {
+		j.checkStream(got, head, err)
+	} else if err != nil {
 		j.fail("response", "%v", err)
 		return nil
 	}
-	j.resp = resp
 	j.checkAnswer()
 	return resp.left
 }

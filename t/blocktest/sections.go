@@ -48,7 +48,9 @@ var roles = func() map[string]role {
 			tcp_no_close udp_listen udp_query udp_reply udp_reply_delay http3
 			quic_max_idle_timeout curl curl_error curl_options curl_protocol charset init
 			reload_fails write_resp_body_file response_body_json_sort error_log_file
-			post_setup_server_root`,
+			post_setup_server_root dgram_config dgram_server_config dgram_server_config2
+			dgram_server_config3 dgram_request dgram_request2 dgram_request3 dgram_response
+			dgram_response_like log_dgram_response`,
 	} {
 		for _, name := range strings.Fields(names) {
 			all[name] = r
@@ -56,6 +58,25 @@ var roles = func() map[string]role {
 	}
 	return all
 }()
+
+// Staged returns the names of the sections that are the World's business.
+func Staged() []string { return of(staged) }
+
+// Checked returns the names of the sections that say what has to come out: the run compares
+// each with what did.
+func Checked() []string {
+	return append(of(checked), "stream", "upstream_request", "admin")
+}
+
+func of(r role) (names []string) {
+	for name, is := range roles {
+		if is == r {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
 
 // sorted returns the sections of a block that nobody looks at, as Test::Nginx does not, and
 // those that it does and nobody here.
@@ -84,10 +105,14 @@ func (s *sections) sorted(b *Block) (ignored, unoffered []string) {
 	return ignored, unoffered
 }
 
-// ofResponse are the checks that ignore_response turns off.
-var ofResponse = []string{
+// ofEachResponse are the checks whose arrays have an element for each answer.
+var ofEachResponse = []string{
 	"error_code", "error_code_like", "response_headers", "response_headers_like",
 	"raw_response_headers_like", "raw_response_headers_unlike", "response_body",
-	"response_body_eval", "response_body_like", "response_body_unlike", "response_body_filters",
-	"access_log", "no_access_log",
+	"response_body_eval", "response_body_like", "response_body_unlike",
 }
+
+// ofResponse are the checks that ignore_response turns off.
+var ofResponse = append([]string{
+	"response_body_filters", "stream", "access_log", "no_access_log",
+}, ofEachResponse...)

@@ -32,7 +32,7 @@ func (p *printer) file(name string, results []blocktest.Result) {
 	}
 	p.say("%-60s %s", name, tally(results))
 	for _, r := range results {
-		if p.verbose || r.Verdict == blocktest.NotOK {
+		if p.verbose || r.Verdict == blocktest.NotOK || len(r.Ignored) > 0 {
 			p.block(r)
 		}
 	}
@@ -44,8 +44,8 @@ func (p *printer) block(r blocktest.Result) {
 	for _, text := range reasons(r) {
 		p.say("      %s", p.cut(text))
 	}
-	if len(r.Ignored) > 0 && p.verbose {
-		p.say("      sections that Test::Nginx does not know: %s", strings.Join(r.Ignored, ", "))
+	if len(r.Ignored) > 0 {
+		p.say("      sections that nobody knows: %s", strings.Join(r.Ignored, ", "))
 	}
 }
 
@@ -77,6 +77,9 @@ func (p *printer) cut(text string) string {
 func (p *printer) tapLine(r blocktest.Result) {
 	p.tests++
 	name := r.Suite + " " + strings.ReplaceAll(title(r), "#", "\\#")
+	if len(r.Ignored) > 0 {
+		p.say("# %s: sections that nobody knows: %s", name, strings.Join(r.Ignored, ", "))
+	}
 	switch r.Verdict {
 	case blocktest.OK:
 		p.say("ok %d - %s", p.tests, name)

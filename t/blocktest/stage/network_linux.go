@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"unsafe"
 )
@@ -13,7 +14,7 @@ import (
 // of its processes, with which the system ends all that it started. It reports whether this
 // process may do that; Loopback is what the command itself then calls first.
 func Isolate(cmd *exec.Cmd) bool {
-	if os.Geteuid() != 0 {
+	if !mayIsolate() {
 		return false
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -25,8 +26,15 @@ func Isolate(cmd *exec.Cmd) bool {
 // leash makes cmd end when this process does, however that ends.
 func leash(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
-// Loopback switches the loopback interface of this process's network on, with an IPv6
-// address for the gateway where the system has IPv6.
+// mayIsolate tries it: a container's root may not.
+var mayIsolate = sync.OnceValue(func() bool {
+	trial := exec.Command("true")
+	trial.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID}
+	return os.Geteuid() == 0 && trial.Run() == nil
+})
+
+// Loopback switches the loopback interface of this process's network on, unless it is, with
+// an IPv6 address for the gateway where the system has IPv6.
 func Loopback() error {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -39,6 +47,12 @@ func Loopback() error {
 		_     [22]byte
 	}
 	copy(request.name[:], "lo")
+	if _, _, no := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCGIFFLAGS, uintptr(unsafe.Pointer(&request))); no != 0 {
+		return fmt.Errorf("loopback: %w", no)
+	}
+	if request.flags&syscall.IFF_UP != 0 {
+		return nil
+	}
 	request.flags = syscall.IFF_UP | syscall.IFF_RUNNING
 	if _, _, no := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&request))); no != 0 {
 		return fmt.Errorf("loopback: %w", no)

@@ -166,7 +166,7 @@ func (p *process) alive() bool {
 	}
 }
 
-// kill ends the process at once.
+// kill ends the process as a machine does that loses its power.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.exited

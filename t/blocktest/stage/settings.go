@@ -2,6 +2,7 @@ package stage
 
 import (
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -22,6 +23,8 @@ const (
 	adminAddr    = "127.0.0.1:9180"
 	controlAddr  = "127.0.0.1:9090"
 	etcdAddr     = "127.0.0.1:2379"
+
+	firstUpstream = 18001 // of those that a suite scripts
 )
 
 // A tree is a YAML object.
@@ -193,4 +196,20 @@ func address(addr string) tree {
 
 func unsupported(why string) error {
 	return &blocktest.StageError{Verdict: blocktest.Unsupported, Why: why}
+}
+
+// trusts is the file of authorities that a gateway of the suites trusts: the certificate of
+// their own servers, unless a block names another.
+func (s *Stage) trusts(p *blocktest.Prepared) string {
+	name, ok := p.Get("custom_trusted_cert")
+	switch name = strings.TrimSpace(name); {
+	case !ok && s.o.Home == "":
+		return ""
+	case !ok:
+		name = "cert/apisix.crt"
+	}
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(s.dir, "conf", name)
 }

@@ -53,8 +53,12 @@ type Stage struct {
 
 	read int // bytes of gosix's access log that were there when the block began
 
-	mu    sync.Mutex
-	fault error // what a script could not do
+	places    []string // names of upstreams, in the order of their ports
+	upstreams map[string]*upstreamServer
+
+	mu       sync.Mutex
+	fault    error // what a script could not do
+	etcdAway bool  // a block killed it
 
 	unreached []blocktest.Unreachable // by scripts of the block
 }
@@ -73,7 +77,7 @@ func New(o Options) (*Stage, error) {
 }
 
 func (s *Stage) open() (err error) {
-	if s.etcd, err = embedetcd.Start(embedetcd.Config{Dir: filepath.Join(s.dir, "etcd"), Listen: etcdAddr, Log: zerolog.Nop()}); err != nil {
+	if err := s.openEtcd(); err != nil {
 		return err
 	}
 	s.store, err = etcdstore.New(etcdstore.Config{Endpoints: []string{s.etcd.Endpoint()}, Timeout: patience, Log: zerolog.Nop()})
@@ -139,6 +143,9 @@ func (s *Stage) relay(path string, client net.Addr) (string, net.Addr) {
 	case strings.HasPrefix(path, "/v1/"):
 		return controlAddr, from
 	}
+	if s.isEtcdAway() {
+		return fmt.Sprintf("%s:%d", gatewayHost, frontPort), from
+	}
 	if err := s.settle(context.Background()); err != nil {
 		s.log.add("warn", "gosix does not keep up: "+err.Error())
 	}
@@ -187,6 +194,9 @@ func (s *Stage) Stage(ctx context.Context, p *blocktest.Prepared) error {
 	if err != nil {
 		return err
 	}
+	if err := s.openEtcd(); err != nil {
+		return err
+	}
 	s.log.begin()
 	s.access.begin()
 	if before, err := os.Stat(filepath.Join(s.dir, "access.log")); err == nil {
@@ -221,21 +231,9 @@ var notStaged = []string{
 	"stream_extra_init_by_lua", "stream_extra_init_by_lua_start", "stream_extra_init_worker_by_lua",
 }
 
-// trusts is the file of authorities that a gateway of the suites trusts: the certificate of
-// their own servers, unless a block names another.
-func (s *Stage) trusts(p *blocktest.Prepared) string {
-	name, ok := p.Get("custom_trusted_cert")
-	switch name = strings.TrimSpace(name); {
-	case !ok && s.o.Home == "":
-		return ""
-	case !ok:
-		name = "cert/apisix.crt"
-	}
-	if filepath.IsAbs(name) {
-		return name
-	}
-	return filepath.Join(s.dir, "conf", name)
-}
+// withoutEffect are the sections about what the runner has not, and blocks do not miss: a
+// limit of what a command may print, a pause for etcd.
+var withoutEffect = []string{"max_size", "wait_etcd_sync"}
 
 // run has gosix run with conf; one that does already is kept. The reference's runner starts
 // one for each block, so that the block sees the lines of the start: they are repeated.
@@ -400,6 +398,7 @@ func (s *Stage) Close() error {
 	if s.events != nil {
 		errs = append(errs, s.events.Close())
 	}
+	s.closeUpstreams()
 	if s.gosix != nil {
 		s.gosix.stop()
 	}
