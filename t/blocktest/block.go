@@ -65,6 +65,7 @@ type Prepared struct {
 	Values   map[string]string
 	LogLevel string // of the prologue's log_level, or the block's
 	Settings *Settings
+	Own      bool // it is one of the project's own suites
 
 	sections *sections
 }

@@ -33,13 +33,13 @@ type Upstream struct {
 	Name    string
 	Answers []Answer // one request after the other; the last one stays
 	Model   string   // answer as a language model of that name, instead
-	TLS     bool
-	Refuse  bool // nobody listens
+	TLS     bool     // in every block of its suite
+	Refuse  bool     // nobody listens
 }
 
 // An Answer is one of an Upstream.
 type Answer struct {
-	Status int
+	Status int // 0: the connection breaks instead
 	Header [][2]string
 	Body   string
 	Delay  time.Duration // before the status
@@ -174,6 +174,9 @@ func (r *runner) direct(b *Block) (*Block, *direction, error) {
 			return nil, nil, fmt.Errorf("section %s of line %d: %w", sec.Name, sec.Line, err)
 		}
 	}
+	for i, u := range d.script.Upstreams {
+		d.script.Upstreams[i].TLS = names[u.Name]
+	}
 	for _, f := range d.faults {
 		if _, known := names[f.Upstream]; f.What == "upstream" && !known {
 			return nil, nil, fmt.Errorf("section kill: no block has an upstream %s", f.Upstream)
@@ -303,7 +306,9 @@ func (d *direction) answer(u *Upstream, text string) (Answer, error) {
 		switch key {
 		case "":
 		case "status":
-			a.Status, err = strconv.Atoi(value)
+			if a.Status = 0; value != "none" {
+				a.Status, err = strconv.Atoi(value)
+			}
 		case "header":
 			name, v, ok := strings.Cut(value, ":")
 			if !ok {

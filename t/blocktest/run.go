@@ -239,7 +239,7 @@ func (r *runner) play(ctx context.Context, b *Block, res *Result) (end *verdict,
 		return failed(err), nil
 	}
 	s := prep.sections
-	if r.suite.Own {
+	if prep.Own = r.suite.Own; prep.Own {
 		ownDefaults(s, b)
 	}
 	ignored, unoffered := s.sorted(b)

@@ -150,12 +150,6 @@ func (s *Stage) setEtcdAway(away bool) {
 	s.etcdAway = away
 }
 
-func (s *Stage) isEtcdAway() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.etcdAway
-}
-
 // Received is what an upstream got since the block began.
 func (s *Stage) Received(upstream string) []blocktest.Received {
 	if u := s.upstreams[upstream]; u != nil {

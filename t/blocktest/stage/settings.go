@@ -119,6 +119,7 @@ func place(root tree, dir string, ipv6 bool) error {
 	deployment["data_dir"] = dir
 	etcd := object(deployment, "etcd")
 	etcd["host"] = []any{"http://" + etcdAddr}
+	set(etcd, "timeout", 10) // of a machine that has other work, too
 	admin := object(deployment, "admin")
 	admin["admin_listen"] = address(adminAddr)
 	set(admin, "allow_admin", []any{})

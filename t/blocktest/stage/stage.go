@@ -59,6 +59,7 @@ type Stage struct {
 	mu       sync.Mutex
 	fault    error // what a script could not do
 	etcdAway bool  // a block killed it
+	own      bool  // the block is one of the project's own suites
 
 	unreached []blocktest.Unreachable // by scripts of the block
 }
@@ -137,13 +138,15 @@ func canListen(host string) bool {
 // API, its gateway. A request must see what was written before it.
 func (s *Stage) relay(path string, client net.Addr) (string, net.Addr) {
 	from := &net.TCPAddr{IP: net.ParseIP(frontHost)}
+	s.mu.Lock()
+	own, away := s.own, s.etcdAway
+	s.mu.Unlock()
 	switch {
 	case strings.HasPrefix(path, "/apisix/admin"):
 		return adminAddr, from
-	case strings.HasPrefix(path, "/v1/"):
-		return controlAddr, from
-	}
-	if s.isEtcdAway() {
+	case strings.HasPrefix(path, "/v1/config"), strings.HasPrefix(path, "/v1/") && !own:
+		return controlAddr, from // our own suites have providers' paths below /v1/
+	case away:
 		return fmt.Sprintf("%s:%d", gatewayHost, frontPort), from
 	}
 	if err := s.settle(context.Background()); err != nil {
@@ -203,7 +206,7 @@ func (s *Stage) Stage(ctx context.Context, p *blocktest.Prepared) error {
 		s.read = int(before.Size())
 	}
 	s.mu.Lock()
-	s.fault, s.unreached = nil, nil
+	s.fault, s.unreached, s.own = nil, nil, p.Own
 	s.mu.Unlock()
 	if err := s.run(ctx, conf, s.trusts(p)); err != nil {
 		return refused(p, err)

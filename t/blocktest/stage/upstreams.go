@@ -81,6 +81,9 @@ func (u *upstreamServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // answer writes an answer; false: the client left before its end.
 func answer(w http.ResponseWriter, r *http.Request, a blocktest.Answer) bool {
+	if a.Status == 0 {
+		panic(http.ErrAbortHandler)
+	}
 	for _, h := range a.Header {
 		w.Header().Add(h[0], h[1])
 	}
