@@ -3,7 +3,6 @@
 package t
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,19 +14,19 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"github.com/gosix/gosix/internal/logtest"
 	"github.com/gosix/gosix/pkg/store"
 	"github.com/gosix/gosix/pkg/store/embedetcd"
 	"github.com/gosix/gosix/pkg/store/etcdstore"
 )
 
-// programs is where the three programs were built to.
+// programs is where the programs were built to, and the one that runs suites.
 var programs string
 
 func TestMain(m *testing.M) {
@@ -35,7 +34,7 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	build := exec.Command("go", "build", "-o", dir+"/", "../cmd/...")
+	build := exec.Command("go", "build", "-o", dir+"/", "../cmd/...", "./prove")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
@@ -65,30 +64,12 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// lines is a log that grows while it is read.
-type lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
 // node is a running program.
 type node struct {
 	t        *testing.T
 	dir      string
 	key      string
-	out, log *lines
+	out, log *logtest.Log
 	cmd      *exec.Cmd
 	exited   chan struct{}
 	err      error
@@ -162,7 +143,7 @@ func raw(t *testing.T, endpoint, key, value string) {
 // launch runs a program and does not wait.
 func launch(t *testing.T, program, conf string, args ...string) *node {
 	t.Helper()
-	n := &node{t: t, dir: t.TempDir(), key: testKey, out: &lines{}, log: &lines{}, exited: make(chan struct{})}
+	n := &node{t: t, dir: t.TempDir(), key: testKey, out: &logtest.Log{}, log: &logtest.Log{}, exited: make(chan struct{})}
 	if strings.Contains(conf, "DIR") {
 		conf = strings.ReplaceAll(conf, "DIR", n.dir)
 	}
@@ -343,4 +324,13 @@ func list(t *testing.T, endpoint string) string {
 		all.WriteString(it.Key + " " + string(it.Value) + "\n")
 	}
 	return all.String()
+}
+
+func accessLog(t *testing.T, n *node) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(n.dir, "access.log"))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return string(raw)
 }
