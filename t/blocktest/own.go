@@ -481,9 +481,8 @@ func (e *expectedRequest) read(text string) (err error) {
 		if name, ok := strings.CutPrefix(line, "!"); ok {
 			h.name, h.absent = strings.TrimSpace(name), true
 		} else if m := likeLine.FindStringSubmatch(line); m != nil {
-			if h.name = m[1]; true {
-				h.like, err = perl.Compile(m[2], "")
-			}
+			h.name = m[1]
+			h.like, err = perl.Compile(m[2], "")
 		} else if m := headerLine.FindStringSubmatch(line); m != nil {
 			h.name, h.value = m[1], m[2]
 		} else if line == "(gone)" {

@@ -97,20 +97,17 @@ func answer(w http.ResponseWriter, r *http.Request, a blocktest.Answer) bool {
 		parts = strings.SplitAfter(a.Body, "\n\n")
 	}
 	flush := http.NewResponseController(w).Flush
-	left := a.Cut
+	left := a.Cut // bytes, unless it is negative
 	for i, part := range parts {
 		if i > 0 && part != "" && !wait(r, a.Gap) {
 			return false
 		}
-		if left >= 0 && len(part) >= left {
+		if a.Cut >= 0 && len(part) >= left {
 			_, _ = io.WriteString(w, part[:left])
 			_ = flush()
 			panic(http.ErrAbortHandler)
 		}
 		left -= len(part)
-		if a.Cut < 0 {
-			left = -1
-		}
 		if _, err := io.WriteString(w, part); err != nil {
 			return false
 		}
