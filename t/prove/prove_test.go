@@ -238,9 +238,10 @@ func TestWhatPeopleRead(t *testing.T) {
 		want string
 	}{
 		{"a table of what failed", &printer{}, fmt.Sprintf("%-60s %s", "a.t", summary) +
+			"  ok          TEST 1: good (line 0)\n      sections that nobody knows: odd\n" +
 			"  not ok      TEST 2: bad # it is (line 7)\n      got 1\n      want 2\n      no line\n" +
 			"  not ok      TEST 3: late (line 0)\n      it took longer\n" + summary},
-		{"TAP", &printer{tap: true}, "ok 1 - a.t TEST 1: good\n" +
+		{"TAP", &printer{tap: true}, "# a.t TEST 1: good: sections that nobody knows: odd\nok 1 - a.t TEST 1: good\n" +
 			"not ok 2 - a.t TEST 2: bad \\# it is\n# got 1\n# want 2\n# no line\n" +
 			"not ok 3 - a.t TEST 3: late\n# it took longer\n" +
 			"not ok 4 - a.t TEST 4: inside # TODO white-box: upvalues\n" +
@@ -260,7 +261,7 @@ func TestWhatPeopleRead(t *testing.T) {
 	var out bytes.Buffer
 	p := &printer{out: &out, verbose: true}
 	p.file("a.t", results)
-	for _, want := range []string{"TEST 1: good", "does not know: odd", "upvalues"} {
+	for _, want := range []string{"TEST 1: good", "nobody knows: odd", "upvalues"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("-v does not print %q:\n%s", want, out.String())
 		}
