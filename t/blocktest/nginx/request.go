@@ -334,6 +334,11 @@ func (r *request) finish(err error) {
 		if !errors.As(err, &script) {
 			r.logError("error", "%v", err)
 		}
+		if r.Sent && !r.answer.ended {
+			// The status is gone: only an answer without an end tells the client.
+			r.exit(failed)
+			return
+		}
 		r.exit(500)
 	}
 }

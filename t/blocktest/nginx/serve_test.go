@@ -355,7 +355,7 @@ func TestServe(t *testing.T) {
 		{"exit with 444 says nothing", lua("exit 444"), get, ""},
 		{"exit after output ends the output", lua("say and exit 403"), get, chunkedHead + "5|said\n|0||"},
 		{"a script that fails has a page for 500", lua("no such"), get, paged("500 Internal Server Error", "close")},
-		{"a script that fails after output only ends it", lua("say and fail"), get, chunkedHead + "5|said\n|0||"},
+		{"a script that fails after output leaves it without an end", lua("say and fail"), get, chunkedHead + "5|said\n|"},
 		{"what is written after the end is lost", lua("eof and say"), get, chunkedHead + "5|said\n|0||"},
 		{"a status that the script sets is sent", lua("status 201 and say"), get, strings.Replace(chunkedHead, "200 OK", "201 Created", 1) + "5|made\n|0||"},
 		{"access may end the request", "location /t { access_by_lua_block { exit 403 } content_by_lua_block { hello } }", get, paged("403 Forbidden", "keep-alive")},
