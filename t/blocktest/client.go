@@ -38,16 +38,17 @@ func send(ctx context.Context, addr string, req outgoing, timeout time.Duration,
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Now()) })
 	defer stop()
 
-	var written atomic.Bool
+	began := time.Now()
+	var written atomic.Int64 // how long after that the request was out; 0: not yet
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer written.Store(true)
+		defer func() { written.Store(int64(time.Since(began))) }()
 		if writePackets(ctx, conn, req.packets, timeout) == nil {
 			shutDown(conn, shutdown)
 		}
 	}()
-	got, err := readAll(ctx, conn, timeout, &written)
+	got, err := readAll(ctx, conn, timeout, began, &written)
 	conn.Close()
 	<-done
 	return got, err
@@ -85,13 +86,15 @@ func shutDown(conn net.Conn, how int) {
 	}
 }
 
-func readAll(ctx context.Context, conn net.Conn, timeout time.Duration, written *atomic.Bool) (*received, error) {
+// readAll reads what comes. The silence that it bounds begins with the last bytes in either
+// direction: while the request is being written, it is ours.
+func readAll(ctx context.Context, conn net.Conn, timeout time.Duration, began time.Time, written *atomic.Int64) (*received, error) {
 	got := &received{}
-	began := time.Now()
 	buf := make([]byte, 32<<10)
+	deadline := began.Add(timeout)
 	for {
-		sending := !written.Load()
-		if err := conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+		sending := written.Load() == 0
+		if err := conn.SetReadDeadline(deadline); err != nil {
 			return got, nil // closed
 		}
 		n, err := conn.Read(buf)
@@ -101,10 +104,15 @@ func readAll(ctx context.Context, conn net.Conn, timeout time.Duration, written 
 		}
 		switch {
 		case err == nil:
+			deadline = time.Now().Add(timeout)
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			if sending { // the silence was ours
+			if sending {
+				deadline = time.Now().Add(timeout)
+				if out := written.Load(); out > 0 {
+					deadline = began.Add(time.Duration(out) + timeout)
+				}
 				continue
 			}
 			got.timedOut = true

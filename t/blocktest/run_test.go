@@ -54,6 +54,8 @@ func (w *scripted) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	case "/silent":
 		<-r.Context().Done()
 		return
+	case "/late":
+		time.Sleep(300 * time.Millisecond)
 	case "/headers":
 		rw.Header().Set("X-Kind", "plain")
 		rw.Header()["X-Twice"] = []string{"a", "b"}
@@ -294,6 +296,10 @@ var sectionTests = []struct{ name, right, wrong string }{
 	{
 		"a request in packets with a pause",
 		"--- request eval\n[[\"POST /echo\\nab\", {value => 'cd', delay_before => 0.01}]]\n--- response_body\nlocalhost  \"abcd\"", "--- request eval\n[[\"POST /echo\\nab\", {value => 'cd', delay_before => 0.01}]]\n--- response_body\nlocalhost  \"ab\"",
+	},
+	{
+		"timeout, from the end of the request on",
+		"--- request\nGET /late\n--- timeout: 20", "--- request\nGET /late\n--- timeout: 200ms",
 	},
 	{
 		"http2",
