@@ -12,7 +12,7 @@ import (
 var (
 	dataMark    = regexp.MustCompile(`(?m)^__(?:DATA|END)__\r?$\n?`)
 	blockMark   = regexp.MustCompile(`(?m)^===`)
-	sectionMark = regexp.MustCompile(`(?m)^--- +\(?(\w+)\)? *(.*)?\n`)
+	sectionMark = regexp.MustCompile(`(?m)^--- +\(?(\w+)\)? *(.*)?(?:\n|\z)`)
 	blockHead   = regexp.MustCompile(`\A===[ \t]*(.*)\s+`)
 	inlineMark  = regexp.MustCompile(`:(?:\s|\z)`)
 	inlineSplit = regexp.MustCompile(`\s*:(?:\s+|\z)`)
@@ -27,7 +27,8 @@ var reservedNames = map[string]bool{
 
 // Parse reads a file. It fails where Test::Base does; a file without blocks is a suite
 // without blocks. A file that has blocks and no __DATA__ is a suite of the project's own,
-// where Test::Base would find no blocks.
+// where Test::Base would find no blocks. A last line that nothing ends counts like the others:
+// Test::Base would take a section there for text of the section before it.
 func Parse(path string, src []byte) (*Suite, error) {
 	text := string(src)
 	s := &Suite{Path: path, Prologue: text}

@@ -76,6 +76,16 @@ x
 	}
 }
 
+func TestALastLineThatNothingEndsCounts(t *testing.T) {
+	s, err := Parse("a.t", []byte("run_tests;\n__DATA__\n=== A\n--- request\nGET /t\n--- error_code: 404"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{`4 request [] "GET /t\n"`, `6 error_code [] "404"`}, sectionsOf(s.Blocks[0])); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
 func TestParseRefusesWhatTestBaseRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		"__DATA__\n=== A\n--- name\nx\n":          "line 3: name cannot name a section",
