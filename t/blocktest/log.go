@@ -14,10 +14,11 @@ import (
 const settle = 45 * time.Millisecond
 
 // A logReader hands out the lines of the error log once: each check sees what came since
-// the one before.
+// the one before, or, if the prologue asks for it, since the block began.
 type logReader struct {
 	world World
 	grace time.Duration // how much longer than settle a wanted line may take
+	whole bool
 	at    int
 }
 
@@ -30,7 +31,9 @@ func (l *logReader) next(ctx context.Context, enough func(lines []string) bool) 
 		all, _ := l.world.Logs()
 		lines := logLines(all[min(l.at, len(all)):])
 		if enough(lines) || time.Now().After(end) {
-			l.at = len(all)
+			if !l.whole {
+				l.at = len(all)
+			}
 			return lines, nil
 		}
 		if err := pause(ctx, settle/3); err != nil {

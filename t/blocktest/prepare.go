@@ -192,7 +192,9 @@ type sections struct {
 	values map[string][]perl.Value
 	// asked are the names that the prologue read or set: they mean something to it.
 	asked map[string]bool
-	name  string
+	// counts are how many values the filters made of each section that is written.
+	counts map[string]int
+	name   string
 }
 
 // Call makes sections what a prologue knows as its block.
@@ -231,7 +233,7 @@ func (s *sections) set(name, value string) { s.values[name] = text(value) }
 // filterSections evaluates the sections of a block. A section that is written over by a
 // later one of its name is filtered like Test::Base does it, value by value.
 func (p *program) filterSections(b *Block) (*sections, error) {
-	s := &sections{values: map[string][]perl.Value{}, asked: map[string]bool{}, name: b.Name}
+	s := &sections{values: map[string][]perl.Value{}, asked: map[string]bool{}, counts: map[string]int{}, name: b.Name}
 	latest := map[string]*Section{}
 	for _, sec := range b.Sections {
 		latest[sec.Name] = sec
@@ -243,6 +245,10 @@ func (p *program) filterSections(b *Block) (*sections, error) {
 			return nil, err
 		}
 		s.values[sec.Name] = values
+		s.counts[sec.Name] = len(values)
+		if len(values) == 1 && values[0] == nil {
+			s.counts[sec.Name] = 0
+		}
 	}
 	return s, nil
 }
@@ -260,6 +266,9 @@ func (p *program) prepare(b *Block) (*Prepared, error) {
 	}
 	if p.settings.reference {
 		referenceDefaults(s)
+	}
+	if err := streamDefaults(s); err != nil {
+		return nil, err
 	}
 	prep := &Prepared{Block: b, Values: map[string]string{}, LogLevel: p.settings.LogLevel, Settings: p.settings, sections: s}
 	if level := perl.Text(s.get("log_level")); level != "" {
@@ -292,16 +301,25 @@ func referenceDefaults(s *sections) {
 	if !s.has("error_log") && !s.has("no_error_log") && !s.has("grep_error_log") && !s.has("ignore_error_log") {
 		s.set("no_error_log", "[error]")
 	}
-	// Test::Nginx itself comes last: a stream server is spoken to through a location.
+}
+
+// streamDefaults are what Test::Nginx itself sets last: a stream server is spoken to through
+// a location.
+func streamDefaults(s *sections) error {
 	stream := s.has("stream_enable") || s.has("stream_request") || s.has("stream_config") || s.has("stream_server_config")
 	if stream && !s.has("request") {
 		s.set("request", "GET /t\n")
 	}
 	for from, to := range map[string]string{"stream_response": "response_body", "stream_response_like": "response_body_like"} {
-		if s.has(from) {
-			s.values[to] = s.values[from]
+		if !s.has(from) {
+			continue
 		}
+		if s.has(to) {
+			return fmt.Errorf("the sections %s and %s are the same one", from, to)
+		}
+		s.values[to] = s.values[from]
 	}
+	return nil
 }
 
 // flat is a value as a text: the texts of an array one below the other.

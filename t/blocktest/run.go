@@ -249,11 +249,11 @@ func (r *runner) play(ctx context.Context, b *Block, res *Result) (end *verdict,
 	} else if skip {
 		return &verdict{Skipped, why}, nil
 	}
-	if end := r.unoffered(s, unoffered); end != nil {
-		return end, nil
-	}
 	if err := r.program.evalOld(s); err != nil {
 		return failed(err), nil
+	}
+	if end := r.unoffered(s, append(unoffered, s.unread(b)...)); end != nil {
+		return end, nil
 	}
 	p := &play{runner: r, prep: prep, s: s, env: r.program.settings.Env, direction: direct}
 	if err := p.plan(); err != nil {
@@ -278,13 +278,15 @@ func (r *runner) play(ctx context.Context, b *Block, res *Result) (end *verdict,
 
 // unoffered says which of a block's sections would go unchecked.
 func (r *runner) unoffered(s *sections, names []string) *verdict {
-	if s.has("ignore_response") {
-		for _, name := range ofResponse {
-			if s.has(name) {
-				names = append(names, name+" together with ignore_response")
+	beside := func(other string, hidden []string) {
+		for _, name := range hidden {
+			if s.has(other) && s.has(name) {
+				names = append(names, name+" together with "+other)
 			}
 		}
 	}
+	beside("ignore_response", ofResponse)
+	beside("must_die", ofServing)
 	if s.has("shutdown_error_log") || s.has("no_shutdown_error_log") {
 		if _, ok := r.world.(Stopper); !ok {
 			names = append(names, "shutdown_error_log in this world")
@@ -337,6 +339,11 @@ func (p *play) plan() (err error) {
 	}
 	if p.timeout == 0 {
 		p.timeout = 3 * time.Second
+		if args := p.runner.program.settings.Calls["timeout"]; len(args) > 0 {
+			if p.timeout, err = seconds(args[0]); err != nil {
+				return fmt.Errorf("prologue: timeout: %w", err)
+			}
+		}
 	}
 	if p.wait, err = seconds(p.s.get("wait")); err != nil {
 		return fmt.Errorf("section wait: %w", err)
@@ -387,7 +394,8 @@ func (p *play) surplus() error {
 // stage sets the stage, and judges must_die.
 func (p *play) stage(ctx context.Context) *verdict {
 	err := p.runner.world.Stage(ctx, p.prep)
-	p.logs = &logReader{world: p.runner.world, grace: p.runner.opts.LogGrace}
+	_, whole := p.runner.program.settings.Calls["check_accum_error_log"]
+	p.logs = &logReader{world: p.runner.world, grace: p.runner.opts.LogGrace, whole: whole}
 	var staged *StageError
 	var died *DiedError
 	switch {

@@ -348,6 +348,15 @@ func TestVerdicts(t *testing.T) {
 	}{
 		{"a section that Test::Nginx knows and nobody checks is unsupported", "--- request\nGET /hello\n--- tcp_listen: 1", nil, Unsupported, "tcp_listen"},
 		{"a check that ignore_response hides is unsupported", "--- request\nGET /hello\n--- ignore_response\n--- error_code: 200", nil, Unsupported, "error_code"},
+		{"an expectation that is evaluated to nothing is unsupported", "--- request\nGET /hello\n--- response_body eval\nundef", nil, Unsupported, "response_body with an undefined value"},
+		{"an expectation without a program to evaluate is unsupported", "--- request\nGET /missing\n--- error_code eval\n--- error_code_like: 404", nil, Unsupported, "error_code with an undefined value"},
+		{"an expectation without lines is unsupported", "--- request\nGET /hello\n--- no_error_log lines", nil, Unsupported, "no_error_log with an undefined value"},
+		{"an old expectation that is evaluated to nothing is unsupported", "--- request\nGET /hello\n--- response_body_eval", nil, Unsupported, "response_body_eval with an undefined value"},
+		{"several values of an expectation are unsupported", "--- request\nGET /hello?who=me\n--- response_body lines\nhello me\nhello you", nil, Unsupported, "response_body with 2 values"},
+		{"several values of a request are unsupported", "--- request eval\n('GET /hello', 'GET /missing')", nil, Unsupported, "request with 2 values"},
+		{"a section that must_die hides is unsupported", "--- must_die\n--- error_code: 500", nil, Unsupported, "error_code together with must_die"},
+		{"last words beside must_die are unsupported", "--- must_die\n--- shutdown_error_log\nbye", nil, Unsupported, "shutdown_error_log together with must_die"},
+		{"two names of one expectation are not ok", "--- request\nGET /hello?who=me\n--- stream_response\nhello me\n--- response_body\nhello you", nil, NotOK, "the same one"},
 		{"an idiom that is not known is unsupported", "--- request eval\nsystem('x')", nil, Unsupported, "system"},
 		{"a filter that is not known is unsupported", "--- request get_url\nx", nil, Unsupported, "get_url"},
 		{"a block without a request is not ok", "--- config\nx", nil, NotOK, "request"},
@@ -465,6 +474,25 @@ func TestPrologues(t *testing.T) {
 				t.Errorf("got %+v, want %s because of %q", got, tt.want, tt.why)
 			}
 		})
+	}
+}
+
+func TestAPrologueMaySayHowLongAnswersTakeAndWhichLinesCount(t *testing.T) {
+	const late = "__DATA__\n=== TEST 1\n--- request\nGET /late\n"
+	const logs = "__DATA__\n=== TEST 1\n--- request eval\n['GET /hello?log=one', 'GET /hello']\n--- error_log\none\n"
+	for _, tt := range []struct {
+		text string
+		want Verdict
+	}{
+		{"use Test::Nginx::Socket; timeout(20); run_tests;\n" + late, OK},
+		{"use Test::Nginx::Socket; timeout(0.1); run_tests;\n" + late, NotOK},
+		{"use Test::Nginx::Socket; timeout(0.1); run_tests;\n" + late + "--- timeout: 20\n", OK},
+		{"use Test::Nginx::Socket; check_accum_error_log(); run_tests;\n" + logs, OK},
+		{"use Test::Nginx::Socket; run_tests;\n" + logs, NotOK},
+	} {
+		if got := runText(t, newWorld(t), tt.text, RunOptions{})[0]; got.Verdict != tt.want {
+			t.Errorf("%q: got %+v, want %s", tt.text, got, tt.want)
+		}
 	}
 }
 

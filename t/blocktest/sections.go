@@ -105,6 +105,26 @@ func (s *sections) sorted(b *Block) (ignored, unoffered []string) {
 	return ignored, unoffered
 }
 
+// unread names the sections of a block whose value would go unchecked, wholly or in part: one
+// that its filters made nothing of is there and is not, and of several values everybody takes
+// the first.
+func (s *sections) unread(b *Block) (names []string) {
+	told := map[string]bool{}
+	for _, sec := range b.Sections {
+		if roles[sec.Name] != checked && sec.Name != "request" && sec.Name != "stream" || told[sec.Name] {
+			continue
+		}
+		told[sec.Name] = true
+		switch n := max(s.counts[sec.Name], len(s.values[sec.Name])); {
+		case n > 1:
+			names = append(names, fmt.Sprintf("%s with %d values, of which the first counts", sec.Name, n))
+		case s.counts[sec.Name] == 0, !s.has(sec.Name):
+			names = append(names, sec.Name+" with an undefined value")
+		}
+	}
+	return names
+}
+
 // ofEachResponse are the checks whose arrays have an element for each answer.
 var ofEachResponse = []string{
 	"error_code", "error_code_like", "response_headers", "response_headers_like",
@@ -116,3 +136,6 @@ var ofEachResponse = []string{
 var ofResponse = append([]string{
 	"response_body_filters", "stream", "access_log", "no_access_log",
 }, ofEachResponse...)
+
+// ofServing are the checks that a gateway which does not serve leaves nothing for.
+var ofServing = append([]string{"shutdown_error_log", "no_shutdown_error_log"}, ofResponse...)
