@@ -127,7 +127,9 @@ var (
 	tlsLine      = regexp.MustCompile(`(?m)^tls:\s*true\s*$`)
 	placeName    = regexp.MustCompile(`\$(upstream|node)_(\w+)`)
 	upstreamName = regexp.MustCompile(`^\w+$`)
-	methodLine   = regexp.MustCompile(`^(?:(\d{1,4}) \* )?([A-Z]+) ([/*]\S*)$`)
+	methodLine   = regexp.MustCompile(`^(?:([1-9]\d{0,3}) \* )?([A-Z]+) ([/*]\S*)$`)
+	// requestLike is a line that means to begin a request, and may fail to.
+	requestLike = regexp.MustCompile(`^\s*(?:\d+\s*\*\s*)?(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|TRACE|CONNECT|PURGE)\s+\S+(?:\s+HTTP/\S+)?\s*$`)
 )
 
 // direct reads a block's own sections and returns them, and the block without them, with
@@ -138,11 +140,15 @@ func (r *runner) direct(b *Block) (*Block, *direction, error) {
 		return nil, nil, &StageError{Unsupported, "a suite of the project's own in this world"}
 	}
 	names := r.suite.names()
+	var unknown []string
 	put := func(text string) string {
 		return placeName.ReplaceAllStringFunc(text, func(name string) string {
 			m := placeName.FindStringSubmatch(name)
 			tls, known := names[m[2]]
 			switch {
+			case !known && m[1] == "node":
+				unknown = append(unknown, name)
+				return name
 			case !known: // a variable of a log format
 				return name
 			case m[1] == "node":
@@ -174,6 +180,9 @@ func (r *runner) direct(b *Block) (*Block, *direction, error) {
 			return nil, nil, fmt.Errorf("section %s of line %d: %w", sec.Name, sec.Line, err)
 		}
 	}
+	if len(unknown) > 0 {
+		return nil, nil, fmt.Errorf("%s: no block has an upstream of that name", unknown[0])
+	}
 	for i, u := range d.script.Upstreams {
 		d.script.Upstreams[i].TLS = names[u.Name]
 	}
@@ -193,8 +202,9 @@ type message struct {
 }
 
 // messages splits a text where a line with a method follows an empty one. A text that does
-// not begin with such a line has none.
-func messages(text string) []message {
+// not begin with such a line has none. A line in that place that looks like a request and is
+// none is an error: as a part of a body, nobody would make the request.
+func messages(text string) ([]message, error) {
 	var all []message
 	blank := true
 	for line := range strings.SplitSeq(text, "\n") {
@@ -207,7 +217,9 @@ func messages(text string) []message {
 			}
 			all = append(all, message{times: times, method: m[2], target: m[3]})
 		case len(all) == 0 && strings.TrimSpace(line) != "":
-			return nil
+			return nil, nil
+		case len(all) > 0 && blank && requestLike.MatchString(line):
+			return nil, fmt.Errorf("%q behind an empty line is neither a request like GET /x or 10 * GET /x nor a part of a body", line)
 		case len(all) > 0:
 			all[len(all)-1].rest += line + "\n"
 		}
@@ -216,12 +228,15 @@ func messages(text string) []message {
 	for i := range all {
 		all[i].rest = strings.TrimRight(all[i].rest, " \t\r\n")
 	}
-	return all
+	return all, nil
 }
 
 // admin reads the calls of the Admin API.
 func (d *direction) admin(_, text string) error {
-	calls := messages(text)
+	calls, err := messages(text)
+	if err != nil {
+		return err
+	}
 	if len(calls) == 0 {
 		return errors.New("a call begins with a line like PUT /apisix/admin/routes/1")
 	}
@@ -346,8 +361,14 @@ func (d *direction) answer(u *Upstream, text string) (Answer, error) {
 	if !slices.ContainsFunc(a.Header, func(h [2]string) bool { return strings.EqualFold(h[0], "Content-Type") }) && kind != "" {
 		a.Header = append(a.Header, [2]string{"Content-Type", kind})
 	}
+	if u.Model != "" && (given || a.Status != 200 || len(a.Header) > 0 || a.Delay+a.Gap > 0 || a.Cut >= 0 || strings.Contains(head, "fixture:")) {
+		return a, errors.New("a model answers in its own way, without further settings and a body")
+	}
 	if kind == "text/event-stream" {
 		a.Body = strings.TrimRight(a.Body, "\n") + "\n\n"
+	}
+	if a.Cut > len(a.Body) {
+		return a, fmt.Errorf("cut_after_bytes: %d of a body of %d", a.Cut, len(a.Body))
 	}
 	return a, nil
 }
@@ -377,23 +398,27 @@ func (d *direction) fixture(name string) (string, error) {
 
 // ownDefaults are what holds for every block of the project's own suites, beside what holds
 // for those of the reference.
-func ownDefaults(s *sections, b *Block) {
+func ownDefaults(s *sections, b *Block) error {
 	s.asked["stream"] = true
 	plain := map[string]bool{}
 	for _, sec := range b.Sections {
 		plain[sec.Name] = len(sec.Filters) == 0
 	}
 	if !plain["request"] {
-		return
+		return nil
+	}
+	list, err := messages(perl.Text(s.get("request")))
+	if err != nil {
+		return fmt.Errorf("section request: %w", err)
 	}
 	var requests []perl.Value
-	for _, m := range messages(perl.Text(s.get("request"))) {
+	for _, m := range list {
 		for range m.times {
 			requests = append(requests, m.method+" "+m.target+"\n"+m.rest)
 		}
 	}
 	if len(requests) < 2 {
-		return
+		return nil
 	}
 	s.values["request"] = []perl.Value{&perl.Array{Elems: requests}}
 	// A status counts for all requests, or there is one for each.
@@ -405,13 +430,14 @@ func ownDefaults(s *sections, b *Block) {
 		codes = slices.Repeat(codes, len(requests))
 	}
 	if !s.has("error_code") && s.has("error_code_like") || s.has("error_code") && !plain["error_code"] {
-		return
+		return nil
 	}
-	list := &perl.Array{}
+	each := &perl.Array{}
 	for _, code := range codes {
-		list.Elems = append(list.Elems, code)
+		each.Elems = append(each.Elems, code)
 	}
-	s.values["error_code"] = []perl.Value{list}
+	s.values["error_code"] = []perl.Value{each}
+	return nil
 }
 
 // An expectedRequests is a section upstream_request.
@@ -444,7 +470,10 @@ var (
 func (d *direction) request(upstream, text string) error {
 	e := expectedRequests{upstream: upstream}
 	if text != "none" {
-		list := messages(text)
+		list, err := messages(text)
+		if err != nil {
+			return err
+		}
 		if len(list) == 0 {
 			return errors.New("it says neither none nor what request, like POST /v1/chat/completions")
 		}

@@ -122,6 +122,15 @@ func TestOwnSectionsThatCannotBeReadAreNotOK(t *testing.T) {
 		"a fault of nobody":                 {"--- kill: upstream z", "no block has an upstream z"},
 		"a fault behind the last request":   {"--- kill: etcd before request 2", "there is no request 2"},
 		"a stream of several requests":      {"--- request\n2 * GET /hello\n--- stream\ndata: 1", "one request"},
+		"a request that is none":            {"--- request\nGET /hello\n\nGET http://a/hello", `"GET http://a/hello" behind an empty line`},
+		"a request with a version":          {"--- request\nGET /hello\n\nGET /hello HTTP/1.0", "behind an empty line"},
+		"a request of no times":             {"--- request\nGET /hello\n\n0 * GET /hello", "behind an empty line"},
+		"a call that is none":               {"--- admin\nPUT /x\n{}\n\nDELETE x", "behind an empty line"},
+		"an expected request of no times":   {"--- upstream a\n--- upstream_request a\nGET /x\n\n0 * GET /y", "behind an empty line"},
+		"a node that nobody is":             {"--- upstream a\n--- admin\nPUT /x\n{\"nodes\": {\"$node_b\": 1}}", "$node_b: no block has an upstream of that name"},
+		"a cut behind the end":              {"--- upstream a\ncut_after_bytes: 5\n\nabc", "5 of a body of 4"},
+		"a model that is told what to say":  {"--- upstream a\nmodel: owl\nstatus: 500", "in its own way"},
+		"a model with a body":               {"--- upstream a\nmodel: owl\n\nhoo", "in its own way"},
 		"something behind the cut":          {"--- stream\n(cut)\ndata: 1", "(cut) is the last line"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -135,6 +144,22 @@ func TestOwnSectionsThatCannotBeReadAreNotOK(t *testing.T) {
 				t.Errorf("got %+v, want not ok because of %q", got, tt.why)
 			}
 		})
+	}
+}
+
+// isolated is a directed World with a host that it cannot reach.
+type isolated struct{ *directed }
+
+func (isolated) Unreachable() []Unreachable { return []Unreachable{{Host: "far.test"}} }
+
+func TestNoHostOutsideExcusesAnOwnSuite(t *testing.T) {
+	const block = "=== TEST 1\n--- request\nGET /hello?who=far.test\n--- response_body\nhello near.test\n"
+	w := isolated{&directed{scripted: newWorld(t)}}
+	if got := runText(t, w, prologue+block, RunOptions{})[0]; got.Verdict != Skipped {
+		t.Errorf("a suite of others: %+v", got)
+	}
+	if got := runText(t, w, block, RunOptions{})[0]; got.Verdict != NotOK {
+		t.Errorf("an own suite: %+v", got)
 	}
 }
 

@@ -240,7 +240,9 @@ func (r *runner) play(ctx context.Context, b *Block, res *Result) (end *verdict,
 	}
 	s := prep.sections
 	if prep.Own = r.suite.Own; prep.Own {
-		ownDefaults(s, b)
+		if err := ownDefaults(s, b); err != nil {
+			return failed(err), nil
+		}
 	}
 	ignored, unoffered := s.sorted(b)
 	res.Ignored = ignored
