@@ -45,7 +45,7 @@ func main() {
 	flag.StringVar(&o.home, "apisix-home", "", "a `directory` with a checkout of the reference, for its t/lib, t/certs and t/assets")
 	flag.StringVar(&o.only, "only", "", "run only files whose path matches this `pattern`")
 	flag.StringVar(&o.block, "block", "", "run only blocks of this number, or whose name matches this `pattern`")
-	flag.StringVar(&o.json, "json", "", "write every result to this `file` (- for standard output)")
+	flag.StringVar(&o.json, "json", "", "write every result to this `file` (- for standard output, and people's to standard error)")
 	flag.StringVar(&o.baseline, "baseline", "", "fail only on blocks that are worse than in this `file`, written by -json before")
 	flag.StringVar(&o.program, "gosix", "", "the gosix `program` to test (default: built from this checkout)")
 	flag.IntVar(&o.jobs, "j", runtime.NumCPU(), "files at once, where each can have a network of its own")
@@ -72,6 +72,9 @@ func run(ctx context.Context, o options, paths []string) (int, error) {
 	}
 	if len(paths) == 0 {
 		return 0, errors.New("which files? give suites or directories of them")
+	}
+	if _, err := selection(o.block, 0); err != nil {
+		return 0, err
 	}
 	files, err := suites(paths, o.only)
 	if err != nil {
@@ -100,6 +103,9 @@ func run(ctx context.Context, o options, paths []string) (int, error) {
 		return 0, err
 	}
 	p := &printer{out: os.Stdout, verbose: o.verbose, tap: o.tap}
+	if o.json == "-" { // a program reads it
+		p.out = os.Stderr
+	}
 	results := runFiles(ctx, o, files, p)
 	if o.json != "" {
 		if err := writeReport(o.json, results); err != nil {
@@ -115,7 +121,12 @@ func run(ctx context.Context, o options, paths []string) (int, error) {
 		}
 		bad = len(worse)
 	}
-	if bad > 0 {
+	switch {
+	case ctx.Err() != nil:
+		return 0, errors.New("interrupted")
+	case len(results) == 0:
+		return 0, fmt.Errorf("no block matches -block %s", o.block)
+	case bad > 0:
 		return 1, nil
 	}
 	return 0, nil

@@ -326,4 +326,30 @@ func TestTheExitCodeSaysWhetherAllIsWell(t *testing.T) {
 	if _, err := run(t.Context(), options{}, nil); err == nil {
 		t.Error("no files are no error")
 	}
+	for _, block := range []string{"99", "["} {
+		if _, err := run(t.Context(), options{program: "none", blockTime: time.Minute, block: block}, []string{file}); err == nil || !strings.Contains(err.Error(), "-block") {
+			t.Errorf("-block %s: %v", block, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := run(ctx, options{program: "none", blockTime: time.Minute}, []string{file}); err == nil {
+		t.Error("an interrupted run is no error")
+	}
+}
+
+func TestAReportOnStandardOutputIsAlone(t *testing.T) {
+	t.Setenv("PROVE_TEST_CHILD", "exit 3")
+	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func(before *os.File) { os.Stdout = before }(os.Stdout)
+	os.Stdout = out
+	if _, err := run(t.Context(), options{program: "none", json: "-", blockTime: time.Minute}, []string{suite(t)}); err != nil {
+		t.Fatal(err)
+	}
+	if results, err := readReport(out.Name()); err != nil || len(results) == 0 {
+		t.Errorf("%v, %v", results, err)
+	}
 }
