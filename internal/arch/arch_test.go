@@ -27,7 +27,7 @@ const module = "github.com/gosix/gosix/"
 // below it.
 var rows = [][]string{
 	0: {"internal/logtest", "internal/certtest", "pkg/jsonedit", "pkg/exchange", "pkg/exchange/exchangetest", "pkg/schema", "pkg/store", "pkg/balancer", "pkg/config", "pkg/seal", "pkg/drivers/protocol", "pkg/drivers/sse"},
-	1: {"pkg/variable", "pkg/expr", "pkg/upstream", "pkg/resource", "pkg/store/memstore", "pkg/store/etcdstore", "pkg/store/embedetcd", "pkg/store/storetest"},
+	1: {"pkg/variable", "pkg/expr", "pkg/upstream", "pkg/drivers/convert", "pkg/resource", "pkg/store/memstore", "pkg/store/etcdstore", "pkg/store/embedetcd", "pkg/store/storetest"},
 	2: {"pkg/plugin", "pkg/drivers"},
 	3: {"pkg/drivers/drivertest", "pkg/drivers/...", "pkg/plugin/...", "pkg/route"},
 	4: {"pkg/builtin", "pkg/gateway", "pkg/adminapi"},
@@ -52,7 +52,7 @@ var libraries = map[string][]string{
 	"go.etcd.io/etcd/api":                     {"pkg/store/etcdstore"},
 	"google.golang.org/grpc":                  {"pkg/store/etcdstore"},
 	"github.com/spf13/cobra":                  {"cmd/gosix", "cmd/admin", "cmd/gateway"},
-	"github.com/go-json-experiment/json":      {"pkg/plugin"},
+	"github.com/go-json-experiment/json":      {"pkg/plugin", "pkg/drivers/convert"},
 	"github.com/yuin/gopher-lua":              {"t/blocktest/lua"},
 }
 

@@ -19,6 +19,10 @@ const (
 	OpenAIChat        ID = "openai-chat"
 	OpenAIEmbeddings  ID = "openai-embeddings"
 	Passthrough       ID = "passthrough"
+
+	// What only providers speak: requests in these are converted to.
+	VertexPredict  ID = "vertex-predict"
+	GeminiGenerate ID = "gemini-generate"
 )
 
 // Detect returns the protocol of a request, by its path and body; false if it speaks none.
