@@ -174,9 +174,9 @@ type chatErrorBody struct {
 }
 
 // encode writes a value of ours, which cannot fail but for raw values that are no JSON: those
-// came through a reader that would have said so.
+// came through a reader that would have said so. What they say twice is said twice.
 func encode(v any) []byte {
-	p, err := json.Marshal(v, json.Deterministic(true))
+	p, err := json.Marshal(v, json.Deterministic(true), jsontext.AllowDuplicateNames(true))
 	if err != nil {
 		panic("convert: " + err.Error())
 	}
