@@ -147,7 +147,7 @@ func stream(a Answer, pieces ...[]byte) string {
 	return string(a.Close(dst))
 }
 
-var both = []*Conversion{messagesToChat}
+var both = []*Conversion{messagesToChat, chatToMessages}
 
 func TestRecordedExchangesAreConverted(t *testing.T) {
 	for _, c := range both {
