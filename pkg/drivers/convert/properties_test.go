@@ -352,7 +352,7 @@ func (m mutation) exchange(x exchange) exchange {
 func TestMutatedExchangesAreConvertedOrRefused(t *testing.T) {
 	for i, c := range both {
 		list := exchanges(t, c)
-		for seed := range uint64(4000) {
+		for seed := range uint64(2000) {
 			m := mutation{rand.New(rand.NewPCG(seed, uint64(i)))}
 			m.exchange(list[m.IntN(len(list))]).check(t, c, 300+m.IntN(300), m.Uint())
 		}
