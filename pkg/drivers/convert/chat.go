@@ -21,12 +21,14 @@ type chatRequest struct {
 	MaxCompletionTokens jsontext.Value  `json:"max_completion_tokens,omitzero"`
 	Temperature         jsontext.Value  `json:"temperature,omitzero"`
 	TopP                jsontext.Value  `json:"top_p,omitzero"`
-	Stop                jsontext.Value  `json:"stop,omitzero"` // a string or a list of them
+	Stop                jsontext.Value  `json:"stop,omitzero"`  // a string or a list of them
+	TopK                jsontext.Value  `json:"top_k,omitzero"` // not OpenAI's, but widely sent
 	N                   jsontext.Value  `json:"n,omitzero"`
 	Seed                jsontext.Value  `json:"seed,omitzero"`
 	PresencePenalty     jsontext.Value  `json:"presence_penalty,omitzero"`
 	FrequencyPenalty    jsontext.Value  `json:"frequency_penalty,omitzero"`
 	ReasoningEffort     string          `json:"reasoning_effort,omitzero"`
+	Verbosity           string          `json:"verbosity,omitzero"`
 	ResponseFormat      *responseFormat `json:"response_format,omitzero"`
 	ServiceTier         string          `json:"service_tier,omitzero"`
 	User                string          `json:"user,omitzero"`
@@ -108,6 +110,17 @@ type chatToolCall struct {
 	ID       string           `json:"id,omitzero"`
 	Type     string           `json:"type,omitzero"` // function
 	Function chatFunctionCall `json:"function"`
+	// ExtraContent carries what a provider wants back with the call: Google puts its
+	// signature of a thought here.
+	ExtraContent *extraContent `json:"extra_content,omitzero"`
+}
+
+type extraContent struct {
+	Google *googleContent `json:"google,omitzero"`
+}
+
+type googleContent struct {
+	ThoughtSignature string `json:"thought_signature,omitzero"` // base64
 }
 
 type chatFunctionCall struct {

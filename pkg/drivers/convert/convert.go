@@ -5,6 +5,7 @@ package convert
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/gosix/gosix/pkg/drivers/protocol"
 	"github.com/gosix/gosix/pkg/jsonedit"
@@ -49,6 +50,15 @@ type Answer interface {
 	Close(dst []byte) []byte
 }
 
+// Stamped is an Answer in whose protocol every answer has an id and a time, for providers that
+// may give none: bedrock-converse has neither. Stamp tells it what the connection knows, before
+// anything else is called: an id, such as the provider's request id, and seconds since 1970.
+// Without it the id is made of the request and of what the provider says first, and the time
+// is 0. What the provider itself says comes first.
+type Stamped interface {
+	Stamp(id string, created int64)
+}
+
 // Error is a body that cannot be converted, in words for the client.
 type Error struct {
 	// Status is what the client gets: 400 for a request, 500 for an answer.
@@ -68,13 +78,8 @@ var conversions = []*Conversion{messagesToChat, chatToMessages}
 // that a provider speaks; false if there is none.
 func Find(from protocol.ID, native []protocol.ID) (*Conversion, bool) {
 	for _, c := range conversions {
-		if c.From != from {
-			continue
-		}
-		for _, to := range native {
-			if c.To == to {
-				return c, true
-			}
+		if c.From == from && slices.Contains(native, c.To) {
+			return c, true
 		}
 	}
 	return nil, false
