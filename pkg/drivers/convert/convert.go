@@ -72,7 +72,11 @@ func badRequest(text string) error { return &Error{http.StatusBadRequest, text} 
 func badAnswer(text string) error  { return &Error{http.StatusInternalServerError, text} }
 
 // conversions is the table of what there is, the preferred way first.
-var conversions = []*Conversion{messagesToChat, chatToMessages}
+var conversions = []*Conversion{
+	messagesToChat,
+	chatToMessages,
+	embeddingsToPredict,
+}
 
 // Find returns the first conversion in the table from a client's protocol to one of those
 // that a provider speaks; false if there is none.

@@ -1,0 +1,7 @@
+package convert
+
+import (
+	"testing"
+)
+
+func FuzzEmbeddingsToPredict(f *testing.F) { fuzz(f, embeddingsToPredict) }
