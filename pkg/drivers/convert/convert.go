@@ -76,6 +76,7 @@ var conversions = []*Conversion{
 	messagesToChat,
 	chatToMessages,
 	embeddingsToPredict,
+	chatToGemini,
 }
 
 // Find returns the first conversion in the table from a client's protocol to one of those
