@@ -77,6 +77,7 @@ var conversions = []*Conversion{
 	chatToMessages,
 	embeddingsToPredict,
 	chatToGemini,
+	chatToConverse,
 }
 
 // Find returns the first conversion in the table from a client's protocol to one of those
