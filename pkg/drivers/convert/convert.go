@@ -76,8 +76,10 @@ var conversions = []*Conversion{
 	messagesToChat,
 	chatToMessages,
 	embeddingsToPredict,
+	chatToResponses,
 	chatToGemini,
 	chatToConverse,
+	responsesToChat,
 }
 
 // Find returns the first conversion in the table from a client's protocol to one of those

@@ -24,7 +24,7 @@ var writeGolden = flag.Bool("golden", false, "write what comes out into the gold
 // ways are the conversions that the golden files show, chains among them.
 func ways(t testing.TB) []*Conversion {
 	t.Helper()
-	list := []*Conversion{embeddingsToPredict, chatToGemini, chatToConverse}
+	list := []*Conversion{embeddingsToPredict, chatToGemini, chatToConverse, chatToResponses, responsesToChat}
 	return list
 }
 
