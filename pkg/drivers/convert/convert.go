@@ -83,11 +83,13 @@ var conversions = []*Conversion{
 }
 
 // Find returns the first conversion in the table from a client's protocol to one of those
-// that a provider speaks; false if there is none.
+// that a provider speaks, or else the first by way of openai-chat; false if there is none.
 func Find(from protocol.ID, native []protocol.ID) (*Conversion, bool) {
-	for _, c := range conversions {
-		if c.From == from && slices.Contains(native, c.To) {
-			return c, true
+	for _, list := range [][]*Conversion{conversions, chains} {
+		for _, c := range list {
+			if c.From == from && slices.Contains(native, c.To) {
+				return c, true
+			}
 		}
 	}
 	return nil, false

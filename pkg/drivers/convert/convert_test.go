@@ -1,7 +1,10 @@
 package convert
 
 import (
+	"slices"
 	"testing"
+
+	"github.com/gosix/gosix/pkg/drivers/protocol"
 )
 
 func FuzzEmbeddingsToPredict(f *testing.F) { fuzz(f, embeddingsToPredict) }
@@ -9,6 +12,38 @@ func FuzzChatToGemini(f *testing.F)        { fuzz(f, chatToGemini) }
 func FuzzChatToConverse(f *testing.F)      { fuzz(f, chatToConverse) }
 func FuzzChatToResponses(f *testing.F)     { fuzz(f, chatToResponses) }
 func FuzzResponsesToChat(f *testing.F)     { fuzz(f, responsesToChat) }
+func FuzzResponsesToConverse(f *testing.F) { fuzz(f, chain(responsesToChat, chatToConverse)) }
+
+func TestFindPrefersADirectWay(t *testing.T) {
+	for name, tt := range map[string]struct {
+		from   protocol.ID
+		native []protocol.ID
+		to     protocol.ID // empty: none
+	}{
+		"directly":                          {protocol.OpenAIChat, []protocol.ID{protocol.BedrockConverse}, protocol.BedrockConverse},
+		"directly rather than by way":       {protocol.OpenAIResponses, []protocol.ID{protocol.GeminiGenerate, protocol.OpenAIChat}, protocol.OpenAIChat},
+		"by way of openai-chat":             {protocol.OpenAIResponses, []protocol.ID{protocol.GeminiGenerate}, protocol.GeminiGenerate},
+		"embeddings":                        {protocol.OpenAIEmbeddings, []protocol.ID{protocol.OpenAIChat, protocol.VertexPredict}, protocol.VertexPredict},
+		"no way for embeddings":             {protocol.OpenAIEmbeddings, []protocol.ID{protocol.OpenAIChat}, ""},
+		"no way for what is not understood": {protocol.Passthrough, []protocol.ID{protocol.OpenAIChat}, ""},
+		"no way to nothing":                 {protocol.OpenAIChat, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, ok := Find(tt.from, tt.native)
+			switch {
+			case ok != (tt.to != ""):
+				t.Errorf("found: %v", ok)
+			case ok && (c.From != tt.from || c.To != tt.to):
+				t.Errorf("got %s to %s", c.From, c.To)
+			}
+		})
+	}
+	for _, c := range slices.Concat(conversions, chains) {
+		if c.From == c.To {
+			t.Errorf("a way from %s to itself", c.From)
+		}
+	}
+}
 
 func BenchmarkChatStreams(b *testing.B) {
 	for name, tt := range map[string]struct {

@@ -25,6 +25,13 @@ var writeGolden = flag.Bool("golden", false, "write what comes out into the gold
 func ways(t testing.TB) []*Conversion {
 	t.Helper()
 	list := []*Conversion{embeddingsToPredict, chatToGemini, chatToConverse, chatToResponses, responsesToChat}
+	for _, to := range []protocol.ID{protocol.BedrockConverse, protocol.GeminiGenerate} {
+		c, ok := Find(protocol.OpenAIResponses, []protocol.ID{to})
+		if !ok {
+			t.Fatalf("no way to %s", to)
+		}
+		list = append(list, c)
+	}
 	return list
 }
 
