@@ -2,9 +2,12 @@ package convert
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gosix/gosix/pkg/drivers/protocol"
+	"github.com/gosix/gosix/pkg/drivers/sse"
+	"github.com/gosix/gosix/pkg/jsonedit"
 )
 
 func FuzzEmbeddingsToPredict(f *testing.F) { fuzz(f, embeddingsToPredict) }
@@ -42,6 +45,24 @@ func TestFindPrefersADirectWay(t *testing.T) {
 		if c.From == c.To {
 			t.Errorf("a way from %s to itself", c.From)
 		}
+	}
+}
+
+// silentEnd is an inner answer that does not say when it ends.
+type silentEnd struct{ Answer }
+
+func (silentEnd) Event(dst []byte, _ string, data []byte) []byte { return sse.AppendEvent(dst, data) }
+func (silentEnd) Close(dst []byte) []byte                        { return dst }
+
+func TestAChainEndsThoughTheInnerStreamDoesNotSaySo(t *testing.T) {
+	silent := &Conversion{From: protocol.OpenAIChat, To: protocol.GeminiGenerate, Request: func(body *jsonedit.Doc) (*Converted, error) {
+		return &Converted{Body: body.Bytes(), Answer: silentEnd{}}, nil
+	}}
+	c := chain(responsesToChat, silent)
+	out := relay(answerTo(t, c, `{"input":"a","stream":true}`), message{"", `{"choices":[{"index":0,"delta":{"content":"b"}}]}`})
+	checkEvents(t, c, out)
+	if !strings.Contains(out, "event: response.completed\n") {
+		t.Errorf("no end in %s", out)
 	}
 }
 

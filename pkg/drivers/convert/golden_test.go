@@ -255,7 +255,7 @@ func TestEverySplitOfAStreamGivesTheSameOutput(t *testing.T) {
 			}
 			want := relay(answerTo(t, c, g.sections["request"]), messages(c, in)...)
 			// Longer ones are not cut at every byte but their first and last.
-			for i := 0; i < len(in); i += 1 + len(in)/2000 {
+			for i := 0; i < len(in); i += 1 + len(in)/600 {
 				if got := feed([]byte(in[:i]), []byte(in[i:])); got != want {
 					t.Fatalf("split at %d: %s", i, cmp.Diff(want, got))
 				}
@@ -279,6 +279,7 @@ func checkEvents(t testing.TB, c *Conversion, out string) (usages int) {
 	t.Helper()
 	var split sse.Splitter
 	ended := false
+	finished := map[int]bool{}
 	sequence := 0
 	passed := split.Feed([]byte(out), func(data []byte) {
 		if ended {
@@ -296,12 +297,19 @@ func checkEvents(t testing.TB, c *Conversion, out string) (usages int) {
 			Sequence int            `json:"sequence_number"`
 			Error    jsontext.Value `json:"error"`
 			Usage    jsontext.Value `json:"usage"`
+			Choices  []chatChoice   `json:"choices"`
 		}
 		if !readAnswer(data, &e) {
 			t.Fatalf("%s is no event", data)
 		}
 		if e.Usage != nil {
 			usages++
+		}
+		for _, choice := range e.Choices {
+			if finished[choice.Index] {
+				t.Fatalf("%s comes after the reason why the choice ended in %s", data, out)
+			}
+			finished[choice.Index] = choice.FinishReason != nil
 		}
 		switch {
 		case c.From == protocol.OpenAIChat:
@@ -422,8 +430,9 @@ func TestWithoutAStampIDsDependOnWhatWasSaid(t *testing.T) {
 			}
 			return v.ID
 		}
-		if id("a") != id("a") || id("a") == id("b") {
-			t.Errorf("%s to %s: got %s for one request and %s for another", c.From, c.To, id("a"), id("b"))
+		first, again, other := id("a"), id("a"), id("b")
+		if first != again || first == other {
+			t.Errorf("%s to %s: got %s, again %s, for another request %s", c.From, c.To, first, again, other)
 		}
 	}
 }
