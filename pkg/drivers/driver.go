@@ -1,6 +1,6 @@
-// Package drivers speaks to providers of language models: what a driver is, and what it is
-// given. Choosing an instance, sending, retrying and deciding what a client may see happen
-// elsewhere; drivers translate.
+// Package drivers speaks to providers of language models: what a driver is, what it is
+// given, and how a request is shaped for a provider. Choosing an instance, sending,
+// retrying and deciding what a client may see happen elsewhere; drivers translate.
 package drivers
 
 import (
@@ -11,29 +11,26 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gosix/gosix/pkg/drivers/convert"
 	"github.com/gosix/gosix/pkg/drivers/protocol"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/jsonedit"
 	"github.com/gosix/gosix/pkg/upstream"
 )
 
-// Driver translates between a client's protocol and a provider's. Drivers are immutable
-// and safe for concurrent use.
+// Driver is how the requests of a provider look. What comes back is read by its protocol
+// alone (package reply). Drivers are immutable and safe for concurrent use.
 type Driver interface {
-	// Native lists the protocols that the provider speaks itself.
+	// Native lists the protocols that the provider speaks itself, the preferred first.
 	Native() []protocol.ID
 	// Endpoint is where the provider is unless an instance says otherwise. Host is empty
 	// when there is no such place.
-	Endpoint() Endpoint
-	// Request builds the request of one attempt: a pure function of the client's bytes
-	// and the instance.
+	Endpoint(Where) Endpoint
+	// Request builds the request of one prepared attempt: a pure function of the client's
+	// bytes and the instance.
 	Request(*Call) (*upstream.Request, error)
 	// Sign adds what depends on the moment: tokens, signatures. It may do I/O within ctx.
 	Sign(context.Context, *Call, *upstream.Request) error
-	// Begin reads up to the point from which there is no way back and writes nothing. An
-	// error may fall back to another instance; the response is closed by it, or by the
-	// Reply.
-	Begin(context.Context, *upstream.Response, *Call) (Reply, error)
 }
 
 // Endpoint is the place of a provider.
@@ -41,21 +38,8 @@ type Endpoint struct {
 	Host string // always over TLS, port 443
 }
 
-// Reply is an answer that goes to the client.
-type Reply interface {
-	// Relay writes the answer; a status that is set already stays. An error means that it
-	// was broken off, by either side, and that the client was made to see that.
-	Relay(*exchange.Response) (Outcome, error)
-	// Body is the whole answer, for those who want it instead. One of more than limit
-	// bytes, or that ends before its protocol says so, is an error.
-	Body(limit int64) ([]byte, error)
-	// Peek is what was read of the body so far.
-	Peek() []byte
-	Status() int
-	ContentType() string
-	Encoding() string // Content-Encoding of the body; empty: none
-	Close()
-}
+// Where is a place within a provider's cloud; empty members: not configured.
+type Where struct{ Project, Region string }
 
 // Outcome is what is known of an answer when it ended.
 type Outcome struct {
@@ -82,6 +66,10 @@ type Limits struct {
 type Instance struct {
 	Name, Provider string
 	Driver         Driver
+	Where          Where
+	// Speak is the protocol in which the provider is asked where there is a way to it;
+	// empty: the client's, or the first to which there is one.
+	Speak protocol.ID
 
 	Target   *upstream.Target
 	Timeouts upstream.Timeouts
@@ -109,12 +97,17 @@ type Instance struct {
 	Unreachable error
 }
 
-// Call is one attempt.
+// Call is one attempt. Whoever makes one sets the first four members; Prepare does the rest.
 type Call struct {
 	Instance *Instance
 	Request  *exchange.Request // the client's
-	Body     *jsonedit.Doc     // its body
+	Body     *jsonedit.Doc     // the client's; once prepared, in the protocol Target
 	Protocol protocol.ID       // the client's
+
+	Target protocol.ID    // the provider's
+	Answer convert.Answer // converts what comes back; nil: it is passed on as it stands
+	Model  string         // that the provider is asked for; empty: none was named
+	Stream bool           // a stream is asked for
 }
 
 // UnsupportedError is a call in a protocol that the provider does not speak.

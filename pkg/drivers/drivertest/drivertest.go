@@ -20,6 +20,7 @@ import (
 
 	"github.com/gosix/gosix/pkg/drivers"
 	"github.com/gosix/gosix/pkg/drivers/protocol"
+	"github.com/gosix/gosix/pkg/drivers/reply"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/jsonedit"
 	"github.com/gosix/gosix/pkg/upstream"
@@ -88,6 +89,7 @@ func Run(t *testing.T, d drivers.Driver, dir string) {
 // what a client gets.
 func Play(t *testing.T, d drivers.Driver, i *drivers.Instance, rec Recording, pieces ...string) Result {
 	t.Helper()
+	i.Driver = d
 	call := NewCall(t, i, rec.Path, rec.Request)
 	if i.Target == nil {
 		i.Target = &upstream.Target{Addr: "provider.test:80", NoKeepAlive: true}
@@ -111,15 +113,15 @@ func Play(t *testing.T, d drivers.Driver, i *drivers.Instance, rec Recording, pi
 	if err != nil {
 		return Result{}
 	}
-	reply, err := d.Begin(ctx, res, call)
+	answer, err := reply.Begin(ctx, res, call)
 	if err != nil {
 		return Result{}
 	}
-	defer reply.Close()
+	defer answer.Close()
 	var s sink
 	x := &exchange.Exchange{}
 	x.Reset(ctx, &s)
-	out, err := reply.Relay(&x.Response)
+	out, err := answer.Relay(&x.Response)
 	if (err != nil) != s.aborted || out.Complete == s.aborted {
 		t.Fatalf("the relay says %v, complete %v; the client sees a broken answer: %v", err, out.Complete, s.aborted)
 	}
@@ -129,7 +131,7 @@ func Play(t *testing.T, d drivers.Driver, i *drivers.Instance, rec Recording, pi
 	}
 }
 
-// NewCall returns a call for a client's request with that path and body.
+// NewCall returns a prepared call for a client's request with that path and body.
 func NewCall(t *testing.T, i *drivers.Instance, path, body string) *drivers.Call {
 	t.Helper()
 	doc, err := jsonedit.Index([]byte(body), jsonedit.Options{})
@@ -140,9 +142,13 @@ func NewCall(t *testing.T, i *drivers.Instance, path, body string) *drivers.Call
 	if !ok {
 		t.Fatalf("%s %s is of no protocol", path, body)
 	}
-	return &drivers.Call{
+	c := &drivers.Call{
 		Instance: i, Request: &exchange.Request{Method: http.MethodPost, Path: path, Target: path}, Body: doc, Protocol: id,
 	}
+	if err := drivers.Prepare(c); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // serve reads one request and answers it.

@@ -26,23 +26,15 @@ func BenchmarkRequest(b *testing.B) {
 		Header: []exchange.Field{{Name: "Authorization", Value: "Bearer x"}},
 	}
 	d := Providers()["openai"]
-	call := &drivers.Call{Instance: i, Request: in, Body: doc, Protocol: protocol.OpenAIChat}
+	i.Driver = d
 	b.ReportAllocs()
 	for b.Loop() {
+		call := &drivers.Call{Instance: i, Request: in, Body: doc, Protocol: protocol.OpenAIChat}
+		if err := drivers.Prepare(call); err != nil {
+			b.Fatal(err)
+		}
 		if _, err := d.Request(call); err != nil {
 			b.Fatal(err)
 		}
-	}
-}
-
-// BenchmarkStreamEvent looks at one event of a stream on its way to the client.
-func BenchmarkStreamEvent(b *testing.B) {
-	event := []byte(`data: {"id":"c1","object":"chat.completion.chunk","created":1700000000,"model":"m","system_fingerprint":"fp",` +
-		`"choices":[{"index":0,"delta":{"content":"word "},"logprobs":null,"finish_reason":null}],"usage":null}` + "\n\n")
-	r := &reply{call: &drivers.Call{Protocol: protocol.OpenAIChat}}
-	b.ReportAllocs()
-	b.SetBytes(int64(len(event)))
-	for b.Loop() {
-		r.split.Feed(event, r.event)
 	}
 }

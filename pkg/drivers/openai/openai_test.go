@@ -1,13 +1,8 @@
 package openai
 
 import (
-	"context"
 	"errors"
-	"io"
-	"net"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -16,7 +11,6 @@ import (
 	"github.com/gosix/gosix/pkg/drivers/protocol"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/jsonedit"
-	"github.com/gosix/gosix/pkg/upstream"
 )
 
 const hello = `{"model":"m","messages":[]}`
@@ -112,8 +106,8 @@ func TestBodies(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			tt.instance.Path = "/own"
-			req, err := Providers()[tt.provider].Request(drivertest.NewCall(t, &tt.instance, tt.path, tt.body))
+			tt.instance.Path, tt.instance.Driver = "/own", Providers()[tt.provider]
+			req, err := tt.instance.Driver.Request(drivertest.NewCall(t, &tt.instance, tt.path, tt.body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -126,8 +120,9 @@ func TestBodies(t *testing.T) {
 
 func TestRequestIsAPureFunction(t *testing.T) {
 	i := &drivers.Instance{Usage: true, Options: edits("model", `"x"`), MaxTokens: []byte("9"), Path: "/own"}
-	call := drivertest.NewCall(t, i, "/", `{"model":"m","messages":[],"stream":true,"max_tokens":1}`)
 	d := Providers()["openai"]
+	i.Driver = d
+	call := drivertest.NewCall(t, i, "/", `{"model":"m","messages":[],"stream":true,"max_tokens":1}`)
 	first, err := d.Request(call)
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +156,7 @@ func TestProviders(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			d := Providers()[name]
-			if got := d.Endpoint().Host; got != tt.host {
+			if got := d.Endpoint(drivers.Where{}).Host; got != tt.host {
 				t.Errorf("got host %q, want %q", got, tt.host)
 			}
 			for _, p := range []struct{ path, body, want string }{
@@ -169,12 +164,20 @@ func TestProviders(t *testing.T) {
 				{"/v1/responses", `{"input":"x"}`, tt.responses},
 				{"/", `{"input":"x"}`, tt.embeddings},
 			} {
-				req, err := d.Request(drivertest.NewCall(t, &drivers.Instance{}, p.path, p.body))
-				var unsupported *drivers.UnsupportedError
-				switch {
-				case p.want == "" && !errors.As(err, &unsupported):
-					t.Errorf("%s: got error %v", p.body, err)
-				case p.want != "" && (err != nil || req.Path != p.want):
+				doc, err := jsonedit.Index([]byte(p.body), jsonedit.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				id, _ := protocol.Detect(p.path, doc)
+				call := &drivers.Call{Instance: &drivers.Instance{Driver: d}, Request: &exchange.Request{}, Body: doc, Protocol: id}
+				if err := drivers.Prepare(call); err != nil {
+					var unsupported *drivers.UnsupportedError
+					if p.want != "" || !errors.As(err, &unsupported) {
+						t.Errorf("%s: got error %v", p.body, err)
+					}
+					continue
+				}
+				if req, err := d.Request(call); err != nil || req.Path != p.want {
 					t.Errorf("%s: got %+v, %v, want %s", p.body, req, err, p.want)
 				}
 			}
@@ -211,152 +214,16 @@ func TestHeaders(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			tt.instance.Driver = Providers()["openai"]
 			call := drivertest.NewCall(t, &tt.instance, "/", hello)
 			for n := 0; n < len(client); n += 2 {
 				call.Request.Header.Add(client[n], client[n+1])
 			}
-			req, err := Providers()["openai"].Request(call)
+			req, err := tt.instance.Driver.Request(call)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tt.want, req.Header.Fields()); diff != "" {
-				t.Error(diff)
-			}
-		})
-	}
-}
-
-// gate is a client that shows when it got something.
-type gate struct {
-	exchange.Sink
-	mu     sync.Mutex
-	status int
-	got    string
-	flush  chan string
-}
-
-func (g *gate) WriteHead(status int, _ *exchange.Header, _ int64) error {
-	g.status = status
-	return nil
-}
-
-func (g *gate) Write(p []byte) (int, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.got += string(p)
-	return len(p), nil
-}
-
-func (g *gate) Flush() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.got != "" {
-		g.flush <- g.got
-	}
-	g.got = ""
-	return nil
-}
-
-func (g *gate) Abort() {}
-
-func TestEveryEventIsFlushedBeforeTheNextOneComes(t *testing.T) {
-	t.Run("events", func(t *testing.T) {
-		flushes(t, "", "data: {\"choices\":[]}\n\n", ": ping\n\n", "data: a\n\ndata: b\n\n", "data: [DONE]\n\n")
-	})
-	t.Run("an encoding", func(t *testing.T) { flushes(t, "Content-Encoding: zstd\r\n", "(packed", "bytes)") })
-}
-
-// flushes checks that a client has each piece of a stream before the provider says the next.
-func flushes(t *testing.T, head string, pieces ...string) {
-	t.Helper()
-	near, far := net.Pipe()
-	client := upstream.NewClient(upstream.Options{Dialer: func(context.Context, string, string) (net.Conn, error) { return near, nil }})
-	defer client.Close()
-	d := Providers()["openai"]
-	call := drivertest.NewCall(t, &drivers.Instance{Target: &upstream.Target{Addr: "a:1", NoKeepAlive: true}, Host: "a"}, "/", hello)
-	req, err := d.Request(call)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &gate{flush: make(chan string)}
-	done := make(chan error, 1)
-	go func() {
-		res, err := client.Do(context.Background(), req)
-		if err != nil {
-			done <- err
-			return
-		}
-		reply, err := d.Begin(context.Background(), res, call)
-		if err != nil {
-			done <- err
-			return
-		}
-		defer reply.Close()
-		x := &exchange.Exchange{}
-		x.Reset(context.Background(), g)
-		_, err = reply.Relay(&x.Response)
-		done <- err
-	}()
-	go func() {
-		buf := make([]byte, 4096)
-		for {
-			if _, err := far.Read(buf); err != nil {
-				return
-			}
-		}
-	}()
-	say := func(text string) {
-		if _, err := io.WriteString(far, text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + head + "\r\n")
-	for _, event := range pieces {
-		if head == "" {
-			say(event[:3])
-			say(event[3:])
-		} else {
-			say(event)
-		}
-		select {
-		case got := <-g.flush:
-			if got != event {
-				t.Errorf("got %q, want %q", got, event)
-			}
-		case <-time.After(10 * time.Second):
-			t.Fatalf("%q did not come before the next event", event)
-		}
-	}
-	_ = far.Close()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
-func TestLimitsOfStreams(t *testing.T) {
-	stream := "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-	event := "data: {\"choices\":[]}\n\n"
-	rec := drivertest.Recording{Path: "/", Request: hello}
-	for name, tt := range map[string]struct {
-		limits drivers.Limits
-		want   string
-	}{
-		"bytes":    {drivers.Limits{Bytes: 30}, "max_response_bytes exceeded"},
-		"duration": {drivers.Limits{Duration: 1}, "max_stream_duration_ms exceeded"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			d := Providers()["openai"]
-			got := drivertest.Play(t, d, &drivers.Instance{Driver: d, Limits: tt.limits}, rec, stream, event, event, event, "data: [DONE]\n\n")
-			n := 2
-			if tt.limits.Duration > 0 {
-				n = 1
-			}
-			want := drivertest.Result{Status: 200, Broken: true}
-			for range n {
-				want.Body += event
-			}
-			want.Body += `data: {"error":{"message":"` + tt.want + `","type":"upstream_error","param":null,"code":null}}` + "\n\n"
-			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -133,7 +133,7 @@ func (d Deps) instance(c *conf, i *instance) (*drivers.Instance, error) {
 		return nil, errors.New("auth.gcp and auth.aws are not supported by this version")
 	}
 	out := &drivers.Instance{
-		Name: i.Name, Provider: i.Provider, Driver: driver,
+		Name: i.Name, Provider: i.Provider, Driver: driver, Where: drivers.Where{Project: i.Where.Project, Region: i.Where.Region},
 		Forward: c.rules.forward, Usage: c.rules.askUsage, Force: i.Override.Force,
 		Limits: drivers.Limits{Duration: defaultDuration, Bytes: defaultResponse},
 	}
@@ -157,7 +157,7 @@ func (d Deps) instance(c *conf, i *instance) (*drivers.Instance, error) {
 // place compiles where an account is: the endpoint, its arguments, its connections.
 func place(out *drivers.Instance, c *conf, i *instance) error {
 	out.Scheme = "https"
-	host, port := out.Driver.Endpoint().Host, "443"
+	host, port := out.Driver.Endpoint(out.Where).Host, "443"
 	rawQuery := ""
 	if i.Override.Endpoint != "" {
 		u, err := url.Parse(i.Override.Endpoint)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/drivers/convert"
+	"github.com/gosix/gosix/pkg/drivers/reply"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/upstream"
@@ -33,11 +35,11 @@ func (p *proxy) beforeProxy(c *plugin.Context) error {
 	w.doc = doc
 	for tries := 0; ; tries++ {
 		begin := time.Now()
-		reply, failure := p.attempt(c, w)
+		answer, failure := p.attempt(c, w)
 		took := time.Since(begin)
 		p.release(w, balancer.Outcome{Failed: failure != nil, FirstByte: took, Duration: took})
 		if failure == nil {
-			return p.deliver(c, reply)
+			return p.deliver(c, answer)
 		}
 		if gone := c.Context().Err(); errors.Is(gone, context.Canceled) {
 			failure.close()
@@ -82,8 +84,8 @@ func (p *proxy) log(c *plugin.Context) {
 // failed is an attempt that failed.
 type failed struct {
 	status    int
-	reply     drivers.Reply // the provider's own error, open; nil: there is none
-	body      any           // what the client gets where there is no reply
+	reply     *reply.Reply // the provider's own error, open; nil: there is none
+	body      any          // what the client gets where there is no reply
 	err       error
 	transport bool
 }
@@ -96,13 +98,10 @@ func (f *failed) close() {
 
 // attempt asks one instance. It returns an answer that may go to the client, or what went
 // wrong; then nothing has gone to the client.
-func (p *proxy) attempt(c *plugin.Context, w *pending) (drivers.Reply, *failed) {
+func (p *proxy) attempt(c *plugin.Context, w *pending) (*reply.Reply, *failed) {
 	i := p.instances[w.picked]
 	call := &drivers.Call{Instance: i, Request: &c.Request, Body: w.doc, Protocol: w.protocol}
-	req, err := i.Driver.Request(call)
-	if err == nil {
-		err = i.Driver.Sign(c.Context(), call, req)
-	}
+	req, err := build(c.Context(), call)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -121,14 +120,26 @@ func (p *proxy) attempt(c *plugin.Context, w *pending) (drivers.Reply, *failed) 
 		return nil, p.transport(tried, err)
 	}
 	tried.Status = res.Status
-	reply, err := i.Driver.Begin(c.Context(), res, call)
+	answer, err := reply.Begin(c.Context(), res, call)
 	if err != nil {
 		return nil, p.transport(tried, err)
 	}
 	if s := res.Status; s == http.StatusTooManyRequests || s >= 500 || p.statuses[s] {
-		return nil, &failed{status: s, reply: reply}
+		return nil, &failed{status: s, reply: answer}
 	}
-	return reply, nil
+	return answer, nil
+}
+
+// build makes the request of an attempt.
+func build(ctx context.Context, c *drivers.Call) (*upstream.Request, error) {
+	if err := drivers.Prepare(c); err != nil {
+		return nil, err
+	}
+	q, err := c.Instance.Driver.Request(c)
+	if err == nil {
+		err = c.Instance.Driver.Sign(ctx, c, q)
+	}
+	return q, err
 }
 
 // transport is the failure of an attempt that got no answer, or one that cannot go to a
@@ -157,8 +168,12 @@ func (p *proxy) transport(tried *exchange.Attempt, err error) *failed {
 func refused(err error) *failed {
 	f := &failed{status: http.StatusBadRequest, err: err, body: errorMessage{err.Error()}}
 	var unsupported *drivers.UnsupportedError
-	if errors.As(err, &unsupported) {
+	var unconverted *convert.Error
+	switch {
+	case errors.As(err, &unsupported):
 		f.body = err.Error()
+	case errors.As(err, &unconverted):
+		f.status = unconverted.Status
 	}
 	return f
 }
@@ -251,21 +266,21 @@ func (p *proxy) fail(c *plugin.Context, f *failed) error {
 }
 
 // deliver relays the answer, or in passthrough makes it the request of the upstream.
-func (p *proxy) deliver(c *plugin.Context, reply drivers.Reply) error {
-	defer reply.Close()
+func (p *proxy) deliver(c *plugin.Context, answer *reply.Reply) error {
+	defer answer.Close()
 	tried := &c.Facts.Attempts[len(c.Facts.Attempts)-1]
-	if p.passthrough && reply.Status() < 300 {
-		body, err := reply.Body(passthroughLimit)
+	if p.passthrough && answer.Status() < 300 {
+		body, err := answer.Body(passthroughLimit)
 		if err != nil {
 			return p.fail(c, p.transport(tried, err))
 		}
 		c.Request.Body.Set(body)
-		describe(&c.Request.Header, "Content-Type", reply.ContentType())
-		describe(&c.Request.Header, "Content-Encoding", reply.Encoding())
+		describe(&c.Request.Header, "Content-Type", answer.ContentType())
+		describe(&c.Request.Header, "Content-Encoding", answer.Encoding())
 		return nil
 	}
 	begin := time.Now()
-	out, err := reply.Relay(&c.Response)
+	out, err := answer.Relay(&c.Response)
 	tried.Response += time.Since(begin)
 	tried.Length = out.Length
 	p.account(c, out)

@@ -1,4 +1,7 @@
-package openai
+// Package reply reads what providers answer and passes it on: whole answers and streams, in
+// whatever protocol, spliced or converted, to their end or to where they break. It does not
+// know providers, and neither chooses nor retries: it says when there is no way back.
+package reply
 
 import (
 	"bytes"
@@ -34,12 +37,11 @@ var (
 
 var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
-// trustedDepth bounds the stack when a provider's answer is read; nothing else does.
-const trustedDepth = 1 << 10
-
-// Begin reads a whole answer, or the first events of a stream.
-func (d *driver) Begin(ctx context.Context, res *upstream.Response, c *drivers.Call) (drivers.Reply, error) {
-	r := &reply{ctx: ctx, res: res, call: c, begun: time.Now()}
+// Begin reads up to the point from which there is no way back and writes nothing: a whole
+// answer, or the first events of a stream. After an error another instance may be asked;
+// the response is closed by it, or by the Reply.
+func Begin(ctx context.Context, res *upstream.Response, c *drivers.Call) (*Reply, error) {
+	r := &Reply{ctx: ctx, res: res, call: c, begun: time.Now()}
 	r.kind = res.Header.Get("Content-Type")
 	// An error is no stream, whatever it says it is: it must be read to be judged.
 	r.stream = res.Status < 300 && strings.HasPrefix(strings.ToLower(r.kind), "text/event-stream")
@@ -57,8 +59,8 @@ func (d *driver) Begin(ctx context.Context, res *upstream.Response, c *drivers.C
 	return r, nil
 }
 
-// reply is an answer that was begun.
-type reply struct {
+// Reply is an answer that was begun and goes to the client. Not safe for concurrent use.
+type Reply struct {
 	ctx      context.Context
 	res      *upstream.Response
 	call     *drivers.Call
@@ -78,14 +80,23 @@ type reply struct {
 	failed   bool // the provider said itself that it failed
 }
 
-func (r *reply) Status() int         { return r.res.Status }
-func (r *reply) ContentType() string { return r.kind }
-func (r *reply) Encoding() string    { return r.encoding }
-func (r *reply) Peek() []byte        { return r.head }
-func (r *reply) Close()              { _ = r.res.Close() }
+// Status is that of the provider's answer.
+func (r *Reply) Status() int { return r.res.Status }
+
+// ContentType is that of the body.
+func (r *Reply) ContentType() string { return r.kind }
+
+// Encoding is the Content-Encoding of the body; empty: none.
+func (r *Reply) Encoding() string { return r.encoding }
+
+// Peek is what was read of the body so far.
+func (r *Reply) Peek() []byte { return r.head }
+
+// Close ends the provider's answer.
+func (r *Reply) Close() { _ = r.res.Close() }
 
 // whole reads an answer that is no stream, as far as it may be held back.
-func (r *reply) whole() error {
+func (r *Reply) whole() error {
 	limit := r.call.Instance.Limits.Bytes
 	if limit > 0 && r.res.Length > limit {
 		return tooLarge()
@@ -126,7 +137,7 @@ func tooLarge() error {
 }
 
 // came notes when the first byte of the body was there.
-func (r *reply) came(n int) {
+func (r *Reply) came(n int) {
 	if n > 0 && r.out.FirstToken.IsZero() {
 		r.out.FirstToken = time.Now()
 	}
@@ -134,7 +145,7 @@ func (r *reply) came(n int) {
 
 // firstEvents reads until a stream has something to pass on. Until then its limits end it
 // with an answer of their own, and so does more white space than an event may be long.
-func (r *reply) firstEvents() error {
+func (r *Reply) firstEvents() error {
 	limits := r.call.Instance.Limits
 	buf := buffers.Get().(*[32 << 10]byte)
 	defer buffers.Put(buf)
@@ -172,15 +183,16 @@ func (r *reply) firstEvents() error {
 
 // feed returns what can be passed on of a stream after p. One in an encoding has no events
 // to be seen, so nothing of it is held back.
-func (r *reply) feed(p []byte) []byte {
+func (r *Reply) feed(p []byte) []byte {
 	if r.encoding != "" {
 		return p
 	}
 	return r.split.Feed(p, r.event)
 }
 
-// Body collects the whole answer. A stream that ended before its protocol says so is none.
-func (r *reply) Body(limit int64) ([]byte, error) {
+// Body is the whole answer, for those who want it instead of passing it on. One of more than
+// limit bytes, or that ends before its protocol says so, is an error.
+func (r *Reply) Body(limit int64) ([]byte, error) {
 	body := append(r.head, r.split.Rest()...)
 	for r.end == nil && int64(len(body)) <= limit {
 		if len(body) == cap(body) {
@@ -206,8 +218,10 @@ func (r *reply) Body(limit int64) ([]byte, error) {
 	return body, nil
 }
 
-// Relay writes the answer to the client. From its first byte on there is no way back.
-func (r *reply) Relay(out *exchange.Response) (drivers.Outcome, error) {
+// Relay writes the answer to the client; a status that is set already stays. From its first
+// byte on there is no way back. An error means that it was broken off, by either side, and
+// that the client was made to see that.
+func (r *Reply) Relay(out *exchange.Response) (drivers.Outcome, error) {
 	if out.Status == 0 {
 		out.Status = r.res.Status
 	}
@@ -239,7 +253,7 @@ func (r *reply) Relay(out *exchange.Response) (drivers.Outcome, error) {
 }
 
 // relayWhole passes on an answer that is no stream.
-func (r *reply) relayWhole(out *exchange.Response) error {
+func (r *Reply) relayWhole(out *exchange.Response) error {
 	out.Length = r.res.Length
 	if r.end != nil {
 		out.Length = int64(len(r.head))
@@ -265,7 +279,7 @@ func (r *reply) relayWhole(out *exchange.Response) error {
 	}
 }
 
-func (r *reply) write(out *exchange.Response, p []byte, flush bool) error {
+func (r *Reply) write(out *exchange.Response, p []byte, flush bool) error {
 	if len(p) == 0 {
 		return nil
 	}
@@ -282,7 +296,7 @@ func (r *reply) write(out *exchange.Response, p []byte, flush bool) error {
 // relayStream passes a stream on, and ends one that ends before its protocol says so with
 // an error event (spec/00 3). An event that is not complete never gets to the client, so
 // that the error event does not end up inside it. Within an encoding it would be garbage.
-func (r *reply) relayStream(out *exchange.Response) error {
+func (r *Reply) relayStream(out *exchange.Response) error {
 	err := r.events(out)
 	if err == nil || r.failed || r.encoding != "" || r.ctx.Err() != nil || out.Err() != nil {
 		return err
@@ -297,7 +311,7 @@ func (r *reply) relayStream(out *exchange.Response) error {
 
 // events passes on whole events, flushed at every read that completes some: what the
 // provider sent by itself the client gets by itself.
-func (r *reply) events(out *exchange.Response) error {
+func (r *Reply) events(out *exchange.Response) error {
 	if err := r.write(out, r.head, true); err != nil {
 		return err
 	}
@@ -332,7 +346,7 @@ func (r *reply) events(out *exchange.Response) error {
 
 // complete judges the end of a stream whose framing has ended. One in which no event was
 // of the protocol is judged by its framing alone.
-func (r *reply) complete() bool {
+func (r *Reply) complete() bool {
 	if r.terminal || !r.parsed {
 		return true
 	}
@@ -373,7 +387,7 @@ var (
 )
 
 // event looks at an event as it passes. Only those that can say something are decoded.
-func (r *reply) event(data []byte) {
+func (r *Reply) event(data []byte) {
 	id := r.call.Protocol
 	switch {
 	case id == protocol.Passthrough || id == protocol.OpenAIEmbeddings:
@@ -398,7 +412,7 @@ func (r *reply) event(data []byte) {
 }
 
 // responseEvent looks at an event of the protocol openai-responses.
-func (r *reply) responseEvent(data []byte) {
+func (r *Reply) responseEvent(data []byte) {
 	if !bytes.Contains(data, typeName) {
 		return
 	}
@@ -407,7 +421,7 @@ func (r *reply) responseEvent(data []byte) {
 		if !bytes.Contains(data, last) {
 			continue
 		}
-		doc, err := jsonedit.Index(data, jsonedit.Options{MaxDepth: trustedDepth})
+		doc, err := jsonedit.IndexTrusted(data)
 		if err != nil {
 			return
 		}
@@ -452,8 +466,8 @@ func says(data, name []byte) bool {
 }
 
 // usageOf reads the usage of a chat's answer or chunk.
-func (r *reply) usageOf(data []byte) {
-	doc, err := jsonedit.Index(data, jsonedit.Options{MaxDepth: trustedDepth})
+func (r *Reply) usageOf(data []byte) {
+	doc, err := jsonedit.IndexTrusted(data)
 	if err != nil {
 		return
 	}

@@ -1,0 +1,134 @@
+package drivers
+
+import (
+	"strings"
+
+	"github.com/gosix/gosix/pkg/drivers/protocol"
+	"github.com/gosix/gosix/pkg/exchange"
+)
+
+// header is what the provider is told (spec/00 4, spec/06 §A5.6).
+func header(c *Call) *exchange.Header {
+	i := c.Instance
+	h := &exchange.Header{}
+	in := &c.Request.Header
+	named := in.Has("Connection")
+	key := translated(c)
+	for _, f := range in.Fields() {
+		if named && in.NamedByConnection(f.Name) || configured(i, f.Name) {
+			continue
+		}
+		switch credential, private := classify(f.Name); {
+		case private, credential && i.Credentials, !credential && !i.Forward:
+			continue
+		case key != nil && key.drops(f.Name):
+			continue
+		}
+		h.Add(f.Name, f.Value)
+	}
+	for _, f := range i.Header {
+		h.Add(f.Name, f.Value)
+	}
+	if key != nil {
+		key.add(h, c)
+	}
+	h.Add("Content-Type", "application/json")
+	return h
+}
+
+// dialect is how a client's own headers get from one family of protocols to another.
+type dialect struct {
+	key, prefix string // where the client has its key, and what precedes it there
+	to, put     string // where the provider looks for one, and what precedes it there
+	foreign     []string
+	version     bool // the provider asks for the version of its protocol
+}
+
+var (
+	// fromAnthropic is for a client of Anthropic's at any other provider.
+	fromAnthropic = &dialect{key: "X-API-Key", to: "Authorization", put: "Bearer ", foreign: []string{"anthropic-", "x-stainless-"}}
+	// toAnthropic is for any other client there.
+	toAnthropic = &dialect{
+		key: "Authorization", prefix: "Bearer ", to: "X-API-Key", foreign: []string{"openai-", "x-stainless-"}, version: true,
+	}
+)
+
+// translated returns how headers change on a call's way; nil: they do not.
+func translated(c *Call) *dialect {
+	switch {
+	case c.Answer == nil:
+		return nil
+	case c.Protocol == protocol.AnthropicMessages:
+		return fromAnthropic
+	case c.Target == protocol.AnthropicMessages:
+		return toAnthropic
+	}
+	return nil
+}
+
+func (d *dialect) drops(name string) bool {
+	if exchange.EqualName(name, d.key) {
+		return true
+	}
+	for _, p := range d.foreign {
+		if prefixed(name, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// add gives the provider the client's key where it has none, and what it cannot do without.
+func (d *dialect) add(h *exchange.Header, c *Call) {
+	if !c.Instance.Credentials && !h.Has(d.to) {
+		if key, ok := strings.CutPrefix(c.Request.Header.Get(d.key), d.prefix); ok && key != "" {
+			h.Add(d.to, d.put+key)
+		}
+	}
+	if d.version && !h.Has("Anthropic-Version") {
+		h.Add("Anthropic-Version", anthropicVersion)
+	}
+}
+
+// anthropicVersion is the version of the protocol that conversions write.
+const anthropicVersion = "2023-06-01"
+
+func configured(i *Instance, name string) bool {
+	for _, f := range i.Header {
+		if exchange.EqualName(f.Name, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// classify tells what a client's header is: a credential, which only goes along to
+// instances that have none of their own, or private to this hop or gateway.
+func classify(name string) (credential, private bool) {
+	for _, n := range credentials {
+		if exchange.EqualName(n, name) {
+			return true, false
+		}
+	}
+	if exchange.HopByHop(name) {
+		return false, true
+	}
+	for _, n := range notForwarded {
+		if exchange.EqualName(n, name) {
+			return false, true
+		}
+	}
+	return false, prefixed(name, "X-Consumer-") || prefixed(name, "X-Forwarded-")
+}
+
+func prefixed(name, prefix string) bool {
+	return len(name) > len(prefix) && exchange.EqualName(name[:len(prefix)], prefix)
+}
+
+var (
+	credentials  = []string{"Authorization", "X-API-Key", "API-Key", "APIKey", "Cookie", "Proxy-Authorization"}
+	notForwarded = []string{
+		"Host", "Content-Length", "Content-Type", "Accept-Encoding", "Expect", "Forwarded", "X-Real-IP",
+		"X-Credential-Identifier",
+	}
+)

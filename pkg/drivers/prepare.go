@@ -1,0 +1,66 @@
+package drivers
+
+import (
+	"slices"
+
+	"github.com/gosix/gosix/pkg/drivers/convert"
+	"github.com/gosix/gosix/pkg/drivers/protocol"
+	"github.com/gosix/gosix/pkg/jsonedit"
+)
+
+// Prepare finds out what an instance is asked in, and brings the call there: Target, Body,
+// Answer, Model and Stream are set. The client's body is not changed, so that the next
+// attempt starts where this one did. An error is an *UnsupportedError or a *convert.Error.
+func Prepare(c *Call) error {
+	i := c.Instance
+	c.Target, c.Answer = c.Protocol, nil
+	c.Model, _ = c.Body.String("model")
+	c.Stream = protocol.Streams(c.Protocol, c.Body)
+	for _, o := range i.Options {
+		switch o.Name {
+		case "model":
+			c.Model, _ = jsonedit.Unquote(o.Value)
+		case "stream":
+			c.Stream = string(o.Value) == "true"
+		}
+	}
+	way, err := i.way(c.Protocol)
+	if err != nil || way == nil {
+		return err
+	}
+	converted, err := way.Request(c.Body)
+	if err != nil {
+		return err
+	}
+	body, err := jsonedit.IndexTrusted(converted.Body)
+	if err != nil {
+		return err
+	}
+	c.Target, c.Body, c.Answer = way.To, body, converted.Answer
+	return nil
+}
+
+// way finds how requests in a client's protocol get to an instance; nil: as they are. The
+// protocol that the instance is configured to speak comes first, then the client's own,
+// then the first conversion to one that the provider speaks.
+func (i *Instance) way(from protocol.ID) (*convert.Conversion, error) {
+	if from == protocol.Passthrough {
+		return nil, nil
+	}
+	if i.Speak != "" {
+		if i.Speak == from {
+			return nil, nil
+		}
+		if way, ok := convert.Find(from, []protocol.ID{i.Speak}); ok {
+			return way, nil
+		}
+	}
+	native := i.Driver.Native()
+	if slices.Contains(native, from) {
+		return nil, nil
+	}
+	if way, ok := convert.Find(from, native); ok {
+		return way, nil
+	}
+	return nil, &UnsupportedError{Provider: i.Provider, Protocol: from, Supported: native}
+}

@@ -1,0 +1,216 @@
+package reply_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/drivers/drivertest"
+	"github.com/gosix/gosix/pkg/drivers/openai"
+	"github.com/gosix/gosix/pkg/drivers/reply"
+	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/upstream"
+)
+
+const hello = `{"model":"m","messages":[]}`
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestRecordedAnswers(t *testing.T) {
+	drivertest.Run(t, openai.Providers()["openai"], "testdata/answers")
+}
+
+func TestAnAnswerIsCollectedUpToALimit(t *testing.T) {
+	// More than is held back before there is no way back, so that both parts are in it.
+	const size = 1<<20 + 100
+	text := strings.Repeat("0123456789", size/10+1)[:size]
+	addr := provider(t, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", size, text))
+	client := upstream.NewClient(upstream.Options{})
+	defer client.Close()
+	d := openai.Providers()["openai"]
+	for limit, fits := range map[int64]bool{size - 1: false, size: true, size + 1: true, 10: false} {
+		call := drivertest.NewCall(t, &drivers.Instance{Driver: d, Target: &upstream.Target{Addr: addr, NoKeepAlive: true}, Host: "a"}, "/", hello)
+		req, err := d.Request(call)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := client.Do(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := reply.Begin(t.Context(), res, call)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := answer.Body(limit)
+		if (err == nil) != fits || fits && !bytes.Equal(body, []byte(text)) {
+			t.Errorf("limit %d: got %d bytes, %v", limit, len(body), err)
+		}
+		answer.Close()
+	}
+}
+
+// provider answers every request with the same bytes and returns its address.
+func provider(t *testing.T, answer string) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		_, _ = io.Copy(io.Discard, q.Body)
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(c, answer)
+		_ = c.Close()
+	}))
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+// gate is a client that shows when it got something.
+type gate struct {
+	exchange.Sink
+	mu     sync.Mutex
+	status int
+	got    string
+	flush  chan string
+}
+
+func (g *gate) WriteHead(status int, _ *exchange.Header, _ int64) error {
+	g.status = status
+	return nil
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.got += string(p)
+	return len(p), nil
+}
+
+func (g *gate) Flush() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.got != "" {
+		g.flush <- g.got
+	}
+	g.got = ""
+	return nil
+}
+
+func (g *gate) Abort() {}
+
+func TestEveryEventIsFlushedBeforeTheNextOneComes(t *testing.T) {
+	t.Run("events", func(t *testing.T) {
+		flushes(t, "", "data: {\"choices\":[]}\n\n", ": ping\n\n", "data: a\n\ndata: b\n\n", "data: [DONE]\n\n")
+	})
+	t.Run("an encoding", func(t *testing.T) { flushes(t, "Content-Encoding: zstd\r\n", "(packed", "bytes)") })
+}
+
+// flushes checks that a client has each piece of a stream before the provider says the next.
+func flushes(t *testing.T, head string, pieces ...string) {
+	t.Helper()
+	near, far := net.Pipe()
+	client := upstream.NewClient(upstream.Options{Dialer: func(context.Context, string, string) (net.Conn, error) { return near, nil }})
+	defer client.Close()
+	d := openai.Providers()["openai"]
+	call := drivertest.NewCall(t, &drivers.Instance{Driver: d, Target: &upstream.Target{Addr: "a:1", NoKeepAlive: true}, Host: "a"}, "/", hello)
+	req, err := d.Request(call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{flush: make(chan string)}
+	done := make(chan error, 1)
+	go func() {
+		res, err := client.Do(context.Background(), req)
+		if err != nil {
+			done <- err
+			return
+		}
+		answer, err := reply.Begin(context.Background(), res, call)
+		if err != nil {
+			done <- err
+			return
+		}
+		defer answer.Close()
+		x := &exchange.Exchange{}
+		x.Reset(context.Background(), g)
+		_, err = answer.Relay(&x.Response)
+		done <- err
+	}()
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			if _, err := far.Read(buf); err != nil {
+				return
+			}
+		}
+	}()
+	say := func(text string) {
+		if _, err := io.WriteString(far, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + head + "\r\n")
+	for _, event := range pieces {
+		if head == "" {
+			say(event[:3])
+			say(event[3:])
+		} else {
+			say(event)
+		}
+		select {
+		case got := <-g.flush:
+			if got != event {
+				t.Errorf("got %q, want %q", got, event)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%q did not come before the next event", event)
+		}
+	}
+	_ = far.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLimitsOfStreams(t *testing.T) {
+	stream := "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+	event := "data: {\"choices\":[]}\n\n"
+	rec := drivertest.Recording{Path: "/", Request: hello}
+	for name, tt := range map[string]struct {
+		limits drivers.Limits
+		want   string
+	}{
+		"bytes":    {drivers.Limits{Bytes: 30}, "max_response_bytes exceeded"},
+		"duration": {drivers.Limits{Duration: 1}, "max_stream_duration_ms exceeded"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := openai.Providers()["openai"]
+			got := drivertest.Play(t, d, &drivers.Instance{Driver: d, Limits: tt.limits}, rec, stream, event, event, event, "data: [DONE]\n\n")
+			n := 2
+			if tt.limits.Duration > 0 {
+				n = 1
+			}
+			want := drivertest.Result{Status: 200, Broken: true}
+			for range n {
+				want.Body += event
+			}
+			want.Body += `data: {"error":{"message":"` + tt.want + `","type":"upstream_error","param":null,"code":null}}` + "\n\n"
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
