@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gosix/gosix/pkg/drivers/convert"
+	"github.com/gosix/gosix/pkg/drivers/ledger"
 	"github.com/gosix/gosix/pkg/drivers/protocol"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/jsonedit"
@@ -43,23 +44,36 @@ type Where struct{ Project, Region string }
 
 // Outcome is what is known of an answer when it ended.
 type Outcome struct {
-	Usage      Usage
-	FirstToken time.Time // when the first byte of the body came
+	Usage Usage
+	// FirstToken is when a stream began to say something, or the first byte of a body that
+	// is no stream came; zero: it did not.
+	FirstToken time.Time
 	Stream     bool
-	Complete   bool // ended as its protocol says
-	Length     int64
+	Complete   bool  // ended as its protocol says
+	Length     int64 // bytes of the provider's answer
 	ToolCalls  bool
+	Text       []byte // what the model said, where Instance.Text asks for it
 }
 
-// Usage is the provider's count of tokens; zero: not told.
-type Usage struct {
-	Prompt, Completion, Total, Cached, CacheCreation, Reasoning int64
+// Broken is an answer that ended before anything of it could go to the client, and what was
+// known of it by then.
+type Broken struct {
+	Outcome Outcome
+	Err     error
 }
+
+func (e *Broken) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Broken) Unwrap() error { return e.Err }
+
+// Usage is the provider's count of tokens; zero: not told.
+type Usage = ledger.Usage
 
 // Limits bound an answer; zero: none.
 type Limits struct {
 	Duration time.Duration // of a stream
-	Bytes    int64
+	Bytes    int64         // of the provider's answer, as it came
 }
 
 // Instance is a configured account at a provider, compiled. It is immutable.
@@ -92,6 +106,10 @@ type Instance struct {
 	Force     bool // Bodies overwrite what the client sent
 
 	Limits Limits
+	// KeepAlive is after how much silence before the first token a stream's client gets a
+	// comment; 0: never. After a comment there is no way back to another instance.
+	KeepAlive time.Duration
+	Text      bool // what the model says is kept, for logs
 
 	// Unreachable is why no call can be made; nil if one can.
 	Unreachable error
@@ -108,6 +126,8 @@ type Call struct {
 	Answer convert.Answer // converts what comes back; nil: it is passed on as it stands
 	Model  string         // that the provider is asked for; empty: none was named
 	Stream bool           // a stream is asked for
+	// HideUsage: a chat's usage was asked for that the client did not ask for.
+	HideUsage bool
 }
 
 // UnsupportedError is a call in a protocol that the provider does not speak.

@@ -16,18 +16,22 @@ func Prepare(c *Call) error {
 	c.Target, c.Answer = c.Protocol, nil
 	c.Model, _ = c.Body.String("model")
 	c.Stream = protocol.Streams(c.Protocol, c.Body)
+	c.HideUsage = i.Usage && c.Protocol == protocol.OpenAIChat && streams(c.Body) && !asksUsage(c.Body)
 	for _, o := range i.Options {
 		switch o.Name {
 		case "model":
 			c.Model, _ = jsonedit.Unquote(o.Value)
 		case "stream":
 			c.Stream = string(o.Value) == "true"
+		case "stream_options":
+			c.HideUsage = false // whoever configured it wants it seen
 		}
 	}
 	way, err := i.way(c.Protocol)
 	if err != nil || way == nil {
 		return err
 	}
+	c.HideUsage = false // the conversion knows whether it was asked for
 	converted, err := way.Request(c.Body)
 	if err != nil {
 		return err
@@ -38,6 +42,19 @@ func Prepare(c *Call) error {
 	}
 	c.Target, c.Body, c.Answer = way.To, body, converted.Answer
 	return nil
+}
+
+// asksUsage reports whether a client asks for the usage of a stream itself.
+func asksUsage(body *jsonedit.Doc) (asks bool) {
+	raw, kind, _ := body.Get("stream_options")
+	if kind != jsonedit.Object {
+		return false
+	}
+	_ = jsonedit.Members(raw, func(name string, value []byte, _ jsonedit.Kind) error {
+		asks = asks || name == "include_usage" && string(value) == "true"
+		return nil
+	})
+	return asks
 }
 
 // way finds how requests in a client's protocol get to an instance; nil: as they are. The

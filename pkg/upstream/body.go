@@ -78,6 +78,22 @@ func (res *Response) Read(p []byte) (int, error) {
 	return 0, nil
 }
 
+// Await waits at most d until Read has something to say: bytes, the end, or an error. It
+// reports false when there is nothing yet; Timeouts.Read does not count meanwhile.
+func (res *Response) Await(d time.Duration) bool {
+	k := res.conn
+	switch {
+	case res.err != nil || res.done || res.closed || res.Framing == NoBody || k.r != k.w:
+		return true
+	case d <= 0:
+		return false
+	}
+	k.limitRead(d)
+	// Another error than that nothing came is there again for the next read.
+	err := k.fill()
+	return err == nil || !timedOut(err) || k.cancelled.Load()
+}
+
 // directRead is from how many bytes on a body is read past the connection's buffer.
 const directRead = 4 << 10
 

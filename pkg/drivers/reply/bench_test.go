@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/drivers/ledger"
 	"github.com/gosix/gosix/pkg/drivers/protocol"
 )
 
@@ -11,10 +12,10 @@ import (
 func BenchmarkStreamEvent(b *testing.B) {
 	event := []byte(`data: {"id":"c1","object":"chat.completion.chunk","created":1700000000,"model":"m","system_fingerprint":"fp",` +
 		`"choices":[{"index":0,"delta":{"content":"word "},"logprobs":null,"finish_reason":null}],"usage":null}` + "\n\n")
-	r := &Reply{call: &drivers.Call{Protocol: protocol.OpenAIChat}}
+	r := &Reply{call: &drivers.Call{Protocol: protocol.OpenAIChat}, frames: &serverSent{}, book: ledger.New(protocol.OpenAIChat, false)}
 	b.ReportAllocs()
 	b.SetBytes(int64(len(event)))
 	for b.Loop() {
-		r.split.Feed(event, r.event)
+		_, _ = r.frames.feed(event, r.event)
 	}
 }

@@ -113,7 +113,7 @@ func (g *gate) Abort() {}
 
 func TestEveryEventIsFlushedBeforeTheNextOneComes(t *testing.T) {
 	t.Run("events", func(t *testing.T) {
-		flushes(t, "", "data: {\"choices\":[]}\n\n", ": ping\n\n", "data: a\n\ndata: b\n\n", "data: [DONE]\n\n")
+		flushes(t, "", "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n", ": ping\n\n", "data: a\n\ndata: b\n\n", "data: [DONE]\n\n")
 	})
 	t.Run("an encoding", func(t *testing.T) { flushes(t, "Content-Encoding: zstd\r\n", "(packed", "bytes)") })
 }
@@ -185,30 +185,29 @@ func flushes(t *testing.T, head string, pieces ...string) {
 	}
 }
 
-func TestLimitsOfStreams(t *testing.T) {
+func TestAStreamAboveItsLimitIsBrokenOff(t *testing.T) {
 	stream := "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-	event := "data: {\"choices\":[]}\n\n"
+	event := "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"
 	rec := drivertest.Recording{Path: "/", Request: hello}
-	for name, tt := range map[string]struct {
-		limits drivers.Limits
-		want   string
-	}{
-		"bytes":    {drivers.Limits{Bytes: 30}, "max_response_bytes exceeded"},
-		"duration": {drivers.Limits{Duration: 1}, "max_stream_duration_ms exceeded"},
-	} {
+	d := openai.Providers()["openai"]
+	limits := drivers.Limits{Bytes: int64(len(event)) + 10}
+	got := drivertest.Play(t, d, &drivers.Instance{Limits: limits}, rec, stream, event, event, event, "data: [DONE]\n\n")
+	want := drivertest.Result{Status: 200, Broken: true, Body: event + event +
+		`data: {"error":{"message":"max_response_bytes exceeded","type":"upstream_error","param":null,"code":null}}` + "\n\n"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAStreamAboveItsLimitBeforeItSaidAnythingIsAFailure(t *testing.T) {
+	stream := "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+	event := "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n"
+	rec := drivertest.Recording{Path: "/", Request: hello}
+	d := openai.Providers()["openai"]
+	for name, limits := range map[string]drivers.Limits{"bytes": {Bytes: 30}, "duration": {Duration: 1}} {
 		t.Run(name, func(t *testing.T) {
-			d := openai.Providers()["openai"]
-			got := drivertest.Play(t, d, &drivers.Instance{Driver: d, Limits: tt.limits}, rec, stream, event, event, event, "data: [DONE]\n\n")
-			n := 2
-			if tt.limits.Duration > 0 {
-				n = 1
-			}
-			want := drivertest.Result{Status: 200, Broken: true}
-			for range n {
-				want.Body += event
-			}
-			want.Body += `data: {"error":{"message":"` + tt.want + `","type":"upstream_error","param":null,"code":null}}` + "\n\n"
-			if diff := cmp.Diff(want, got); diff != "" {
+			got := drivertest.Play(t, d, &drivers.Instance{Limits: limits}, rec, stream, event, event, event, "data: [DONE]\n\n")
+			if diff := cmp.Diff(drivertest.Result{}, got); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -15,12 +15,13 @@ type Splitter struct {
 	out  []byte // the memory of what Feed returned
 	data []byte // of an event whose data has several lines
 	torn bool   // the beginning of the event at hand was passed on already
+	drop bool   // the event at hand is left out
 }
 
 // Feed takes the next piece and returns what can be passed on: everything up to the end of
 // the last event that is complete, as it stands in the stream. event gets the data of each
 // of those events, its lines joined. What is returned or handed out is valid until the
-// next call, as long as p is not changed.
+// next call, as long as p is not changed. Where an event is dropped p is.
 func (s *Splitter) Feed(p []byte, event func(data []byte)) (ready []byte) {
 	if len(s.tail) == 0 {
 		end := lastEnd(p)
@@ -28,8 +29,7 @@ func (s *Splitter) Feed(p []byte, event func(data []byte)) (ready []byte) {
 		if end == 0 {
 			return s.overflow()
 		}
-		s.events(p[:end], event)
-		return p[:end]
+		return s.events(p[:end], event)
 	}
 	seam := max(0, len(s.tail)-2) // an empty line may lie across the cut
 	s.tail = append(s.tail, p...)
@@ -39,9 +39,11 @@ func (s *Splitter) Feed(p []byte, event func(data []byte)) (ready []byte) {
 	}
 	end += seam
 	s.out, s.tail = s.tail, append(s.out[:0], s.tail[end:]...)
-	s.events(s.out[:end], event)
-	return s.out[:end]
+	return s.events(s.out[:end], event)
 }
+
+// Drop leaves the event that is being handed out out of what is passed on.
+func (s *Splitter) Drop() { s.drop = true }
 
 // Rest returns what is held back: the beginning of an event whose end has not come.
 func (s *Splitter) Rest() []byte { return s.tail }
@@ -52,8 +54,12 @@ func (s *Splitter) Torn() bool { return s.torn }
 // Close is called when the stream has ended as it should. What is held back counts as an
 // event then, since some servers leave out the last empty line; it is returned.
 func (s *Splitter) Close(event func(data []byte)) (rest []byte) {
+	s.drop = false
 	if !s.torn {
 		s.hand(s.tail, false, event)
+	}
+	if s.drop {
+		return nil
 	}
 	return s.tail
 }
@@ -69,18 +75,28 @@ func (s *Splitter) overflow() []byte {
 	return s.out[:keep]
 }
 
-// events hands out every event of p, which ends where an event ends.
-func (s *Splitter) events(p []byte, event func([]byte)) {
+// events hands out every event of p, which ends where an event ends, and returns p without
+// those that were dropped.
+func (s *Splitter) events(p []byte, event func([]byte)) []byte {
 	onlyLF := bytes.IndexByte(p, '\r') < 0
-	for len(p) > 0 {
-		end := firstEnd(p, onlyLF)
+	kept := 0
+	for at := 0; at < len(p); {
+		end := at + firstEnd(p[at:], onlyLF)
+		s.drop = false
 		if s.torn {
 			s.torn = false
 		} else {
-			s.hand(p[:end], onlyLF, event)
+			s.hand(p[at:end], onlyLF, event)
 		}
-		p = p[end:]
+		if !s.drop {
+			if kept < at {
+				copy(p[kept:], p[at:end])
+			}
+			kept += end - at
+		}
+		at = end
 	}
+	return p[:kept]
 }
 
 // lastEnd returns where the last complete event of p ends, 0 if none is complete. Lines end

@@ -106,6 +106,34 @@ func TestCloseCountsTheLastEventWithoutItsEmptyLine(t *testing.T) {
 	}
 }
 
+func TestADroppedEventIsLeftOutWhateverTheCuts(t *testing.T) {
+	for name, stream := range map[string]string{
+		"LF":    "data: a\n\ndata: no\n\n: ping\n\ndata: b\n\ndata: no\n\ndata: no\n\ndata: c\n\ndata: no",
+		"CR LF": "data: a\r\n\r\ndata: no\r\n\r\n: ping\r\n\r\ndata: b\r\n\r\ndata: no\r\n\r\ndata: no\r\n\r\ndata: c\r\n\r\ndata: no",
+	} {
+		t.Run(name, func(t *testing.T) {
+			end := strings.ReplaceAll("\n\n", "\n", map[string]string{"LF": "\n", "CR LF": "\r\n"}[name])
+			want := strings.ReplaceAll(stream, "data: no"+end, "")
+			want = strings.TrimSuffix(want, "data: no")
+			for a := range stream {
+				var s Splitter
+				passed := ""
+				event := func(data []byte) {
+					if string(data) == "no" {
+						s.Drop()
+					}
+				}
+				for _, piece := range []string{stream[:a], stream[a:]} {
+					passed += string(s.Feed([]byte(piece), event))
+				}
+				if passed += string(s.Close(event)); passed != want {
+					t.Fatalf("cut at %d: got %q, want %q", a, passed, want)
+				}
+			}
+		})
+	}
+}
+
 func TestAppendEventIsReadBack(t *testing.T) {
 	got, _, _ := feed(string(AppendEvent(AppendEvent(nil, []byte("a\nb")), []byte(`{"x":1}`))))
 	if diff := cmp.Diff([]string{"a\nb", `{"x":1}`}, got); diff != "" {

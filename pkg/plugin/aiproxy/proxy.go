@@ -43,6 +43,7 @@ func (p *proxy) beforeProxy(c *plugin.Context) error {
 		}
 		if gone := c.Context().Err(); errors.Is(gone, context.Canceled) {
 			failure.close()
+			p.accountBroken(c, failure.err)
 			return &plugin.ExitError{Status: statusClientGone, Err: gone}
 		}
 		if !p.goesOn(c, w, failure, tries, took) {
@@ -124,7 +125,11 @@ func (p *proxy) attempt(c *plugin.Context, w *pending) (*reply.Reply, *failed) {
 	if err != nil {
 		return nil, p.transport(tried, err)
 	}
-	if s := res.Status; s == http.StatusTooManyRequests || s >= 500 || p.statuses[s] {
+	// A stream may have said that it failed before it said anything else.
+	if f := answer.Fault(); f != nil && answer.Status() >= 300 {
+		tried.Status, tried.Err = answer.Status(), f
+	}
+	if s := answer.Status(); s == http.StatusTooManyRequests || s >= 500 || p.statuses[s] {
 		return nil, &failed{status: s, reply: answer}
 	}
 	return answer, nil

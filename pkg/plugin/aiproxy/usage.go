@@ -1,6 +1,8 @@
 package aiproxy
 
 import (
+	"errors"
+
 	"github.com/gosix/gosix/pkg/drivers"
 	"github.com/gosix/gosix/pkg/plugin"
 )
@@ -13,5 +15,14 @@ func (p *proxy) account(c *plugin.Context, out drivers.Outcome) {
 	llm.Stream, llm.HasToolCalls = out.Stream, out.ToolCalls
 	if !out.FirstToken.IsZero() {
 		llm.FirstToken = out.FirstToken.Sub(c.Start)
+	}
+}
+
+// accountBroken notes what is known of an answer of which nothing went to the client.
+func (p *proxy) accountBroken(c *plugin.Context, err error) {
+	var broken *drivers.Broken
+	if errors.As(err, &broken) {
+		p.account(c, broken.Outcome)
+		c.Facts.LLM.Partial = true
 	}
 }

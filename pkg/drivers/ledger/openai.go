@@ -1,0 +1,225 @@
+package ledger
+
+import (
+	"bytes"
+
+	"github.com/gosix/gosix/pkg/jsonedit"
+)
+
+var (
+	doneEvent     = []byte("[DONE]")
+	choicesName   = []byte(`"choices"`)
+	finishName    = []byte(`"finish_reason"`)
+	usageName     = []byte(`"usage"`)
+	toolsName     = []byte(`"tool_calls"`)
+	functionName  = []byte(`"function_call"`)
+	errorName     = []byte(`"error"`)
+	typeName      = []byte(`"type"`)
+	contentNames  = [][]byte{[]byte(`"content"`), []byte(`"reasoning_content"`), []byte(`"reasoning"`), []byte(`"refusal"`), []byte(`"text"`), []byte(`"audio"`), []byte(`"images"`)}
+	typeIsFirst   = []byte(`{"type":"`)
+	deltaIsInside = []byte(`.delta`)
+)
+
+// chat looks at a chunk of openai-chat. One that only says who speaks is no beginning, and
+// neither is one that only counts.
+func (l *Ledger) chat(data []byte) {
+	switch {
+	case len(data) == 0:
+		return
+	case data[0] == '[' && bytes.Equal(bytes.TrimRight(data, " \t\r\n"), doneEvent):
+		l.Terminal, l.Parsed, l.Began = true, true, true
+		return
+	case data[0] != '{':
+		l.Began = true
+		return
+	case !bytes.Contains(data, choicesName):
+		switch {
+		case says(data, errorName) && l.failed(data):
+		case says(data, usageName):
+			l.chunkUsage(data)
+		default:
+			l.Began = true
+		}
+		return
+	}
+	l.Parsed = true
+	finished := says(data, finishName)
+	if finished {
+		if says(data, errorName) && l.failed(data) {
+			return
+		}
+		l.Finished = true
+	}
+	if !l.ToolCalls {
+		l.ToolCalls = says(data, toolsName) || says(data, functionName)
+	}
+	if !l.Began {
+		l.Began = finished || l.ToolCalls || saysAny(data, contentNames)
+	}
+	if says(data, usageName) {
+		l.chunkUsage(data)
+		l.Extra = !says(data, choicesName)
+	}
+	if l.keep {
+		choices, kind := dig(data, "choices")
+		each(choices, kind, func(choice []byte) { l.add(word(choice, "delta", "content"), "") })
+	}
+}
+
+func saysAny(data []byte, names [][]byte) bool {
+	for _, n := range names {
+		if says(data, n) {
+			return true
+		}
+	}
+	return false
+}
+
+// failed notes a failure if the event reports one.
+func (l *Ledger) failed(data []byte) bool {
+	value, kind := dig(data, "error")
+	if kind == jsonedit.Invalid || kind == jsonedit.Null {
+		return false
+	}
+	if l.Fault == nil {
+		l.Fault = fault(value, kind)
+	}
+	return true
+}
+
+// chunkUsage reads the usage of a chunk: beside the choices, in a provider's own corner, or
+// inside the choice.
+func (l *Ledger) chunkUsage(data []byte) {
+	for _, path := range [][]string{{"usage"}, {"x_groq", "usage"}} {
+		if raw, kind := dig(data, path...); kind == jsonedit.Object {
+			l.Usage.read(raw)
+			return
+		}
+	}
+	choices, kind := dig(data, "choices")
+	each(choices, kind, func(choice []byte) {
+		if raw, kind := dig(choice, "usage"); kind == jsonedit.Object {
+			l.Usage.read(raw)
+		}
+	})
+}
+
+// chatBody looks at a body of openai-chat or openai-embeddings.
+func (l *Ledger) chatBody(doc *jsonedit.Doc) {
+	l.bodyFault(doc)
+	l.bodyUsage(doc, "usage")
+	choices, kind, _ := doc.Get("choices")
+	each(choices, kind, func(choice []byte) {
+		l.ToolCalls = l.ToolCalls || says(choice, toolsName) || says(choice, functionName)
+		l.Finished = l.Finished || says(choice, finishName)
+		if l.keep {
+			l.add(word(choice, "message", "content"), " ")
+		}
+	})
+}
+
+func (l *Ledger) bodyFault(doc *jsonedit.Doc) {
+	if raw, kind, ok := doc.Get("error"); ok && kind != jsonedit.Null {
+		l.Fault = fault(raw, kind)
+	}
+}
+
+func (l *Ledger) bodyUsage(doc *jsonedit.Doc, name string) {
+	if raw, kind, ok := doc.Get(name); ok && kind == jsonedit.Object {
+		l.Usage.read(raw)
+	}
+}
+
+// kindOf returns the type of an event that names it as a member: its text, empty if it has
+// none. Nearly all name it first.
+func kindOf(data []byte) string {
+	if bytes.HasPrefix(data, typeIsFirst) {
+		rest := data[len(typeIsFirst):]
+		if end := bytes.IndexByte(rest, '"'); end >= 0 && bytes.IndexByte(rest[:end], '\\') < 0 {
+			return string(rest[:end])
+		}
+	}
+	if !bytes.Contains(data, typeName) {
+		return ""
+	}
+	return word(data, "type")
+}
+
+// responses looks at an event of openai-responses. What only announces an item or a part of
+// one is no beginning.
+func (l *Ledger) responses(data []byte) {
+	if len(data) == 0 || data[0] != '{' {
+		l.Began = true
+		return
+	}
+	if l.Began && !l.keep && bytes.HasPrefix(data, typeIsFirst) {
+		// Of the pieces of a text, which nearly all events are, nothing is to be learnt.
+		if end := bytes.IndexByte(data[len(typeIsFirst):], '"'); end > 0 && bytes.HasSuffix(data[:len(typeIsFirst)+end], deltaIsInside) {
+			l.Parsed = true
+			return
+		}
+	}
+	kind := kindOf(data)
+	switch kind {
+	case "":
+		l.Began = true
+		return
+	case "error":
+		// Some put what happened into a member, others beside the type.
+		if value, is := dig(data, "error"); is == jsonedit.Object {
+			l.Fault = fault(value, is)
+		} else {
+			l.Fault = fault(data, jsonedit.Object)
+		}
+	case "response.created", "response.queued", "response.in_progress", "response.content_part.added", "response.reasoning_summary_part.added":
+	case "response.output_item.added":
+		l.ToolCalls = l.ToolCalls || word(data, "item", "type") == "function_call"
+	case "response.completed", "response.incomplete", "response.failed":
+		l.Terminal, l.Finished = true, true
+		if raw, is := dig(data, "response"); is == jsonedit.Object {
+			if doc, err := jsonedit.IndexTrusted(raw); err == nil {
+				keep := l.keep
+				l.keep = false // its text came before
+				l.responseBody(doc)
+				l.keep = keep
+			}
+		}
+		if kind == "response.failed" && l.Fault == nil {
+			l.Fault = &Fault{}
+		}
+		if kind != "response.failed" {
+			l.Began = true
+		}
+	default:
+		l.Began = true
+		if l.keep && kind == "response.output_text.delta" {
+			l.add(word(data, "delta"), "")
+		}
+	}
+	l.Parsed = true
+}
+
+// responseBody looks at a body of openai-responses.
+func (l *Ledger) responseBody(doc *jsonedit.Doc) {
+	l.bodyFault(doc)
+	l.bodyUsage(doc, "usage")
+	if status, _ := doc.String("status"); status == "completed" || status == "incomplete" {
+		l.Finished = true
+	}
+	output, kind, _ := doc.Get("output")
+	each(output, kind, func(item []byte) {
+		switch word(item, "type") {
+		case "function_call":
+			l.ToolCalls = true
+		case "message":
+			if l.keep {
+				parts, kind := dig(item, "content")
+				each(parts, kind, func(part []byte) {
+					if word(part, "type") == "output_text" {
+						l.add(word(part, "text"), " ")
+					}
+				})
+			}
+		}
+	})
+}
