@@ -14,18 +14,22 @@ import (
 func Prepare(c *Call) error {
 	i := c.Instance
 	c.Target, c.Answer = c.Protocol, nil
-	c.Model, _ = c.Body.String("model")
+	named := false
 	c.Stream = protocol.Streams(c.Protocol, c.Body)
 	c.HideUsage = i.Usage && c.Protocol == protocol.OpenAIChat && streams(c.Body) && !asksUsage(c.Body)
 	for _, o := range i.Options {
 		switch o.Name {
 		case "model":
 			c.Model, _ = jsonedit.Unquote(o.Value)
+			named = true
 		case "stream":
 			c.Stream = string(o.Value) == "true"
 		case "stream_options":
 			c.HideUsage = false // whoever configured it wants it seen
 		}
+	}
+	if !named {
+		c.Model, _ = c.Body.String("model")
 	}
 	way, err := i.way(c.Protocol)
 	if err != nil || way == nil {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/gosix/gosix/pkg/jsonedit"
 )
@@ -28,7 +29,7 @@ func (l *Ledger) gemini(data []byte) {
 	case says(data, geminiFinishName) || blocked && !has:
 		l.Finished, l.Began = true, true
 	case !l.Began:
-		l.Began = saysAny(data, partNames)
+		l.Began = slices.ContainsFunc(partNames, func(name []byte) bool { return says(data, name) })
 	}
 	l.Parsed = true
 	l.ToolCalls = l.ToolCalls || says(data, callName)

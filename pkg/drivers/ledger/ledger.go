@@ -83,7 +83,7 @@ func New(id protocol.ID, text bool) Ledger { return Ledger{id: id, keep: text} }
 // Event looks at an event of a stream: kind is its type where the framing carries it, data
 // its text. Only events that can say something of interest are decoded.
 func (l *Ledger) Event(kind string, data []byte) {
-	data = bytes.TrimLeft(data, " \t\r\n")
+	data = trim(data)
 	if len(data) == 0 && kind == "" {
 		return
 	}
@@ -137,8 +137,8 @@ func (l *Ledger) Tail(end []byte) {
 	if i < 0 {
 		return
 	}
-	rest, ok := bytes.CutPrefix(bytes.TrimLeft(end[i+len(name):], " \t\r\n"), []byte(":"))
-	rest = bytes.TrimLeft(rest, " \t\r\n")
+	rest, ok := bytes.CutPrefix(trim(end[i+len(name):]), []byte(":"))
+	rest = trim(rest)
 	if !ok || len(rest) == 0 || rest[0] != '{' {
 		return
 	}
@@ -171,26 +171,45 @@ func says(data, name []byte) bool {
 		if i > 0 && data[i-1] == '\\' {
 			continue
 		}
-		rest := bytes.TrimLeft(data[from:], " \t\r\n")
+		rest := trim(data[from:])
 		if len(rest) == 0 || rest[0] != ':' {
 			continue
 		}
-		value := bytes.TrimLeft(rest[1:], " \t\r\n")
-		if !bytes.HasPrefix(value, null) && !bytes.HasPrefix(value, blank) && !nothing(value) {
+		if valued(rest[1:]) {
 			return true
 		}
 	}
 }
 
-// nothing reports whether data begins with an empty list.
-func nothing(data []byte) bool {
-	return len(data) > 0 && data[0] == '[' && bytes.HasPrefix(bytes.TrimLeft(data[1:], " \t\r\n"), closed)
+// valued reports whether the value at the beginning of data is neither null nor an empty
+// text or list.
+func valued(data []byte) bool {
+	if data = trim(data); len(data) == 0 {
+		return true
+	}
+	switch data[0] {
+	case 'n':
+		return !bytes.HasPrefix(data, null)
+	case '"':
+		return !bytes.HasPrefix(data, blank)
+	case '[':
+		rest := trim(data[1:])
+		return len(rest) == 0 || rest[0] != ']'
+	}
+	return true
+}
+
+// trim is bytes.TrimLeft for the white space of JSON, of which there mostly is none.
+func trim(data []byte) []byte {
+	for len(data) > 0 && space(data[0]) {
+		data = data[1:]
+	}
+	return data
 }
 
 var (
-	null   = []byte("null")
-	blank  = []byte(`""`)
-	closed = []byte("]")
+	null  = []byte("null")
+	blank = []byte(`""`)
 )
 
 // dig returns the value at a path of members; Invalid if there is none.

@@ -8,17 +8,82 @@ import (
 
 var (
 	doneEvent     = []byte("[DONE]")
-	choicesName   = []byte(`"choices"`)
 	finishName    = []byte(`"finish_reason"`)
 	usageName     = []byte(`"usage"`)
 	toolsName     = []byte(`"tool_calls"`)
 	functionName  = []byte(`"function_call"`)
 	errorName     = []byte(`"error"`)
 	typeName      = []byte(`"type"`)
-	contentNames  = [][]byte{[]byte(`"content"`), []byte(`"reasoning_content"`), []byte(`"reasoning"`), []byte(`"refusal"`), []byte(`"text"`), []byte(`"audio"`), []byte(`"images"`)}
 	typeIsFirst   = []byte(`{"type":"`)
 	deltaIsInside = []byte(`.delta`)
 )
+
+// names is a set of members of a chunk.
+type names uint8
+
+const (
+	choices names = 1 << iota
+	finish
+	tools
+	usage
+	failure
+	content
+)
+
+// members finds which members stand anywhere in a chunk, and which of them say something, in
+// one pass from colon to colon: looking for each name would cost more than all else.
+func members(data []byte) (has, say names) {
+	for at := 0; ; {
+		i := bytes.IndexByte(data[at:], ':')
+		if i < 0 {
+			return has, say
+		}
+		end := at + i
+		at = end + 1
+		for end > 0 && space(data[end-1]) {
+			end--
+		}
+		if end == 0 || data[end-1] != '"' {
+			continue
+		}
+		end--
+		from := max(0, end-longestName)
+		start := from + bytes.LastIndexByte(data[from:end], '"')
+		if start < from {
+			continue
+		}
+		var n names
+		switch string(data[start+1 : end]) {
+		case "choices":
+			n = choices
+		case "finish_reason":
+			n = finish
+		case "tool_calls", "function_call":
+			n = tools
+		case "usage":
+			n = usage
+		case "error":
+			n = failure
+		case "content", "reasoning_content", "reasoning", "refusal", "text", "audio", "images":
+			n = content
+		default:
+			continue
+		}
+		// Within a text the quote before it would be escaped.
+		if start > 0 && data[start-1] == '\\' {
+			continue
+		}
+		has |= n
+		if valued(data[at:]) {
+			say |= n
+		}
+	}
+}
+
+// longestName is the length of the longest of those names, and of the quote before it.
+const longestName = len(`"reasoning_content`)
+
+func space(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
 // chat looks at a chunk of openai-chat. One that only says who speaks is no beginning, and
 // neither is one that only counts.
@@ -32,10 +97,12 @@ func (l *Ledger) chat(data []byte) {
 	case data[0] != '{':
 		l.Began = true
 		return
-	case !bytes.Contains(data, choicesName):
+	}
+	has, say := members(data)
+	if has&choices == 0 {
 		switch {
-		case says(data, errorName) && l.failed(data):
-		case says(data, usageName):
+		case say&failure != 0 && l.failed(data):
+		case say&usage != 0:
 			l.chunkUsage(data)
 		default:
 			l.Began = true
@@ -43,36 +110,20 @@ func (l *Ledger) chat(data []byte) {
 		return
 	}
 	l.Parsed = true
-	finished := says(data, finishName)
-	if finished {
-		if says(data, errorName) && l.failed(data) {
-			return
-		}
-		l.Finished = true
+	if say&finish != 0 && say&failure != 0 && l.failed(data) {
+		return
 	}
-	if !l.ToolCalls {
-		l.ToolCalls = says(data, toolsName) || says(data, functionName)
-	}
-	if !l.Began {
-		l.Began = finished || l.ToolCalls || saysAny(data, contentNames)
-	}
-	if says(data, usageName) {
+	l.Finished = l.Finished || say&finish != 0
+	l.ToolCalls = l.ToolCalls || say&tools != 0
+	l.Began = l.Began || say&(finish|tools|content) != 0
+	if say&usage != 0 {
 		l.chunkUsage(data)
-		l.Extra = !says(data, choicesName)
+		l.Extra = say&choices == 0
 	}
 	if l.keep {
-		choices, kind := dig(data, "choices")
-		each(choices, kind, func(choice []byte) { l.add(word(choice, "delta", "content"), "") })
+		list, kind := dig(data, "choices")
+		each(list, kind, func(choice []byte) { l.add(word(choice, "delta", "content"), "") })
 	}
-}
-
-func saysAny(data []byte, names [][]byte) bool {
-	for _, n := range names {
-		if says(data, n) {
-			return true
-		}
-	}
-	return false
 }
 
 // failed notes a failure if the event reports one.
@@ -96,8 +147,8 @@ func (l *Ledger) chunkUsage(data []byte) {
 			return
 		}
 	}
-	choices, kind := dig(data, "choices")
-	each(choices, kind, func(choice []byte) {
+	list, kind := dig(data, "choices")
+	each(list, kind, func(choice []byte) {
 		if raw, kind := dig(choice, "usage"); kind == jsonedit.Object {
 			l.Usage.read(raw)
 		}
@@ -108,8 +159,8 @@ func (l *Ledger) chunkUsage(data []byte) {
 func (l *Ledger) chatBody(doc *jsonedit.Doc) {
 	l.bodyFault(doc)
 	l.bodyUsage(doc, "usage")
-	choices, kind, _ := doc.Get("choices")
-	each(choices, kind, func(choice []byte) {
+	list, kind, _ := doc.Get("choices")
+	each(list, kind, func(choice []byte) {
 		l.ToolCalls = l.ToolCalls || says(choice, toolsName) || says(choice, functionName)
 		l.Finished = l.Finished || says(choice, finishName)
 		if l.keep {

@@ -27,9 +27,10 @@ func BenchmarkRequest(b *testing.B) {
 	}
 	d := Providers()["openai"]
 	i.Driver = d
+	call := &drivers.Call{}
 	b.ReportAllocs()
 	for b.Loop() {
-		call := &drivers.Call{Instance: i, Request: in, Body: doc, Protocol: protocol.OpenAIChat}
+		*call = drivers.Call{Instance: i, Request: in, Body: doc, Protocol: protocol.OpenAIChat}
 		if err := drivers.Prepare(call); err != nil {
 			b.Fatal(err)
 		}

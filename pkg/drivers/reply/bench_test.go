@@ -12,10 +12,11 @@ import (
 func BenchmarkStreamEvent(b *testing.B) {
 	event := []byte(`data: {"id":"c1","object":"chat.completion.chunk","created":1700000000,"model":"m","system_fingerprint":"fp",` +
 		`"choices":[{"index":0,"delta":{"content":"word "},"logprobs":null,"finish_reason":null}],"usage":null}` + "\n\n")
-	r := &Reply{call: &drivers.Call{Protocol: protocol.OpenAIChat}, frames: &serverSent{}, book: ledger.New(protocol.OpenAIChat, false)}
+	r := &Reply{call: &drivers.Call{Protocol: protocol.OpenAIChat}, book: ledger.New(protocol.OpenAIChat, false)}
+	r.frames = newServerSent(r.event)
 	b.ReportAllocs()
 	b.SetBytes(int64(len(event)))
 	for b.Loop() {
-		_, _ = r.frames.feed(event, r.event)
+		_, _ = r.feed(event)
 	}
 }

@@ -14,53 +14,62 @@ import (
 // framing finds the events of a stream, however it was cut into pieces.
 type framing interface {
 	// feed takes the next piece and returns what can be passed on: whole events as they
-	// stand in the stream. event gets each, with its type where the framing carries it, and
-	// reports whether it is passed on. After an error the stream cannot be read.
-	feed(p []byte, event func(kind string, data []byte) bool) (ready []byte, err error)
+	// stand in the stream. After an error the stream cannot be read.
+	feed(p []byte) (ready []byte, err error)
 	// close is called when the stream has ended, and returns what of what was held back
 	// counts as an event. It may be called once.
-	close(event func(kind string, data []byte) bool) []byte
+	close() []byte
 	// rest is what is held back: the beginning of an event.
 	rest() []byte
 	// torn: the beginning of an event that was too long was passed on already.
 	torn() bool
 }
 
+// event gets each event of a stream, with its type where the framing carries it, and reports
+// whether it is passed on.
+type event func(kind string, data []byte) bool
+
 // serverSent is server-sent events.
-type serverSent struct{ s sse.Splitter }
-
-func (f *serverSent) feed(p []byte, event func(string, []byte) bool) ([]byte, error) {
-	return f.s.Feed(p, func(data []byte) {
-		if !event("", data) {
-			f.s.Drop()
-		}
-	}), nil
+type serverSent struct {
+	s    sse.Splitter
+	hand func(data []byte)
 }
 
-func (f *serverSent) close(event func(string, []byte) bool) []byte {
-	return f.s.Close(func(data []byte) {
-		if !event("", data) {
-			f.s.Drop()
+func newServerSent(f event) *serverSent {
+	s := &serverSent{}
+	s.hand = func(data []byte) {
+		if !f("", data) {
+			s.s.Drop()
 		}
-	})
+	}
+	return s
 }
 
-func (f *serverSent) rest() []byte { return f.s.Rest() }
-func (f *serverSent) torn() bool   { return f.s.Torn() }
+func (f *serverSent) feed(p []byte) ([]byte, error) { return f.s.Feed(p, f.hand), nil }
+func (f *serverSent) close() []byte                 { return f.s.Close(f.hand) }
+func (f *serverSent) rest() []byte                  { return f.s.Rest() }
+func (f *serverSent) torn() bool                    { return f.s.Torn() }
 
 // messages is an AWS event stream.
-type messages struct{ s eventstream.Splitter }
-
-func (f *messages) feed(p []byte, event func(string, []byte) bool) ([]byte, error) {
-	return f.s.Feed(p, func(m eventstream.Message) {
-		switch m.Type {
-		case eventstream.Failure:
-			event(failureKind(m.Kind), append(jsonedit.AppendQuote([]byte(`{"message":`), m.Text), '}'))
-		default:
-			event(m.Kind, m.Payload)
-		}
-	})
+type messages struct {
+	s    eventstream.Splitter
+	hand func(eventstream.Message)
 }
+
+func newMessages(f event) *messages {
+	return &messages{hand: func(m eventstream.Message) {
+		if m.Type == eventstream.Failure {
+			f(failureKind(m.Kind), append(jsonedit.AppendQuote([]byte(`{"message":`), m.Text), '}'))
+			return
+		}
+		f(m.Kind, m.Payload)
+	}}
+}
+
+func (f *messages) feed(p []byte) ([]byte, error) { return f.s.Feed(p, f.hand) }
+func (f *messages) close() []byte                 { return nil }
+func (f *messages) rest() []byte                  { return f.s.Rest() }
+func (f *messages) torn() bool                    { return false }
 
 // failureKind names a failure so that it is known for one, as exceptions are.
 func failureKind(kind string) string {
@@ -70,28 +79,24 @@ func failureKind(kind string) string {
 	return kind + "Error"
 }
 
-func (f *messages) close(func(string, []byte) bool) []byte { return nil }
-func (f *messages) rest() []byte                           { return f.s.Rest() }
-func (f *messages) torn() bool                             { return false }
-
 // opaque is a stream that cannot be read: it has an encoding, for which nobody asked.
 type opaque struct{}
 
-func (opaque) feed(p []byte, _ func(string, []byte) bool) ([]byte, error) { return p, nil }
-func (opaque) close(func(string, []byte) bool) []byte                     { return nil }
-func (opaque) rest() []byte                                               { return nil }
-func (opaque) torn() bool                                                 { return false }
+func (opaque) feed(p []byte) ([]byte, error) { return p, nil }
+func (opaque) close() []byte                 { return nil }
+func (opaque) rest() []byte                  { return nil }
+func (opaque) torn() bool                    { return false }
 
 const sseType = "text/event-stream"
 
 // framed returns the framing of a stream by its Content-Type; nil: it is none.
-func framed(kind string) framing {
+func framed(kind string, f event) framing {
 	kind = strings.ToLower(kind)
 	switch {
 	case strings.HasPrefix(kind, sseType):
-		return &serverSent{}
+		return newServerSent(f)
 	case strings.HasPrefix(kind, eventstream.ContentType):
-		return &messages{}
+		return newMessages(f)
 	}
 	return nil
 }

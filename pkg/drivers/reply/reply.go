@@ -80,7 +80,7 @@ func Begin(ctx context.Context, res *upstream.Response, c *drivers.Call) (*Reply
 	r.encoding = res.Header.Get("Content-Encoding")
 	// An error is no stream, whatever it says it is: it must be read to be judged.
 	if res.Status < 300 {
-		r.frames = framed(r.kind)
+		r.frames = framed(r.kind, r.event)
 	}
 	r.stream = r.frames != nil
 	if r.encoding == "identity" {

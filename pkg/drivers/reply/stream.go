@@ -194,7 +194,7 @@ func (r *Reply) tooMuch() bool {
 // to be seen, so nothing of it is held back.
 func (r *Reply) feed(p []byte) ([]byte, error) {
 	r.converted = r.converted[:0]
-	ready, err := r.frames.feed(p, r.event)
+	ready, err := r.frames.feed(p)
 	if r.out.FirstToken.IsZero() && (r.book.Began || r.encoding != "" && len(ready) > 0) {
 		r.out.FirstToken = time.Now()
 	}
@@ -229,7 +229,7 @@ func (r *Reply) finish() ([]byte, error) {
 	}
 	r.closed = true
 	r.converted = r.converted[:0]
-	rest := r.frames.close(r.event)
+	rest := r.frames.close()
 	switch {
 	case !r.complete():
 		return nil, errCut
