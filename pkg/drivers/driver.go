@@ -5,6 +5,7 @@ package drivers
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"net/url"
 	"sort"
@@ -30,7 +31,8 @@ type Driver interface {
 	// Request builds the request of one prepared attempt: a pure function of the client's
 	// bytes and the instance.
 	Request(*Call) (*upstream.Request, error)
-	// Sign adds what depends on the moment: tokens, signatures. It may do I/O within ctx.
+	// Sign adds what depends on the moment but for the instance's token: signatures. It is
+	// called by the function Sign, and may do I/O within ctx.
 	Sign(context.Context, *Call, *upstream.Request) error
 }
 
@@ -96,6 +98,8 @@ type Instance struct {
 	Fixed map[string]bool
 
 	Header      []exchange.Field // credentials
+	Tokens      Tokens           // gives the bearer token of a request; nil: it has none
+	AWS         *AWS             // keys for signatures; nil: none
 	Credentials bool             // it has some of its own, so the client's stay here
 	Forward     bool             // the client's headers go along
 	Usage       bool             // a stream is asked for its usage
@@ -113,6 +117,18 @@ type Instance struct {
 
 	// Unreachable is why no call can be made; nil if one can.
 	Unreachable error
+}
+
+// Tokens gives access tokens. Safe for concurrent use.
+type Tokens interface {
+	// Token returns one that is good now. It may wait for it until ctx ends.
+	Token(ctx context.Context) (string, error)
+}
+
+// AWS is the keys with which requests to AWS are signed.
+type AWS struct {
+	AccessKeyID, SecretAccessKey string
+	SessionToken                 string // empty: the keys are lasting ones
 }
 
 // Call is one attempt. Whoever makes one sets the first four members; Prepare does the rest.
@@ -148,6 +164,31 @@ func (e *UnsupportedError) Error() string {
 	return "provider " + e.Provider + " does not support " + string(e.Protocol) + " protocol (supported: " + list + ")"
 }
 
+// SignError is a call that could not be signed.
+type SignError struct {
+	Text string // for the client
+	Err  error
+}
+
+func (e *SignError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *SignError) Unwrap() error { return e.Err }
+
+// Sign adds to a request what depends on the moment: the instance's token, and what its
+// provider asks for. An error is a *SignError.
+func Sign(ctx context.Context, c *Call, r *upstream.Request) error {
+	if tokens := c.Instance.Tokens; tokens != nil {
+		token, err := tokens.Token(ctx)
+		if err != nil {
+			// Why is told by the log: what a token endpoint says is not for clients.
+			return &SignError{"failed to get gcp access token: failed to get google oauth token", fmt.Errorf("get gcp access token: %w", err)}
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	return c.Instance.Driver.Sign(ctx, c, r)
+}
+
 // Failure is an answer that cannot go to the client, and what the client gets instead.
 type Failure struct {
 	Status int
@@ -165,8 +206,19 @@ type Set struct {
 	byName map[string]Driver
 }
 
-// NewSet returns the set of those drivers.
-func NewSet(byName map[string]Driver) *Set { return &Set{byName} }
+// NewSet returns the set of those drivers. It panics at a name that stands for two.
+func NewSet(byName ...map[string]Driver) *Set {
+	s := &Set{map[string]Driver{}}
+	for _, some := range byName {
+		for name, d := range some {
+			if _, twice := s.byName[name]; twice {
+				panic("drivers: NewSet called with two drivers for " + name)
+			}
+			s.byName[name] = d
+		}
+	}
+	return s
+}
 
 // Get returns the driver of a provider; false if there is none.
 func (s *Set) Get(provider string) (Driver, bool) {

@@ -55,11 +55,20 @@ func TestUnsupportedErrorNamesWhatIsSupported(t *testing.T) {
 }
 
 func TestSet(t *testing.T) {
-	s := NewSet(map[string]Driver{"b": nil, "a": nil})
+	s := NewSet(map[string]Driver{"b": nil}, map[string]Driver{"a": nil})
 	if diff := cmp.Diff([]string{"a", "b"}, s.Providers()); diff != "" {
 		t.Error(diff)
 	}
 	if _, ok := s.Get("c"); ok {
 		t.Error("got a driver that is not in the set")
 	}
+}
+
+func TestASetHasOneDriverForAName(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("two drivers for one name are accepted")
+		}
+	}()
+	NewSet(map[string]Driver{"a": nil}, map[string]Driver{"a": nil})
 }

@@ -106,7 +106,7 @@ func Play(t *testing.T, d drivers.Driver, i *drivers.Instance, rec Recording, pi
 		t.Fatal(err)
 	}
 	ctx := context.Background()
-	if err := d.Sign(ctx, call, req); err != nil {
+	if err := drivers.Sign(ctx, call, req); err != nil {
 		t.Fatal(err)
 	}
 	res, err := client.Do(ctx, req)
