@@ -4,6 +4,7 @@ package builtin
 
 import (
 	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/drivers/bedrock"
 	"github.com/gosix/gosix/pkg/drivers/openai"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/plugin/aiproxy"
@@ -20,4 +21,6 @@ func Plugins(d aiproxy.Deps) []plugin.Definition {
 }
 
 // Drivers are the providers of language models.
-func Drivers() *drivers.Set { return drivers.NewSet(openai.Providers()) }
+func Drivers() *drivers.Set {
+	return drivers.NewSet(openai.Providers(), bedrock.Providers())
+}
