@@ -5,6 +5,7 @@ package builtin
 import (
 	"github.com/gosix/gosix/pkg/drivers"
 	"github.com/gosix/gosix/pkg/drivers/bedrock"
+	"github.com/gosix/gosix/pkg/drivers/google"
 	"github.com/gosix/gosix/pkg/drivers/openai"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/plugin/aiproxy"
@@ -22,5 +23,5 @@ func Plugins(d aiproxy.Deps) []plugin.Definition {
 
 // Drivers are the providers of language models.
 func Drivers() *drivers.Set {
-	return drivers.NewSet(openai.Providers(), bedrock.Providers())
+	return drivers.NewSet(openai.Providers(), google.Providers(), bedrock.Providers())
 }

@@ -37,7 +37,6 @@ var table = map[string]differences{
 	"aimlapi":           {host: "api.aimlapi.com", paths: chat("/chat/completions")},
 	"openrouter":        {host: "openrouter.ai", paths: chat("/api/v1/chat/completions")},
 	"azure-openai":      {paths: chat("/completions"), Shape: drivers.Shape{NoModel: true}},
-	"gemini":            {host: "generativelanguage.googleapis.com", paths: chat("/v1beta/openai/chat/completions"), Shape: limited},
 	"anthropic":         {host: "api.anthropic.com", paths: chat("/v1/chat/completions")},
 }
 

@@ -148,7 +148,6 @@ func TestProviders(t *testing.T) {
 		"openrouter":        {"openrouter.ai", "/api/v1/chat/completions", "", ""},
 		"anthropic":         {"api.anthropic.com", "/v1/chat/completions", "", ""},
 		"azure-openai":      {"", "/completions", "", ""},
-		"gemini":            {"generativelanguage.googleapis.com", "/v1beta/openai/chat/completions", "", ""},
 	}
 	if got := len(Providers()); got != len(tests) {
 		t.Errorf("got %d providers, want %d", got, len(tests))
