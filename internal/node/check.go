@@ -41,7 +41,9 @@ func Check(path string, stored bool, out io.Writer) error {
 	}
 	client := upstream.NewClient(upstream.Options{})
 	defer client.Close()
-	registry := plugins(c, client, balancer.NewCache(0), zerolog.Nop())
+	source := tokens(client, zerolog.Nop())
+	defer source.Close()
+	registry := plugins(c, client, source, balancer.NewCache(0), zerolog.Nop())
 	for _, name := range registry.Missing() {
 		say("note: plugins: %s is not built", name)
 	}

@@ -104,13 +104,15 @@ func (n *node) start(ctx context.Context) error {
 	}
 	client := upstream.NewClient(upstream.Options{})
 	n.onEnd(client.Close)
+	source := tokens(client, n.Log)
+	n.onEnd(source.Close)
 	pickers := balancer.NewCache(0)
 	n.loaded.store = st
 	n.loaded.env = func(r *plugin.Registry) route.Env { return environment(n.c, r, ring, pickers, n.Log) }
 	n.loaded.registry = func(list resource.PluginList) *plugin.Registry {
 		c := *n.c
 		c.Plugins = list.HTTP
-		registry := plugins(&c, client, pickers, n.Log)
+		registry := plugins(&c, client, source, pickers, n.Log)
 		for _, name := range registry.Missing() {
 			n.Log.Warn().Str("plugin", name).Msg("plugin is configured and not built")
 		}

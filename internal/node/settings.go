@@ -13,6 +13,7 @@ import (
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/builtin"
 	"github.com/gosix/gosix/pkg/config"
+	"github.com/gosix/gosix/pkg/drivers/gcp"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/plugin/aiproxy"
 	"github.com/gosix/gosix/pkg/resource"
@@ -106,11 +107,20 @@ func keyring(c *config.Config) (*seal.Ring, error) {
 }
 
 // plugins returns the plugins that the settings switch on.
-func plugins(c *config.Config, client *upstream.Client, pickers *balancer.Cache, log zerolog.Logger) *plugin.Registry {
+func plugins(
+	c *config.Config, client *upstream.Client, tokens *gcp.Source, pickers *balancer.Cache, log zerolog.Logger,
+) *plugin.Registry {
 	deps := aiproxy.Deps{
-		Client: client, Drivers: builtin.Drivers(), Pickers: pickers, Depth: c.Apisix.Limits.JSONDepth, MaxBody: c.Apisix.Limits.AIBody,
+		Client: client, Drivers: builtin.Drivers(), Pickers: pickers, Tokens: tokens,
+		Depth: c.Apisix.Limits.JSONDepth, MaxBody: c.Apisix.Limits.AIBody,
 	}
 	return plugin.NewRegistry(plugin.Settings{Enabled: c.Plugins, Attr: c.PluginAttr, Log: log}, builtin.Plugins(deps)...)
+}
+
+// tokens returns what gets access tokens for service accounts. The environment names that of
+// instances which name none, as it does for the reference.
+func tokens(client *upstream.Client, log zerolog.Logger) *gcp.Source {
+	return gcp.NewSource(gcp.Options{Client: client, Default: os.Getenv("GCP_SERVICE_ACCOUNT"), Log: log})
 }
 
 // environment is what stored configuration is compiled with.

@@ -131,6 +131,12 @@ type AWS struct {
 	SessionToken                 string // empty: the keys are lasting ones
 }
 
+// String names the keys without what is secret of them.
+func (a AWS) String() string { return "AWS key " + a.AccessKeyID }
+
+// GoString is String.
+func (a AWS) GoString() string { return a.String() }
+
 // Call is one attempt. Whoever makes one sets the first four members; Prepare does the rest.
 type Call struct {
 	Instance *Instance

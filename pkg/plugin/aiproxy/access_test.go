@@ -9,8 +9,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gosix/gosix/pkg/balancer"
-	"github.com/gosix/gosix/pkg/drivers"
-	"github.com/gosix/gosix/pkg/drivers/openai"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/plugin"
 )
@@ -310,7 +308,7 @@ func TestAPickIsReleasedWhenTheRequestEndsBeforeTheCall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	compiled, err := Deps{Drivers: drivers.NewSet(openai.Providers())}.compile("ai-proxy-multi", c)
+	compiled, err := Deps{Drivers: allDrivers()}.compile("ai-proxy-multi", c)
 	if err != nil {
 		t.Fatal(err)
 	}

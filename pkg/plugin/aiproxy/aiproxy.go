@@ -9,6 +9,7 @@ import (
 
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/drivers/gcp"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/upstream"
 )
@@ -18,8 +19,9 @@ type Deps struct {
 	Client  *upstream.Client
 	Drivers *drivers.Set
 	Pickers *balancer.Cache
-	Depth   int   // of JSON in request bodies; 0: 64
-	MaxBody int64 // bytes of a request body where the configuration names no limit; 0: 64 MiB
+	Tokens  *gcp.Source // for auth.gcp; nil: an instance that has it cannot be called
+	Depth   int         // of JSON in request bodies; 0: 64
+	MaxBody int64       // bytes of a request body where the configuration names no limit; 0: 64 MiB
 }
 
 //go:embed schema_single.json

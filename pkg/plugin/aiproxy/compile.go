@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/jsonedit"
 	"github.com/gosix/gosix/pkg/plugin"
-	"github.com/gosix/gosix/pkg/schema"
 	"github.com/gosix/gosix/pkg/upstream"
 	"github.com/gosix/gosix/pkg/variable"
 )
@@ -109,11 +107,11 @@ func (c *conf) warn(compiled []*drivers.Instance) {
 		if len(i.Checks) > 0 {
 			add("instance " + i.Name + ": health checks are not run by this version, the instance always counts as healthy")
 		}
-		for _, f := range slices.Concat(i.Auth.Header, i.Auth.Query) {
-			if schema.IsReference(f.Value) {
-				add("instance " + i.Name + ": secret references in auth are not looked up by this version")
-				break
-			}
+		if i.Auth.references() {
+			add("instance " + i.Name + ": secret references in auth are not looked up by this version")
+		}
+		if compiled[n].AWS != nil && i.Provider != "bedrock" {
+			add("instance " + i.Name + ": auth.aws has no effect with provider " + i.Provider)
 		}
 	}
 	if c.Logging.Summaries || c.Logging.Payloads {
@@ -128,9 +126,6 @@ func (d Deps) instance(c *conf, i *instance) (*drivers.Instance, error) {
 	driver, known := d.Drivers.Get(i.Provider)
 	if !known {
 		return nil, fmt.Errorf("provider %s is not supported by this version", i.Provider)
-	}
-	if len(i.Auth.GCP) > 2 || len(i.Auth.AWS) > 2 {
-		return nil, errors.New("auth.gcp and auth.aws are not supported by this version")
 	}
 	out := &drivers.Instance{
 		Name: i.Name, Provider: i.Provider, Driver: driver, Where: drivers.Where{Project: i.Where.Project, Region: i.Where.Region},
@@ -149,6 +144,12 @@ func (d Deps) instance(c *conf, i *instance) (*drivers.Instance, error) {
 		out.Timeouts = upstream.Timeouts{Connect: timeout, Send: idle, Head: idle, Read: idle}
 	}
 	if err := place(out, c, i); err != nil {
+		return nil, err
+	}
+	if err := d.cloud(out, &i.Auth); err != nil {
+		return nil, err
+	}
+	if err := speak(out, i.Where.Protocol); err != nil {
 		return nil, err
 	}
 	return out, members(out, i)

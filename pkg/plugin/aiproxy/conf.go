@@ -125,6 +125,8 @@ type instance struct {
 	Where    struct {
 		Project string `json:"project_id"`
 		Region  string `json:"region"`
+		// Protocol is what the provider is asked in; beyond the reference.
+		Protocol protocol.ID `json:"protocol"`
 	} `json:"provider_conf"`
 	Checks   json.RawMessage `json:"checks"`
 	Examples []string        `json:"examples"`

@@ -7,7 +7,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gosix/gosix/pkg/drivers"
-	"github.com/gosix/gosix/pkg/drivers/openai"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/plugin"
 )
@@ -72,8 +71,7 @@ func TestSingleConfigurations(t *testing.T) {
 			`invalid gcp service_account_json: Expected value but found invalid token at character 1`,
 		},
 		"a GCP account that is a secret": {
-			`{"provider":"vertex-ai","auth":{"gcp":{"service_account_json":"$secret://vault/1/a/b"}},"override":{"endpoint":"https://x"}}`,
-			`provider vertex-ai is not supported by this version`,
+			`{"provider":"vertex-ai","auth":{"gcp":{"service_account_json":"$secret://vault/1/a/b"}},"override":{"endpoint":"https://x"}}`, "",
 		},
 		"vertex-ai without a place": {
 			`{"provider":"vertex-ai","auth":{},"provider_conf":{"region":"r"}}`,
@@ -83,12 +81,28 @@ func TestSingleConfigurations(t *testing.T) {
 		"bedrock without credentials":  {`{"provider":"bedrock","auth":{},"provider_conf":{"region":"r"}}`, `bedrock requires auth.aws`},
 		"AWS credentials without both": {`{"provider":"openai","auth":{"aws":{"access_key_id":"a"}}}`, `property "auth" validation failed: failed to validate aws (matching "aws"): property "secret_access_key" is required`},
 		"bedrock that is complete": {
-			`{"provider":"bedrock","auth":{"aws":{"access_key_id":"a","secret_access_key":"b"}},"provider_conf":{"region":"r"}}`,
-			`provider bedrock is not supported by this version`,
+			`{"provider":"bedrock","auth":{"aws":{"access_key_id":"a","secret_access_key":"b"}},"provider_conf":{"region":"r"}}`, "",
 		},
 		"AWS credentials for another provider": {
-			`{"provider":"openai","auth":{"aws":{"access_key_id":"a","secret_access_key":"b"}}}`,
-			`auth.gcp and auth.aws are not supported by this version`,
+			`{"provider":"openai","auth":{"aws":{"access_key_id":"a","secret_access_key":"b"}}}`, "",
+		},
+		"vertex-ai that is complete": {`{"provider":"vertex-ai","auth":{"gcp":{}},"provider_conf":{"project_id":"p","region":"r"}}`, ""},
+		"a token that is kept no time": {
+			`{"provider":"openai","auth":{"gcp":{"max_ttl":0}}}`,
+			`property "auth" validation failed: failed to validate gcp (matching "gcp"): property "max_ttl" validation failed: expected 0 to be at least 1`,
+		},
+		"a token that is renewed after its end": {
+			`{"provider":"openai","auth":{"gcp":{"expire_early_secs":-1}}}`,
+			`property "auth" validation failed: failed to validate gcp (matching "gcp"): property "expire_early_secs" validation failed: expected -1 to be at least 0`,
+		},
+		"a protocol that the provider speaks": {`{"provider":"gemini","auth":{},"provider_conf":{"protocol":"gemini-generate"}}`, ""},
+		"a protocol that it does not speak": {
+			`{"provider":"deepseek","auth":{},"provider_conf":{"protocol":"openai-responses"}}`,
+			`provider_conf.protocol: provider deepseek does not speak openai-responses (it speaks openai-chat)`,
+		},
+		"a protocol of nobody": {
+			`{"provider":"gemini","auth":{},"provider_conf":{"protocol":"telepathy"}}`,
+			`property "provider_conf" validation failed: property "protocol" validation failed: matches none of the enum values`,
 		},
 
 		"seed: the least":              {`{"model":{"provider":"openai","name":"gpt-4"},"auth":{}}`, ""},
@@ -170,9 +184,16 @@ func TestMultiConfigurations(t *testing.T) {
 		"bedrock without a region": {
 			`{"instances":[{"name":"kiwi","provider":"bedrock","auth":{},"weight":1}]}`, `instance 'kiwi': bedrock requires provider_conf.region`,
 		},
-		"a provider of a later version": {
-			`{"instances":[{"name":"kiwi","provider":"vertex-ai","auth":{},"weight":1,"override":{"endpoint":"https://x/"}}]}`,
-			`instance 'kiwi': provider vertex-ai is not supported by this version`,
+		"bedrock without credentials": {
+			`{"instances":[{"name":"kiwi","provider":"bedrock","auth":{},"weight":1,"provider_conf":{"region":"r"}}]}`,
+			`instance 'kiwi': bedrock requires auth.aws`,
+		},
+		"vertex-ai at an endpoint": {
+			`{"instances":[{"name":"kiwi","provider":"vertex-ai","auth":{},"weight":1,"override":{"endpoint":"https://x/"}}]}`, "",
+		},
+		"a protocol that the provider does not speak": {
+			`{"instances":[{"name":"kiwi","provider":"gemini","auth":{},"weight":1,"provider_conf":{"protocol":"anthropic-messages"}}]}`,
+			`instance 'kiwi': provider_conf.protocol: provider gemini does not speak anthropic-messages (it speaks openai-chat, gemini-generate)`,
 		},
 		"an unknown algorithm": {
 			current(`,"balancer":{"algorithm":"least_conn"}`),
@@ -280,7 +301,7 @@ func compiled(t *testing.T, conf string) *drivers.Instance {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := Deps{Drivers: drivers.NewSet(openai.Providers())}.compile("ai-proxy", c)
+	p, err := Deps{Drivers: allDrivers()}.compile("ai-proxy", c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,9 @@ import (
 	"github.com/gosix/gosix/internal/logtest"
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/drivers/bedrock"
+	"github.com/gosix/gosix/pkg/drivers/gcp"
+	"github.com/gosix/gosix/pkg/drivers/google"
 	"github.com/gosix/gosix/pkg/drivers/openai"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/plugin"
@@ -36,14 +39,26 @@ type rig struct {
 	t        *testing.T
 	registry *plugin.Registry
 	log      *logtest.Log
+	account  string // the program's service account
+}
+
+func allDrivers() *drivers.Set {
+	return drivers.NewSet(openai.Providers(), google.Providers(), bedrock.Providers())
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	return newRigWith(t, "")
+}
+
+func newRigWith(t *testing.T, account string) *rig {
+	t.Helper()
 	client := upstream.NewClient(upstream.Options{})
 	t.Cleanup(client.Close)
-	r := &rig{t: t, log: &logtest.Log{}}
-	d := Deps{Client: client, Drivers: drivers.NewSet(openai.Providers()), Pickers: balancer.NewCache(0)}
+	r := &rig{t: t, log: &logtest.Log{}, account: account}
+	tokens := gcp.NewSource(gcp.Options{Client: client, Default: r.account, Log: zerolog.New(r.log)})
+	t.Cleanup(tokens.Close)
+	d := Deps{Client: client, Drivers: allDrivers(), Pickers: balancer.NewCache(0), Tokens: tokens}
 	r.registry = plugin.NewRegistry(plugin.Settings{Log: zerolog.New(r.log)}, keyauth.Definition(), Multi(d), Single(d))
 	return r
 }

@@ -142,7 +142,7 @@ func build(ctx context.Context, c *drivers.Call) (*upstream.Request, error) {
 	}
 	q, err := c.Instance.Driver.Request(c)
 	if err == nil {
-		err = c.Instance.Driver.Sign(ctx, c, q)
+		err = drivers.Sign(ctx, c, q)
 	}
 	return q, err
 }
@@ -174,9 +174,12 @@ func refused(err error) *failed {
 	f := &failed{status: http.StatusBadRequest, err: err, body: errorMessage{err.Error()}}
 	var unsupported *drivers.UnsupportedError
 	var unconverted *convert.Error
+	var unsigned *drivers.SignError
 	switch {
 	case errors.As(err, &unsupported):
 		f.body = err.Error()
+	case errors.As(err, &unsigned):
+		f.status, f.body = http.StatusInternalServerError, errorMessage{unsigned.Text}
 	case errors.As(err, &unconverted):
 		f.status = unconverted.Status
 	}
