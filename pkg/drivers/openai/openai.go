@@ -10,10 +10,10 @@ import (
 	"github.com/gosix/gosix/pkg/upstream"
 )
 
-// differences are a provider's row in the table (spec/06 §A3).
-type differences struct {
-	host  string // empty: an endpoint must be configured
-	paths map[protocol.ID]string
+// Row is what tells a provider that speaks like OpenAI from the others (spec/06 §A3).
+type Row struct {
+	Host  string                 // empty: an endpoint must be configured
+	Paths map[protocol.ID]string // of what it speaks
 	drivers.Shape
 }
 
@@ -30,37 +30,42 @@ var openAIPaths = map[protocol.ID]string{
 // limited is a provider that calls the limit of an answer as OpenAI does.
 var limited = drivers.Shape{ChatLimit: "max_completion_tokens"}
 
-var table = map[string]differences{
-	"openai":            {host: "api.openai.com", paths: openAIPaths, Shape: limited},
-	"openai-compatible": {paths: openAIPaths},
-	"deepseek":          {host: "api.deepseek.com", paths: chat("/chat/completions")},
-	"aimlapi":           {host: "api.aimlapi.com", paths: chat("/chat/completions")},
-	"openrouter":        {host: "openrouter.ai", paths: chat("/api/v1/chat/completions")},
-	"azure-openai":      {paths: chat("/completions"), Shape: drivers.Shape{NoModel: true}},
-	"anthropic":         {host: "api.anthropic.com", paths: chat("/v1/chat/completions")},
+var table = map[string]Row{
+	"openai":            {Host: "api.openai.com", Paths: openAIPaths, Shape: limited},
+	"openai-compatible": {Paths: openAIPaths},
+	"deepseek":          {Host: "api.deepseek.com", Paths: chat("/chat/completions")},
+	"aimlapi":           {Host: "api.aimlapi.com", Paths: chat("/chat/completions")},
+	"openrouter":        {Host: "openrouter.ai", Paths: chat("/api/v1/chat/completions")},
+	"azure-openai":      {Paths: chat("/completions"), Shape: drivers.Shape{NoModel: true}},
+	"anthropic": {Host: "api.anthropic.com", Paths: map[protocol.ID]string{
+		protocol.AnthropicMessages: "/v1/messages", protocol.OpenAIChat: "/v1/chat/completions",
+	}},
 }
 
 // Providers returns a driver for every provider of the table.
 func Providers() map[string]drivers.Driver {
 	all := make(map[string]drivers.Driver, len(table))
 	for name, row := range table {
-		all[name] = newDriver(row)
+		all[name] = New(row)
 	}
 	return all
 }
 
 type driver struct {
-	differences
+	Row
 	native []protocol.ID
 }
 
 // order is that in which protocols are preferred.
-var order = []protocol.ID{protocol.OpenAIChat, protocol.OpenAIResponses, protocol.OpenAIEmbeddings}
+var order = []protocol.ID{
+	protocol.OpenAIChat, protocol.OpenAIResponses, protocol.OpenAIEmbeddings, protocol.AnthropicMessages,
+}
 
-func newDriver(row differences) *driver {
-	d := &driver{differences: row}
+// New returns the driver of a row.
+func New(row Row) drivers.Driver {
+	d := &driver{Row: row}
 	for _, id := range order {
-		if row.paths[id] != "" {
+		if row.Paths[id] != "" {
 			d.native = append(d.native, id)
 		}
 	}
@@ -69,10 +74,10 @@ func newDriver(row differences) *driver {
 
 func (d *driver) Native() []protocol.ID { return d.native }
 
-func (d *driver) Endpoint(drivers.Where) drivers.Endpoint { return drivers.Endpoint{Host: d.host} }
+func (d *driver) Endpoint(drivers.Where) drivers.Endpoint { return drivers.Endpoint{Host: d.Host} }
 
 func (d *driver) Request(c *drivers.Call) (*upstream.Request, error) {
-	return d.Shape.Request(c, d.paths[c.Target])
+	return d.Shape.Request(c, d.Paths[c.Target])
 }
 
 // Sign does nothing: credentials are headers that do not change.

@@ -1,7 +1,7 @@
 package openai
 
 import (
-	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -140,14 +140,14 @@ func TestRequestIsAPureFunction(t *testing.T) {
 }
 
 func TestProviders(t *testing.T) {
-	tests := map[string]struct{ host, chat, responses, embeddings string }{
-		"openai":            {"api.openai.com", "/v1/chat/completions", "/v1/responses", "/v1/embeddings"},
-		"openai-compatible": {"", "/v1/chat/completions", "/v1/responses", "/v1/embeddings"},
-		"deepseek":          {"api.deepseek.com", "/chat/completions", "", ""},
-		"aimlapi":           {"api.aimlapi.com", "/chat/completions", "", ""},
-		"openrouter":        {"openrouter.ai", "/api/v1/chat/completions", "", ""},
-		"anthropic":         {"api.anthropic.com", "/v1/chat/completions", "", ""},
-		"azure-openai":      {"", "/completions", "", ""},
+	tests := map[string]struct{ host, chat, responses, embeddings, messages string }{
+		"openai":            {"api.openai.com", "/v1/chat/completions", "/v1/responses", "/v1/embeddings", ""},
+		"openai-compatible": {"", "/v1/chat/completions", "/v1/responses", "/v1/embeddings", ""},
+		"deepseek":          {"api.deepseek.com", "/chat/completions", "", "", ""},
+		"aimlapi":           {"api.aimlapi.com", "/chat/completions", "", "", ""},
+		"openrouter":        {"openrouter.ai", "/api/v1/chat/completions", "", "", ""},
+		"anthropic":         {"api.anthropic.com", "/v1/chat/completions", "", "", "/v1/messages"},
+		"azure-openai":      {"", "/completions", "", "", ""},
 	}
 	if got := len(Providers()); got != len(tests) {
 		t.Errorf("got %d providers, want %d", got, len(tests))
@@ -162,20 +162,20 @@ func TestProviders(t *testing.T) {
 				{"/", hello, tt.chat},
 				{"/v1/responses", `{"input":"x"}`, tt.responses},
 				{"/", `{"input":"x"}`, tt.embeddings},
+				{"/v1/messages", `{"messages":[]}`, tt.messages},
 			} {
 				doc, err := jsonedit.Index([]byte(p.body), jsonedit.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
 				id, _ := protocol.Detect(p.path, doc)
-				call := &drivers.Call{Instance: &drivers.Instance{Driver: d}, Request: &exchange.Request{}, Body: doc, Protocol: id}
-				if err := drivers.Prepare(call); err != nil {
-					var unsupported *drivers.UnsupportedError
-					if p.want != "" || !errors.As(err, &unsupported) {
-						t.Errorf("%s: got error %v", p.body, err)
+				if speaks := slices.Contains(d.Native(), id); !speaks || p.want == "" {
+					if speaks || p.want != "" {
+						t.Errorf("%s: speaks %s: %v", p.body, id, speaks)
 					}
 					continue
 				}
+				call := drivertest.NewCall(t, &drivers.Instance{Driver: d}, p.path, p.body)
 				if req, err := d.Request(call); err != nil || req.Path != p.want {
 					t.Errorf("%s: got %+v, %v, want %s", p.body, req, err, p.want)
 				}

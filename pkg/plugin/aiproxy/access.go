@@ -62,7 +62,7 @@ func (p *proxy) access(c *plugin.Context) error {
 		c.Facts.RequestType = "ai_stream"
 	}
 	llm.RequestModel, _ = doc.String("model")
-	llm.EndUserID = endUser(doc)
+	llm.EndUserID = endUser(w.protocol, doc)
 	llm.ToolCount = tools(doc)
 	if err := p.choose(c, w); err != nil {
 		return err
@@ -91,12 +91,21 @@ func (p *proxy) read(q *exchange.Request) (*jsonedit.Doc, error) {
 	return doc, nil
 }
 
-func endUser(doc *jsonedit.Doc) string {
-	if id, ok := doc.String("safety_identifier"); ok {
-		return id
+// endUser is whom a client names as its own user.
+func endUser(id protocol.ID, doc *jsonedit.Doc) string {
+	if id == protocol.AnthropicMessages {
+		raw, kind, _ := doc.Get("metadata")
+		if kind != jsonedit.Object {
+			return ""
+		}
+		user, _ := jsonedit.Unquote(within(raw, "user_id"))
+		return user
 	}
-	id, _ := doc.String("user")
-	return id
+	if user, ok := doc.String("safety_identifier"); ok {
+		return user
+	}
+	user, _ := doc.String("user")
+	return user
 }
 
 // tools counts the tools that a request offers.

@@ -6,10 +6,12 @@ package aiproxy
 
 import (
 	_ "embed"
+	"encoding/json"
 
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/drivers"
 	"github.com/gosix/gosix/pkg/drivers/gcp"
+	"github.com/gosix/gosix/pkg/jsonedit"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/upstream"
 )
@@ -39,7 +41,7 @@ var seedMultiSchema []byte
 // Single is the plugin ai-proxy: one account.
 func Single(d Deps) plugin.Definition {
 	return plugin.Definition{
-		Name: "ai-proxy", Version: "0.1", Priority: 1040, Schema: singleSchema,
+		Name: "ai-proxy", Version: "0.1", Priority: 1040, Schema: d.offer(singleSchema),
 		Secrets: []string{
 			"auth.header", "auth.query", "auth.gcp.service_account_json", "auth.aws.secret_access_key", "auth.aws.session_token",
 		},
@@ -52,7 +54,7 @@ func Single(d Deps) plugin.Definition {
 // Multi is the plugin ai-proxy-multi: several accounts, balanced.
 func Multi(d Deps) plugin.Definition {
 	return plugin.Definition{
-		Name: "ai-proxy-multi", Version: "0.1", Priority: 1041, Schema: multiSchema,
+		Name: "ai-proxy-multi", Version: "0.1", Priority: 1041, Schema: d.offer(multiSchema, "instances", "items"),
 		Secrets: []string{
 			"instances.auth.header", "instances.auth.query", "instances.auth.gcp.service_account_json",
 			"instances.auth.aws.secret_access_key", "instances.auth.aws.session_token",
@@ -63,6 +65,56 @@ func Multi(d Deps) plugin.Definition {
 		Check:     d.checkMulti,
 		New:       func(b *plugin.Build) (plugin.Phases, error) { return d.build(b, "ai-proxy-multi", readMulti) },
 	}
+}
+
+// offer adds the program's providers to those that the schema's members at path may name:
+// one that the reference does not have is a row in its driver's table, and nothing else.
+func (d Deps) offer(schema []byte, path ...string) []byte {
+	at := make([]string, 0, 5)
+	for _, p := range path {
+		if p != "items" {
+			at = append(at, "properties")
+		}
+		at = append(at, p)
+	}
+	at = append(at, "properties", "provider", "enum")
+	list, known := schema, map[string]bool{}
+	for _, name := range at {
+		list = within(list, name)
+	}
+	var names []string
+	_ = jsonedit.Elements(list, func(_ int, raw []byte, _ jsonedit.Kind) error {
+		name, err := jsonedit.Unquote(raw)
+		names, known[name] = append(names, name), true
+		return err
+	})
+	for _, name := range d.Drivers.Providers() {
+		if !known[name] {
+			names = append(names, name)
+		}
+	}
+	if len(names) == len(known) {
+		return schema
+	}
+	enum, err := json.Marshal(names)
+	if err == nil {
+		schema, err = jsonedit.SetPath(schema, at, enum)
+	}
+	if err != nil {
+		panic("aiproxy: " + err.Error()) // the schema is ours
+	}
+	return schema
+}
+
+// within returns the value of a member of an object; nil if there is none.
+func within(object []byte, name string) (value []byte) {
+	_ = jsonedit.Members(object, func(n string, raw []byte, _ jsonedit.Kind) error {
+		if n == name {
+			value = raw
+		}
+		return nil
+	})
+	return value
 }
 
 // build compiles a configuration of either plugin: both put the same functions into the

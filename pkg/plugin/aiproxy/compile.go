@@ -114,9 +114,6 @@ func (c *conf) warn(compiled []*drivers.Instance) {
 			add("instance " + i.Name + ": auth.aws has no effect with provider " + i.Provider)
 		}
 	}
-	if c.Logging.Summaries || c.Logging.Payloads {
-		add("logging.summaries and logging.payloads have no effect in this version")
-	}
 }
 
 func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
@@ -130,7 +127,8 @@ func (d Deps) instance(c *conf, i *instance) (*drivers.Instance, error) {
 	out := &drivers.Instance{
 		Name: i.Name, Provider: i.Provider, Driver: driver, Where: drivers.Where{Project: i.Where.Project, Region: i.Where.Region},
 		Forward: c.rules.forward, Usage: c.rules.askUsage, Force: i.Override.Force,
-		Limits: drivers.Limits{Duration: defaultDuration, Bytes: defaultResponse},
+		Limits:    drivers.Limits{Duration: defaultDuration, Bytes: defaultResponse},
+		KeepAlive: ms(c.Comments), Text: c.Logging.Payloads,
 	}
 	if c.MaxDuration > 0 {
 		out.Limits.Duration = ms(c.MaxDuration)

@@ -92,6 +92,7 @@ type conf struct {
 	MaxBody          int64 `json:"max_req_body_size"`      // bytes
 	MaxDuration      int64 `json:"max_stream_duration_ms"` // ms
 	MaxResponse      int64 `json:"max_response_bytes"`     // bytes
+	Comments         int64 `json:"sse_keepalive_ms"`       // ms; beyond the reference
 
 	Logging struct {
 		Summaries bool `json:"summaries"`

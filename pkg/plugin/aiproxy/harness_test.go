@@ -53,12 +53,17 @@ func newRig(t *testing.T) *rig {
 
 func newRigWith(t *testing.T, account string) *rig {
 	t.Helper()
+	return newRigOf(t, allDrivers(), account)
+}
+
+func newRigOf(t *testing.T, set *drivers.Set, account string) *rig {
+	t.Helper()
 	client := upstream.NewClient(upstream.Options{})
 	t.Cleanup(client.Close)
 	r := &rig{t: t, log: &logtest.Log{}, account: account}
 	tokens := gcp.NewSource(gcp.Options{Client: client, Default: r.account, Log: zerolog.New(r.log)})
 	t.Cleanup(tokens.Close)
-	d := Deps{Client: client, Drivers: allDrivers(), Pickers: balancer.NewCache(0), Tokens: tokens}
+	d := Deps{Client: client, Drivers: set, Pickers: balancer.NewCache(0), Tokens: tokens}
 	r.registry = plugin.NewRegistry(plugin.Settings{Log: zerolog.New(r.log)}, keyauth.Definition(), Multi(d), Single(d))
 	return r
 }
