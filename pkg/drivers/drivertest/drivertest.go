@@ -90,7 +90,15 @@ func Run(t *testing.T, d drivers.Driver, dir string) {
 func Play(t *testing.T, d drivers.Driver, i *drivers.Instance, rec Recording, pieces ...string) Result {
 	t.Helper()
 	i.Driver = d
-	call := NewCall(t, i, rec.Path, rec.Request)
+	result, _ := PlayCall(t, NewCall(t, i, rec.Path, rec.Request), pieces...)
+	return result
+}
+
+// PlayCall is Play for a call that is prepared. Where nothing may go to the client it also
+// returns why.
+func PlayCall(t *testing.T, call *drivers.Call, pieces ...string) (Result, error) {
+	t.Helper()
+	i := call.Instance
 	if i.Target == nil {
 		i.Target = &upstream.Target{Addr: "provider.test:80", NoKeepAlive: true}
 		i.Host = "provider.test"
@@ -101,7 +109,7 @@ func Play(t *testing.T, d drivers.Driver, i *drivers.Instance, rec Recording, pi
 		return near, nil
 	}})
 	defer client.Close()
-	req, err := d.Request(call)
+	req, err := i.Driver.Request(call)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,11 +119,11 @@ func Play(t *testing.T, d drivers.Driver, i *drivers.Instance, rec Recording, pi
 	}
 	res, err := client.Do(ctx, req)
 	if err != nil {
-		return Result{}
+		return Result{}, err
 	}
 	answer, err := reply.Begin(ctx, res, call)
 	if err != nil {
-		return Result{}
+		return Result{}, err
 	}
 	defer answer.Close()
 	var s sink
@@ -128,7 +136,7 @@ func Play(t *testing.T, d drivers.Driver, i *drivers.Instance, rec Recording, pi
 	_ = x.Response.Finish()
 	return Result{
 		Status: s.status, Body: s.body.String(), Broken: s.aborted, Usage: out.Usage, Tools: out.ToolCalls, Complete: out.Complete,
-	}
+	}, nil
 }
 
 // NewCall returns a prepared call for a client's request with that path and body.

@@ -53,7 +53,7 @@ func (l *Ledger) anthropic(data []byte) {
 			l.Usage.read(raw)
 		}
 	case "message_stop":
-		l.Began, l.Terminal = true, true
+		l.Began, l.Terminal = true, l.Terminal || intact(data)
 	case "error":
 		l.failed(data)
 		if l.Fault == nil {

@@ -377,6 +377,11 @@ var corpus = []script{
 		seen{Usage{Prompt: 1, Completion: 1, Total: 2}, whole, "", "a"},
 	},
 	{
+		"responses: cut inside the last event", protocol.OpenAIResponses,
+		sse(`{"type":"response.output_text.delta","delta":"a"}`) + `data: {"type":"response.completed","response":{"usage":{"inp`,
+		seen{Usage{}, begun, "", "a"},
+	},
+	{
 		"responses body", protocol.OpenAIResponses,
 		`{"id":"r","object":"response","status":"completed","error":null,"output":[{"type":"reasoning","summary":[]},{"type":"function_call","name":"f","arguments":"{}"},` +
 			`{"type":"message","content":[{"type":"output_text","text":"a"},{"type":"output_text","text":"b"}]}],"usage":{"input_tokens":36,"output_tokens":87,"total_tokens":123}}`,
@@ -467,6 +472,11 @@ var corpus = []script{
 		"anthropic: text that speaks of the end", protocol.AnthropicMessages,
 		named(`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"{\"type\":\"message_stop\"}"}}`),
 		seen{Usage{}, begun, "", `{"type":"message_stop"}`},
+	},
+	{
+		"anthropic: cut inside the last event", protocol.AnthropicMessages,
+		named(`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}`) + `data: {"type":"message_stop"`,
+		seen{Usage{}, begun, "", "a"},
 	},
 	{
 		"anthropic body", protocol.AnthropicMessages,

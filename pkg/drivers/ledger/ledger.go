@@ -212,6 +212,14 @@ var (
 	blank = []byte(`""`)
 )
 
+// intact reports whether an event is JSON to its end.
+func intact(data []byte) bool {
+	return jsonedit.Check(data, jsonedit.Options{MaxDepth: depth}) == nil
+}
+
+// depth bounds how deep an event is read; nothing else does.
+const depth = 1 << 10
+
 // dig returns the value at a path of members; Invalid if there is none.
 func dig(raw []byte, path ...string) (value []byte, kind jsonedit.Kind) {
 	value, kind = raw, jsonedit.Object

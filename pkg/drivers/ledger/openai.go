@@ -226,6 +226,10 @@ func (l *Ledger) responses(data []byte) {
 	case "response.output_item.added":
 		l.ToolCalls = l.ToolCalls || word(data, "item", "type") == "function_call"
 	case "response.completed", "response.incomplete", "response.failed":
+		// What is cut inside its last event has no end.
+		if !intact(data) {
+			return
+		}
 		l.Terminal, l.Finished = true, true
 		if raw, is := dig(data, "response"); is == jsonedit.Object {
 			if doc, err := jsonedit.IndexTrusted(raw); err == nil {

@@ -58,6 +58,7 @@ type Reply struct {
 	early     bool      // it did so before it said anything
 	commit    bool      // there is no way back although nothing was said
 	closed    bool      // its end was judged
+	open      bool      // it ended in what may be the middle of an event
 	last      time.Time // when the last piece came, while somebody looks at the clock
 }
 

@@ -44,6 +44,8 @@ func (r *Reply) firstEvents() error {
 			return r.turnIntoError()
 		case r.said():
 			return nil // a fault that came with it ends what has begun
+		case ferr != nil:
+			return ferr
 		case errors.Is(r.end, errTooLong):
 			return &drivers.Failure{Status: http.StatusGatewayTimeout, Body: errTooLong.Error(), Err: errTooLong}
 		case r.tooMuch():
@@ -63,12 +65,12 @@ func (r *Reply) firstEvents() error {
 	switch {
 	case r.early:
 		return r.turnIntoError()
-	case err != nil && r.book.Parsed:
+	case err != nil:
 		return err
 	case !r.said() && (r.book.Parsed || silent(r.head)):
 		return r.nothing()
 	}
-	return err
+	return nil
 }
 
 // silent reports whether p is nothing but empty lines and comments. What is neither, and no
@@ -229,10 +231,15 @@ func (r *Reply) finish() ([]byte, error) {
 	}
 	r.closed = true
 	r.converted = r.converted[:0]
+	open := len(bytes.TrimSpace(r.frames.rest())) > 0
 	rest := r.frames.close()
+	// Of a body that ends with its connection nobody knows whether there was more of it.
+	r.open = open && r.res.Framing == upstream.UntilClose
 	switch {
 	case !r.complete():
 		return nil, errCut
+	case r.call.Answer != nil && !r.book.Parsed:
+		return nil, nil // nothing of it could be converted
 	case r.call.Answer != nil:
 		r.converted = r.call.Answer.Close(r.converted)
 		return r.converted, nil
@@ -250,7 +257,7 @@ func (r *Reply) complete() bool {
 		return false
 	case !r.book.Parsed:
 		_, whole := r.frames.(*messages)
-		return !whole || len(r.frames.rest()) == 0
+		return !r.open && (!whole || len(r.frames.rest()) == 0)
 	}
 	// A body that ends with its connection may have been cut anywhere.
 	return r.book.Finished && r.res.Framing != upstream.UntilClose
