@@ -320,8 +320,11 @@ func (r *Reply) events(out *exchange.Response) error {
 		return r.end
 	}
 	rest, err := r.finish()
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case r.commit && !r.book.Began:
+		return errEmptyStream // but for comments
 	}
 	return r.write(out, rest, true)
 }
