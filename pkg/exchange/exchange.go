@@ -140,4 +140,9 @@ type LLM struct {
 	Stream, HasToolCalls, Partial                      bool
 	ToolCount                                          int
 	EndUserID                                          string
+
+	// What logs may have where it is configured.
+	Summarised bool   // the counts above, as one thing
+	Messages   []byte // JSON of what the client asked; nil: not kept
+	Text       []byte // what the model said; nil: not kept
 }

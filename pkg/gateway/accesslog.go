@@ -26,7 +26,7 @@ const JSONFormat = `{"time":"$time_iso8601","remote_addr":"$remote_addr","host":
 	`"status":$status,"bytes":$body_bytes_sent,"took":$request_time,"referer":"$http_referer","agent":"$http_user_agent",` +
 	`"route":"$route_id","consumer":"$consumer_name","upstream_addr":"$upstream_addr","upstream_status":"$upstream_status",` +
 	`"upstream_took":"$upstream_response_time","upstream":"$upstream_scheme://$upstream_host$upstream_uri",` +
-	`"model":"$llm_model","request_id":"$apisix_request_id"}`
+	`"model":"$llm_model","attempts":"$llm_attempts","request_id":"$apisix_request_id"}`
 
 const (
 	logShards     = 16

@@ -43,6 +43,10 @@ var plain = map[string]Getter{
 	"llm_tool_count":                  func(x *exchange.Exchange) Value { return digits(int64(x.Facts.LLM.ToolCount)) },
 	"llm_end_user_id":                 func(x *exchange.Exchange) Value { return Text(x.Facts.LLM.EndUserID) },
 	"llm_content_risk_level":          func(*exchange.Exchange) Value { return Text("") },
+	"llm_attempts":                    llmAttempts,
+	"llm_summary":                     llmSummary,
+	"llm_request":                     llmRequest,
+	"llm_response_text":               llmText,
 
 	"upstream_scheme":               func(x *exchange.Exchange) Value { return Some(x.Facts.UpstreamScheme) },
 	"upstream_host":                 func(x *exchange.Exchange) Value { return Some(x.Facts.UpstreamHost) },

@@ -128,6 +128,7 @@ func TestWhatIsNotKnownIsAbsentOrHasItsInitialValue(t *testing.T) {
 		"llm_total_tokens": "0", "llm_cache_read_input_tokens": "0", "llm_cache_creation_input_tokens": "0",
 		"llm_reasoning_tokens": "0", "llm_stream": "false", "llm_has_tool_calls": "false",
 		"llm_tool_count": "0", "llm_end_user_id": "", "llm_content_risk_level": "",
+		"llm_summary": absent, "llm_request": absent, "llm_response_text": absent, "llm_attempts": absent,
 	} {
 		check(t, x, name, want)
 	}
@@ -140,10 +141,11 @@ func TestVariablesOfAIRequests(t *testing.T) {
 		RequestModel: "asked", Model: "used", PromptTokens: 1, CompletionTokens: 2, TotalTokens: 3,
 		CachedTokens: 4, CacheCreationTokens: 5, ReasoningTokens: 6, FirstToken: 1234567 * time.Microsecond,
 		Stream: true, HasToolCalls: true, ToolCount: 7, EndUserID: "jo",
+		Summarised: true, Messages: []byte(`[1]`), Text: []byte("said"),
 	}
 	x.Facts.Attempts = []exchange.Attempt{
-		{Addr: "one:443", Status: 429, Response: 10 * time.Millisecond},
-		{Addr: "two:443", Status: 200, Response: 2345 * time.Millisecond},
+		{Name: "a", Addr: "one:443", Status: 429, Response: 10 * time.Millisecond},
+		{Name: "b", Addr: "two:443", Status: 200, Response: 2345 * time.Millisecond},
 	}
 	for name, want := range map[string]string{
 		"request_type": "ai_stream", "request_llm_model": "asked", "llm_model": "used",
@@ -152,6 +154,10 @@ func TestVariablesOfAIRequests(t *testing.T) {
 		"llm_reasoning_tokens": "6", "llm_stream": "true", "llm_has_tool_calls": "true",
 		"llm_tool_count": "7", "llm_end_user_id": "jo",
 		"apisix_upstream_response_time": "2345", "upstream_response_time": "0.010, 2.345",
+		"llm_attempts": "a:429, b:200", "llm_request": `{"messages":[1],"stream":true}`, "llm_response_text": "said",
+		"llm_summary": `{"request_model":"asked","model":"used","duration":1234,"prompt_tokens":1,"completion_tokens":2,` +
+			`"total_tokens":3,"upstream_response_time":2345,"stream":true,"tool_count":7,"has_tool_calls":true,"end_user_id":"jo",` +
+			`"cache_read_input_tokens":4,"cache_creation_input_tokens":5,"reasoning_tokens":6,"content_risk_level":"","partial":false}`,
 	} {
 		check(t, x, name, want)
 	}

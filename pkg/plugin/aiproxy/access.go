@@ -64,6 +64,7 @@ func (p *proxy) access(c *plugin.Context) error {
 	llm.RequestModel, _ = doc.String("model")
 	llm.EndUserID = endUser(w.protocol, doc)
 	llm.ToolCount = tools(doc)
+	p.keep(c, doc)
 	if err := p.choose(c, w); err != nil {
 		return err
 	}

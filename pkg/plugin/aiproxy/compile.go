@@ -31,6 +31,8 @@ type proxy struct {
 	hash        func(*exchange.Exchange) string
 	maxBody     int64
 	depth       int
+	summaries   bool // logs may have the counts of a request
+	payloads    bool // and what was said
 	client      *upstream.Client
 
 	retries  int // how many more attempts; -1: as many as there are instances
@@ -67,6 +69,7 @@ func (d Deps) compile(name string, c *conf) (*proxy, error) {
 	if c.Balancer.Algorithm == "semantic" {
 		return nil, errors.New("balancer algorithm semantic is not supported by this version")
 	}
+	p.summaries, p.payloads = c.Logging.Summaries, c.Logging.Payloads
 	p.onRate, p.onServer = c.Fallback.rate, c.Fallback.server
 	for _, s := range c.Statuses {
 		p.statuses[s] = true

@@ -400,7 +400,6 @@ func TestCredentialsAreWhatIsNotEmpty(t *testing.T) {
 
 func TestWhatHasNoEffectIsSaidInTheLog(t *testing.T) {
 	tests := map[string]struct{ name, conf, want string }{
-		"logging":             {"ai-proxy", `{"provider":"openai","auth":{},"logging":{"summaries":true}}`, "have no effect in this version"},
 		"a secret":            {"ai-proxy", `{"provider":"openai","auth":{"header":{"a":"$env://KEY"}}}`, "are not looked up by this version"},
 		"a bad endpoint":      {"ai-proxy", `{"provider":"openai","auth":{},"override":{"endpoint":"not a url"}}`, "cannot be called"},
 		"a missing endpoint":  {"ai-proxy", `{"provider":"azure-openai","auth":{}}`, "cannot be called"},

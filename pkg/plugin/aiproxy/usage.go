@@ -2,8 +2,10 @@ package aiproxy
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/jsonedit"
 	"github.com/gosix/gosix/pkg/plugin"
 )
 
@@ -12,9 +14,31 @@ func (p *proxy) account(c *plugin.Context, out drivers.Outcome) {
 	llm, u := &c.Facts.LLM, out.Usage
 	llm.PromptTokens, llm.CompletionTokens, llm.TotalTokens = u.Prompt, u.Completion, u.Total
 	llm.CachedTokens, llm.CacheCreationTokens, llm.ReasoningTokens = u.Cached, u.CacheCreation, u.Reasoning
-	llm.Stream, llm.HasToolCalls = out.Stream, out.ToolCalls
+	llm.Stream, llm.HasToolCalls, llm.Text = out.Stream, out.ToolCalls, out.Text
 	if !out.FirstToken.IsZero() {
 		llm.FirstToken = out.FirstToken.Sub(c.Start)
+	}
+}
+
+// payloadLimit is up to how many bytes the messages of a request are kept for logs.
+const payloadLimit = 256 << 10
+
+// keep notes what logs may have of a request, where that is configured (spec/06 §A10).
+func (p *proxy) keep(c *plugin.Context, doc *jsonedit.Doc) {
+	llm := &c.Facts.LLM
+	llm.Summarised = p.summaries
+	if !p.payloads {
+		return
+	}
+	llm.Messages = []byte("null")
+	for _, name := range []string{"messages", "input"} {
+		if raw, _, ok := doc.Get(name); ok {
+			if len(raw) > payloadLimit {
+				raw = jsonedit.AppendQuote(nil, fmt.Sprintf("%d bytes", len(raw)))
+			}
+			llm.Messages = raw
+			return
+		}
 	}
 }
 
