@@ -165,8 +165,8 @@ func TestCallsThatCannotBeMade(t *testing.T) {
 	llm, addr := fake(t, "owl")
 	r := newRig(t)
 	chain := r.route("ai-proxy", `{"provider":"deepseek","auth":{},"override":{"endpoint":"http://`+addr+`"}}`)
-	got, c := r.ask(chain, request{uri: "/v1/responses", body: `{"input":"hi"}`})
-	want := "provider deepseek does not support openai-responses protocol (supported: openai-chat)"
+	got, c := r.ask(chain, request{uri: "/v1/embeddings", body: `{"input":"hi"}`})
+	want := "provider deepseek does not support openai-embeddings protocol (supported: openai-chat)"
 	if got.status != 400 || got.body() != want || len(c.Facts.Attempts) != 0 || len(llm.Received()) != 0 {
 		t.Errorf("got %d %q, attempts %v", got.status, got.body(), c.Facts.Attempts)
 	}

@@ -1,0 +1,83 @@
+package drivers
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gosix/gosix/pkg/drivers/convert"
+	"github.com/gosix/gosix/pkg/drivers/protocol"
+	"github.com/gosix/gosix/pkg/exchange"
+)
+
+func fields(namesAndValues ...string) (list []exchange.Field) {
+	for n := 0; n < len(namesAndValues); n += 2 {
+		list = append(list, exchange.Field{Name: namesAndValues[n], Value: namesAndValues[n+1]})
+	}
+	return list
+}
+
+func TestHeadersFollowAConversion(t *testing.T) {
+	const version, beta = "anthropic-version", "anthropic-beta"
+	messages := fields("x-api-key", "k", version, "2023-06-01", beta, "x", "X-Stainless-Lang", "js", "X-Mine", "1")
+	chat := fields("Authorization", "Bearer k", "OpenAI-Organization", "o", "x-stainless-lang", "js", "X-Mine", "1")
+	own := fields("Authorization", "Bearer own")
+	tests := map[string]struct {
+		from, to protocol.ID
+		client   []exchange.Field
+		instance Instance
+		want     []exchange.Field
+	}{
+		"messages to chat: the key becomes a bearer token": {
+			protocol.AnthropicMessages, protocol.OpenAIChat, messages,
+			Instance{Forward: true},
+			fields("X-Mine", "1", "Authorization", "Bearer k"),
+		},
+		"messages to chat: an instance's own credentials": {
+			protocol.AnthropicMessages, protocol.OpenAIChat, messages,
+			Instance{Forward: true, Credentials: true, Header: own},
+			fields("X-Mine", "1", "Authorization", "Bearer own"),
+		},
+		"messages to chat: own credentials in the query": {
+			protocol.AnthropicMessages, protocol.OpenAIChat, messages, Instance{Forward: true, Credentials: true}, fields("X-Mine", "1"),
+		},
+		"messages to chat: a client with both": {
+			protocol.AnthropicMessages, protocol.OpenAIChat, fields("x-api-key", "k", "authorization", "Bearer a"),
+			Instance{Forward: true},
+			fields("authorization", "Bearer a"),
+		},
+		"chat to messages: the bearer token becomes a key": {
+			protocol.OpenAIChat, protocol.AnthropicMessages, chat,
+			Instance{Forward: true},
+			fields("X-Mine", "1", "X-API-Key", "k", "Anthropic-Version", "2023-06-01"),
+		},
+		"chat to messages: own credentials and version": {
+			protocol.OpenAIChat, protocol.AnthropicMessages, chat,
+			Instance{Forward: true, Credentials: true, Header: fields("x-api-key", "own", version, "2024-01-01")},
+			fields("X-Mine", "1", "x-api-key", "own", version, "2024-01-01"),
+		},
+		"chat to messages: credentials of another kind": {
+			protocol.OpenAIChat, protocol.AnthropicMessages, fields("Authorization", "Basic x"),
+			Instance{Forward: true},
+			fields("Anthropic-Version", "2023-06-01"),
+		},
+		"any other way: they stay": {
+			protocol.OpenAIResponses, protocol.OpenAIChat, chat, Instance{Forward: true}, chat,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := &Call{Instance: &tt.instance, Request: &exchange.Request{}, Protocol: tt.from, Target: tt.to, Answer: noAnswer{}}
+			for _, f := range tt.client {
+				c.Request.Header.Add(f.Name, f.Value)
+			}
+			want := append(tt.want[:len(tt.want):len(tt.want)], exchange.Field{Name: "Content-Type", Value: "application/json"})
+			if diff := cmp.Diff(want, header(c).Fields()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// noAnswer stands for a conversion that is not asked for anything.
+type noAnswer struct{ convert.Answer }
