@@ -208,3 +208,5 @@ func BenchmarkSign(b *testing.B) {
 		}
 	}
 }
+
+func TestRecordings(t *testing.T) { drivertest.Run(t, testDriver(), "testdata/answers") }

@@ -9,16 +9,19 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/drivers/eventstream"
 	"github.com/gosix/gosix/pkg/drivers/protocol"
 	"github.com/gosix/gosix/pkg/drivers/reply"
 	"github.com/gosix/gosix/pkg/exchange"
@@ -33,14 +36,48 @@ type Recording struct {
 	Request string `json:"request"` // its body
 	// Answer is what came over the connection, head and all, until it was closed.
 	Answer string `json:"answer"`
-	Want   Result `json:"want"`
+	// Messages follow the answer's head where it is an AWS event stream, whose bytes are no
+	// text: each in a chunk of its own, and a last chunk behind them.
+	Messages []Message `json:"messages"`
+	// Cut is how many bytes before the end of all that the connection broke: 5 for just
+	// before the last chunk.
+	Cut  int    `json:"cut"`
+	Want Result `json:"want"`
+}
+
+// Message is a message of an AWS event stream. Its payload is JSON.
+type Message struct {
+	Type    string `json:"type"`
+	Kind    string `json:"kind"`
+	Payload string `json:"payload"`
+}
+
+func (m Message) bytes() []byte {
+	return eventstream.AppendMessage(nil, eventstream.Message{
+		Type: m.Type, Kind: m.Kind, ContentType: "application/json", Payload: []byte(m.Payload),
+	})
+}
+
+// wire is what comes over the connection.
+func (r *Recording) wire() string {
+	if len(r.Messages) == 0 {
+		return r.Answer[:len(r.Answer)-r.Cut]
+	}
+	all := []byte(r.Answer)
+	for _, m := range r.Messages {
+		p := m.bytes()
+		all = fmt.Appendf(all, "%x\r\n%s\r\n", len(p), p)
+	}
+	all = append(all, "0\r\n\r\n"...)
+	return string(all[:len(all)-r.Cut])
 }
 
 // Result is what a client gets, and what is known afterwards.
 type Result struct {
 	Status   int           `json:"status"` // 0: nothing may go to the client
 	Body     string        `json:"body"`
-	Broken   bool          `json:"broken"` // the client was made to see that the answer is not complete
+	Messages []Message     `json:"messages"` // instead of Body, where the client gets an AWS event stream
+	Broken   bool          `json:"broken"`   // the client was made to see that the answer is not complete
 	Usage    drivers.Usage `json:"usage"`
 	Tools    bool          `json:"tools"`
 	Complete bool          `json:"complete"`
@@ -68,17 +105,19 @@ func Run(t *testing.T, d drivers.Driver, dir string) {
 		t.Run(rec.About, func(t *testing.T) {
 			check := func(how string, cut int, pieces ...string) {
 				t.Helper()
-				if diff := cmp.Diff(rec.Want, Play(t, d, &drivers.Instance{Driver: d}, rec, pieces...)); diff != "" {
+				i := &drivers.Instance{Driver: d, Where: drivers.Where{Project: "project", Region: "region"}}
+				if diff := cmp.Diff(rec.Want, Play(t, d, i, rec, pieces...)); diff != "" {
 					t.Fatalf("%s %d: %s", how, cut, diff)
 				}
 			}
-			check("in pieces:", 1, rec.Answer)
-			single := make([]string, 0, len(rec.Answer))
-			for cut := range rec.Answer {
+			wire := rec.wire()
+			check("in pieces:", 1, wire)
+			single := make([]string, 0, len(wire))
+			for cut := range len(wire) {
 				if cut > 0 {
-					check("cut at byte", cut, rec.Answer[:cut], rec.Answer[cut:])
+					check("cut at byte", cut, wire[:cut], wire[cut:])
 				}
-				single = append(single, rec.Answer[cut:cut+1])
+				single = append(single, wire[cut:cut+1])
 			}
 			check("in pieces:", len(single), single...)
 		})
@@ -90,8 +129,24 @@ func Run(t *testing.T, d drivers.Driver, dir string) {
 func Play(t *testing.T, d drivers.Driver, i *drivers.Instance, rec Recording, pieces ...string) Result {
 	t.Helper()
 	i.Driver = d
-	result, _ := PlayCall(t, NewCall(t, i, rec.Path, rec.Request), pieces...)
-	return result
+	got, _ := PlayCall(t, NewCall(t, i, rec.Path, rec.Request), pieces...)
+	if len(rec.Messages) > 0 {
+		got.Messages, got.Body = messages(got.Body)
+	}
+	return got
+}
+
+// messages returns those of an AWS event stream, and what of the body is none. A message in
+// other bytes than it came in counts as none.
+func messages(body string) (list []Message, rest string) {
+	var split eventstream.Splitter
+	_, _ = split.Feed([]byte(body), func(m eventstream.Message) {
+		one := Message{m.Type, m.Kind, string(m.Payload)}
+		if after, same := strings.CutPrefix(body, string(one.bytes())); same {
+			list, body = append(list, one), after
+		}
+	})
+	return list, body
 }
 
 // PlayCall is Play for a call that is prepared. Where nothing may go to the client it also

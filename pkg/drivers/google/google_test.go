@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/drivers/drivertest"
 	"github.com/gosix/gosix/pkg/drivers/protocol"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/jsonedit"
@@ -179,3 +180,5 @@ func TestWithoutATokenThereIsNoCall(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestRecordings(t *testing.T) { drivertest.Run(t, Providers()["vertex-ai"], "testdata/answers") }

@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/drivers/eventstream"
 )
 
 const (
@@ -139,6 +140,57 @@ func TestBedrockIsAskedWithASignature(t *testing.T) {
 				t.Errorf("got %d %s", got.status, got.body())
 			}
 			if diff := cmp.Diff([]string{"POST " + tt.path + " " + tt.want + " X-Amz-Security-Token=session"}, cloud.all()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestBedrockStreams(t *testing.T) {
+	message := func(kind, payload string) []byte {
+		return eventstream.AppendMessage(nil, eventstream.Message{
+			Type: eventstream.Event, Kind: kind, ContentType: "application/json", Payload: []byte(payload),
+		})
+	}
+	first := append(message("messageStart", `{"role":"assistant"}`), message("contentBlockDelta", `{"delta":{"text":"hello"}}`)...)
+	last := append(message("messageStop", `{"stopReason":"end_turn"}`),
+		message("metadata", `{"usage":{"inputTokens":3,"outputTokens":1,"totalTokens":4}}`)...)
+	for name, whole := range map[string]bool{"to the end": true, "and is cut": false} {
+		t.Run(name, func(t *testing.T) {
+			goOn := make(chan struct{})
+			cloud, addr := fakeAWS(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", eventstream.ContentType)
+				_, _ = w.Write(first)
+				_ = http.NewResponseController(w).Flush()
+				<-goOn // the client has the first part before the second is sent
+				if !whole {
+					panic(http.ErrAbortHandler)
+				}
+				_, _ = w.Write(last)
+			})
+			r := newRig(t)
+			s := &sink{flushed: make(chan struct{}, 8)}
+			go func() {
+				<-s.flushed
+				close(goOn)
+			}()
+			_, c := r.ask(r.route("ai-proxy", bedrockAt(addr, awsID, `,"options":{"model":"m"}`)), request{
+				uri: "/any/converse", body: `{"stream":true,"messages":[]}`, sink: s,
+			})
+			if kind := s.header.Get("Content-Type"); s.status != 200 || kind != eventstream.ContentType {
+				t.Errorf("got %d %s", s.status, kind)
+			}
+			body, begins := strings.CutPrefix(s.body(), string(first))
+			switch {
+			case !begins:
+				t.Errorf("got %q", s.body())
+			case whole && (body != string(last) || s.aborted || c.Facts.LLM.TotalTokens != 4):
+				t.Errorf("got %q at the end, aborted %v, %d tokens", body, s.aborted, c.Facts.LLM.TotalTokens)
+			case !whole && (!strings.Contains(body, "modelStreamErrorException") || !s.aborted):
+				t.Errorf("got %q at the end, aborted %v", body, s.aborted)
+			}
+			want := `POST /model/m/converse-stream {"messages":[]} X-Amz-Security-Token=session`
+			if diff := cmp.Diff([]string{want}, cloud.all()); diff != "" {
 				t.Error(diff)
 			}
 		})
