@@ -60,13 +60,15 @@ type Config struct {
 const (
 	roundRobinName = "roundrobin"
 	ringName       = "chash"
+	leastConnName  = "least_conn"
+	ewmaName       = "ewma"
 )
 
 // Algorithms lists the algorithms that New knows, in alphabetical order.
-func Algorithms() []string { return []string{ringName, roundRobinName} }
+func Algorithms() []string { return []string{ringName, ewmaName, leastConnName, roundRobinName} }
 
-// New returns a picker. Targets without weight get nothing; where no target has any,
-// roundrobin gives all the same and chash has nothing to pick (spec/05 §4).
+// New returns a picker. Targets without weight get nothing; where no target has any, chash
+// has nothing to pick and the others take all of them as equal (spec/05 §4).
 //
 // prev, which may be nil, is the picker of the configuration before: what it has counted
 // of targets that stay is taken over, and where nothing has changed it may be returned
@@ -78,6 +80,10 @@ func New(c Config, prev Picker) (Picker, error) {
 		build = newRoundRobin
 	case ringName:
 		build = newRing
+	case leastConnName:
+		build = func(members []member, _ Picker) Picker { return newLeastConn(members, prev) }
+	case ewmaName:
+		build = func(members []member, _ Picker) Picker { return newEWMA(members, prev) }
 	default:
 		return nil, fmt.Errorf("%w %q, want one of %q", ErrUnknownAlgorithm, c.Algorithm, Algorithms())
 	}
@@ -107,7 +113,7 @@ func (c Config) members() []member {
 	members := make([]member, 0, len(c.Targets))
 	for i, t := range c.Targets {
 		m := member{i, t.ID, min(t.Weight, maxWeight), t.Priority}
-		if weightless && c.Algorithm == roundRobinName {
+		if weightless && c.Algorithm != ringName {
 			m.weight = 1
 		}
 		if m.weight > 0 {

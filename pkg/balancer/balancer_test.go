@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -576,9 +577,11 @@ func BenchmarkPick(b *testing.B) {
 					var a Attempt
 					for hash := uint32(1); pb.Next(); hash *= 2654435761 {
 						a = Attempt{Hash: hash, Down: down}
-						if _, err := p.Pick(&a); err != nil {
+						i, err := p.Pick(&a)
+						if err != nil {
 							b.Error(err)
 						}
+						p.Done(i, Outcome{FirstByte: time.Millisecond})
 					}
 				})
 			})

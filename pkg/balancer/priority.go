@@ -42,6 +42,19 @@ func groupOf(prev Picker, level int) Picker {
 	return nil
 }
 
+// groupsOf returns the pickers that prev is made of: one for each priority, or itself.
+func groupsOf(prev Picker) []Picker {
+	p, ok := prev.(*priority)
+	if !ok {
+		return []Picker{prev}
+	}
+	list := make([]Picker, len(p.groups))
+	for i := range p.groups {
+		list[i] = p.groups[i].picker
+	}
+	return list
+}
+
 func (p *priority) Pick(a *Attempt) (int, error) {
 	allDown := a.Down.covers(&p.pool)
 	for i := range p.groups {

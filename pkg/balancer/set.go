@@ -26,6 +26,20 @@ func (s *Set) Add(i int) {
 	s.high[w] |= 1 << (i % 64)
 }
 
+// Union puts all of o into the set. It does not share memory with o.
+func (s *Set) Union(o *Set) {
+	s.low |= o.low
+	if len(o.high) == 0 {
+		return
+	}
+	grown := make([]uint64, max(len(s.high), len(o.high)))
+	copy(grown, s.high)
+	for w, bits := range o.high {
+		grown[w] |= bits
+	}
+	s.high = grown
+}
+
 // Len is the number of indices in the set.
 func (s *Set) Len() int {
 	n := bits.OnesCount64(s.low)

@@ -21,6 +21,9 @@ type proxying struct {
 	header exchange.Header
 	req    upstream.Request
 	pick   balancer.Attempt
+	picks  balancer.Picker // who waits to hear how the pick ended; nil: nobody
+	picked int
+	ended  balancer.Outcome // what it will hear
 	body   replayed
 	capped cappedReader
 	buffer [pieceSize]byte // of the body that is carried: the request's first, then the answer's
@@ -48,6 +51,7 @@ func (g *Gateway) proxy(c *plugin.Context, r *route.Route) {
 	}
 	p := g.proxies.Get().(*proxying)
 	defer func() {
+		p.release()                                                              // an attempt is in flight until its answer is through
 		p.req, p.body, p.capped = upstream.Request{}, replayed{}, cappedReader{} // the pool keeps no client's body
 		g.proxies.Put(p)
 	}()
@@ -86,22 +90,23 @@ func (g *Gateway) attempts(c *plugin.Context, r *route.Route, p *proxying) (*ups
 				}
 				return nil, last
 			}
+			p.picks, p.picked, p.ended = up.Picker, i, balancer.Outcome{}
 		}
 		node := &up.Nodes[i]
 		c.Facts.BalancerIP, c.Facts.BalancerPort = node.Host, node.PortText
 		var res *upstream.Response
-		err, outcome := errAnswered, balancer.Outcome{}
+		err := errAnswered
 		if !c.Global().Run(c, plugin.BeforeProxy) && !c.Chain().Run(c, plugin.BeforeProxy) {
 			begin := time.Now()
 			res, err = g.attempt(c, r, p, node)
-			outcome = balancer.Outcome{Failed: err != nil, FirstByte: time.Since(begin)}
-		}
-		if len(up.Nodes) > 1 {
-			up.Picker.Done(i, outcome)
-			pick.Tried.Add(i)
+			p.ended = balancer.Outcome{Failed: err != nil, FirstByte: time.Since(begin)}
 		}
 		if err == nil {
 			return res, nil
+		}
+		if len(up.Nodes) > 1 {
+			p.release()
+			pick.Tried.Add(i)
 		}
 		if last == nil || !unresolved(err) {
 			last = err
@@ -111,6 +116,14 @@ func (g *Gateway) attempts(c *plugin.Context, r *route.Route, p *proxying) (*ups
 		}
 	}
 	return nil, last
+}
+
+// release tells the picker how the last pick ended, once.
+func (p *proxying) release() {
+	if p.picks != nil {
+		p.picks.Done(p.picked, p.ended)
+		p.picks = nil
+	}
 }
 
 var (
