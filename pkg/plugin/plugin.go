@@ -59,9 +59,12 @@ type Build struct {
 	Labels   Labels
 	// Prev is the State of the same plugin of the same parent before this change, if
 	// its Digest is equal; else nil.
-	Prev  any
-	Log   zerolog.Logger
-	Clock Clock
+	Prev any
+	// Before is the same whatever the Digest was, for what is known of things that the
+	// new configuration still names.
+	Before any
+	Log    zerolog.Logger
+	Clock  Clock
 }
 
 // Ref names a stored item.

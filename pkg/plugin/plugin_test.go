@@ -71,13 +71,13 @@ func TestCompileFillsInDefaultsAndKeepsState(t *testing.T) {
 		t.Error("an equal configuration did not get the state")
 	}
 	other, _ := r.Compile(source("a", `{"name":"z"}`), Labels{}, nil, before)
-	if other.Phases.State.(*Build).Prev != nil {
-		t.Error("another configuration got the state")
+	if b := other.Phases.State.(*Build); b.Prev != nil || b.Before != first.Phases.State {
+		t.Error("another configuration got the state as its own, or not as what was before")
 	}
 	elsewhere := source("a", `{"name":"x<y"}`)
 	elsewhere.Parent.ID = "2"
 	moved, _ := r.Compile(elsewhere, Labels{}, nil, before)
-	if moved.Phases.State.(*Build).Prev != nil {
+	if b := moved.Phases.State.(*Build); b.Prev != nil || b.Before != nil {
 		t.Error("another route got the state")
 	}
 }

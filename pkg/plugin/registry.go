@@ -245,8 +245,11 @@ func (r *Registry) Compile(s Source, l Labels, metadata json.RawMessage, prev *C
 		Conf: filled, Metadata: metadata, Attr: r.settings.Attr[e.Name], Digest: c.Digest,
 		Parent: s.Parent, Labels: l, Log: r.settings.Log, Clock: r.settings.Clock,
 	}
-	if before := prev.Find(e.Name); before != nil && before.Digest == c.Digest && before.Parent.Kind == s.Parent.Kind && before.Parent.ID == s.Parent.ID {
-		b.Prev = before.Phases.State
+	if before := prev.Find(e.Name); before != nil && before.Parent.Kind == s.Parent.Kind && before.Parent.ID == s.Parent.ID {
+		b.Before = before.Phases.State
+		if before.Digest == c.Digest {
+			b.Prev = b.Before
+		}
 	}
 	c.Phases, err = e.New(b)
 	if err != nil {
