@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/drivers/protocol"
@@ -21,7 +22,13 @@ type pending struct {
 	attempt  balancer.Attempt
 	picked   int
 	held     bool // a pick whose end the picker has not heard of
+	trial    bool // the pick is the one call of a half-open breaker
+	balanced bool // a picker chose, and may choose again
+	stream   bool // a stream is asked for
 	done     bool // the provider was asked
+	try      try  // the attempt in hand
+	until    time.Time
+	laters   []func()
 }
 
 var pendingKey = plugin.NewKey[*pending]("aiproxy.pending")
@@ -61,6 +68,7 @@ func (p *proxy) access(c *plugin.Context) error {
 	if llm.Stream = protocol.Streams(w.protocol, doc); llm.Stream {
 		c.Facts.RequestType = "ai_stream"
 	}
+	w.stream = llm.Stream
 	llm.RequestModel, _ = doc.String("model")
 	llm.EndUserID = endUser(w.protocol, doc)
 	llm.ToolCount = tools(doc)
@@ -119,18 +127,20 @@ func tools(doc *jsonedit.Doc) (n int) {
 
 // choose picks the first instance.
 func (p *proxy) choose(c *plugin.Context, w *pending) error {
-	if len(p.instances) > 1 {
-		if p.state == nil {
+	switch {
+	case p.semantic != nil:
+		w.picked = p.semantic.choose(c, w, p)
+	case len(p.instances) > 1:
+		if p.state.picker == nil {
 			return plugin.Exit(http.StatusInternalServerError, nil)
 		}
 		if p.hash != nil {
 			w.attempt.Hash = balancer.Hash(p.hash(c.Exchange))
 		}
-		i, err := p.state.picker.Pick(&w.attempt)
-		if err != nil {
+		p.watch()
+		if err := p.next(c, w); err != nil {
 			return &plugin.ExitError{Status: http.StatusServiceUnavailable, Body: err.Error(), Err: err}
 		}
-		w.picked, w.held = i, true
 	}
 	p.take(c, w)
 	return nil

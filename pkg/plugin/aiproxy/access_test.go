@@ -312,7 +312,7 @@ func TestAPickIsReleasedWhenTheRequestEndsBeforeTheCall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	compiled.state = &state{p}
+	compiled.state = &state{picker: p}
 	r := newRig(t)
 	chain := plugin.NewChain([]*plugin.Compiled{
 		{Name: "x", Phases: plugin.Phases{Access: compiled.access, Log: compiled.log, BeforeProxy: func(*plugin.Context) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/gosix/gosix/pkg/jsonedit"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/upstream"
+	"github.com/gosix/gosix/pkg/upstream/health"
 )
 
 // Deps are what the plugins work with.
@@ -24,6 +25,8 @@ type Deps struct {
 	Tokens  *gcp.Source // for auth.gcp; nil: an instance that has it cannot be called
 	Depth   int         // of JSON in request bodies; 0: 64
 	MaxBody int64       // bytes of a request body where the configuration names no limit; 0: 64 MiB
+	// Health probes instances that have checks; nil: they are not probed, and healthy.
+	Health *health.Checker
 }
 
 //go:embed schema_single.json
@@ -128,7 +131,10 @@ func (d Deps) build(b *plugin.Build, name string, read func([]byte) (*conf, erro
 	if err != nil {
 		return plugin.Phases{}, err
 	}
-	if err := p.picker(b, d.Pickers); err != nil {
+	if b.Clock != nil {
+		p.clock = b.Clock
+	}
+	if err := p.adopt(b, d.Pickers); err != nil {
 		return plugin.Phases{}, err
 	}
 	for _, w := range c.warnings {

@@ -3,11 +3,11 @@ package aiproxy
 import (
 	"bytes"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gosix/gosix/pkg/balancer"
@@ -17,6 +17,7 @@ import (
 	"github.com/gosix/gosix/pkg/jsonedit"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/upstream"
+	"github.com/gosix/gosix/pkg/upstream/health"
 	"github.com/gosix/gosix/pkg/variable"
 )
 
@@ -38,14 +39,30 @@ type proxy struct {
 	retries  int // how many more attempts; -1: as many as there are instances
 	onRate   bool
 	onServer bool
+	onQuota  bool // instances whose quota is spent are passed over
 	statuses map[int]bool
 	within   time.Duration // no further attempt after one that took longer; 0: any
+
+	guards   guards
+	semantic *semantic       // nil: a picker chooses
+	targeted []health.Target // what is checked of the instances, in their order
+	checker  *health.Checker
+	clock    plugin.Clock
 
 	state *state
 }
 
-// state outlives the configuration's neighbours: it is handed to the next build.
-type state struct{ picker balancer.Picker }
+// state is what lives across requests. It outlives the configuration: the next build goes
+// on with what it knows of instances that keep their name and place.
+type state struct {
+	picker     balancer.Picker // nil: there is nothing to choose
+	conditions []*condition    // of the instances, in their order
+	retries    *allowance      // of further attempts
+	hedges     *allowance
+	ejecting   sync.Mutex    // one at a time, so that not too many are
+	health     *health.Group // nil: nothing is checked
+	examples   examples
+}
 
 const (
 	defaultMaxBody  = 64 << 20
@@ -66,11 +83,9 @@ func (d Deps) compile(name string, c *conf) (*proxy, error) {
 	if p.maxBody == 0 {
 		p.maxBody = defaultMaxBody
 	}
-	if c.Balancer.Algorithm == "semantic" {
-		return nil, errors.New("balancer algorithm semantic is not supported by this version")
-	}
+	p.guards, p.checker, p.clock = c.resilience.compile(), d.Health, plugin.SystemClock{}
+	p.onRate, p.onServer, p.onQuota = c.Fallback.rate, c.Fallback.server, c.Fallback.quota
 	p.summaries, p.payloads = c.Logging.Summaries, c.Logging.Payloads
-	p.onRate, p.onServer = c.Fallback.rate, c.Fallback.server
 	for _, s := range c.Statuses {
 		p.statuses[s] = true
 	}
@@ -90,6 +105,14 @@ func (d Deps) compile(name string, c *conf) (*proxy, error) {
 		p.targets = append(p.targets, balancer.Target{ID: i.Name, Weight: i.Weight, Priority: i.Priority})
 	}
 	c.warn(p.instances)
+	if c.Balancer.Algorithm == "semantic" {
+		var err error
+		if p.semantic, err = d.semantic(c); err != nil {
+			return nil, err
+		}
+	} else if err := p.checks(c); err != nil {
+		return nil, err
+	}
 	if b := c.Balancer; b.Algorithm == "chash" {
 		key := ""
 		if b.Key != nil {
@@ -106,9 +129,6 @@ func (c *conf) warn(compiled []*drivers.Instance) {
 	for n, i := range c.Instances {
 		if err := compiled[n].Unreachable; err != nil {
 			add("instance " + i.Name + " cannot be called: " + err.Error())
-		}
-		if len(i.Checks) > 0 {
-			add("instance " + i.Name + ": health checks are not run by this version, the instance always counts as healthy")
 		}
 		if i.Auth.references() {
 			add("instance " + i.Name + ": secret references in auth are not looked up by this version")
@@ -143,6 +163,9 @@ func (d Deps) instance(c *conf, i *instance) (*drivers.Instance, error) {
 	out.Timeouts = upstream.Timeouts{Connect: timeout, Send: timeout, Head: timeout, Read: timeout}
 	if c.rules.idleLimits {
 		out.Timeouts = upstream.Timeouts{Connect: timeout, Send: idle, Head: idle, Read: idle}
+	}
+	if c.Idle > 0 {
+		out.Timeouts.Read = ms(c.Idle)
 	}
 	if err := place(out, c, i); err != nil {
 		return nil, err
@@ -302,34 +325,66 @@ func members(out *drivers.Instance, i *instance) error {
 	return nil
 }
 
-// picker finds what spreads the attempts: that of the same configuration before this
-// change, one that was kept when its configuration went away, or a new one.
-func (p *proxy) picker(b *plugin.Build, cache *balancer.Cache) error {
-	if before, ok := b.Prev.(*state); ok && before != nil {
-		p.state = before
+// adopt makes the state: that of the same configuration before this change, or a new one
+// that goes on with what was known before.
+func (p *proxy) adopt(b *plugin.Build, cache *balancer.Cache) error {
+	if same, ok := b.Prev.(*state); ok && same != nil {
+		p.state = same
 		return nil
 	}
-	if len(p.instances) < 2 {
+	before, _ := b.Before.(*state)
+	if before == nil {
+		before = &state{}
+	}
+	s := &state{retries: before.retries, hedges: before.hedges}
+	p.state = s
+	if len(p.instances) < 2 || p.semantic != nil {
 		return nil
 	}
+	if s.hedges == nil {
+		s.hedges = new(allowance)
+	}
+	if budget := p.guards.budget; budget != nil && s.retries == nil {
+		s.retries = new(allowance)
+		s.retries.left.Store(100 * budget.start)
+	}
+	known := map[string]*condition{}
+	for _, k := range before.conditions {
+		known[k.key] = k
+	}
+	for _, i := range p.instances {
+		key := i.Name + " " + i.Target.Addr
+		k := known[key]
+		if k == nil {
+			k = &condition{key: key}
+		}
+		s.conditions = append(s.conditions, k)
+	}
+	s.health = health.NewGroup("/apisix/"+b.Parent.Kind+"/"+b.Parent.ID+"#plugins['"+p.name+"']", p.targeted, before.health)
+	var err error
+	s.picker, err = p.picker(b, cache, before.picker)
+	return err
+}
+
+// picker finds what spreads the attempts: one that was kept when its configuration went
+// away, or a new one; nil if no algorithm is named, selection fails then, as in the
+// reference.
+func (p *proxy) picker(b *plugin.Build, cache *balancer.Cache, before balancer.Picker) (balancer.Picker, error) {
 	key := b.Parent.Kind + "/" + b.Parent.ID + "#" + p.name + "@" + b.Digest
 	if cache != nil {
 		if kept, ok := cache.Get(key); ok {
-			p.state = &state{kept}
-			return nil
+			return kept, nil
 		}
 	}
-	algorithm := p.balancer.Algorithm
-	if algorithm == "" {
-		return nil // selection fails then, as in the reference
+	if p.balancer.Algorithm == "" {
+		return nil, nil
 	}
-	made, err := balancer.New(balancer.Config{Algorithm: algorithm, Targets: p.targets}, nil)
+	made, err := balancer.New(balancer.Config{Algorithm: p.balancer.Algorithm, Targets: p.targets}, before)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if cache != nil {
 		cache.Put(key, made)
 	}
-	p.state = &state{made}
-	return nil
+	return made, nil
 }

@@ -80,9 +80,10 @@ var (
 type conf struct {
 	rules       rules
 	multi       bool
-	Instances   []instance `json:"-"`
-	Balancer    balance    `json:"-"`
-	Passthrough bool       `json:"-"`
+	Instances   []instance   `json:"-"`
+	Balancer    balance      `json:"-"`
+	Semantic    semanticConf `json:"-"`
+	Passthrough bool         `json:"-"`
 
 	Timeout          int64 `json:"timeout"` // ms
 	KeepAlive        bool  `json:"keepalive"`
@@ -103,6 +104,8 @@ type conf struct {
 	Statuses    []int    `json:"fallback_http_statuses"`
 	MaxRetries  *int     `json:"max_retries"`
 	RetryWithin int64    `json:"retry_on_failure_within_ms"` // ms
+
+	resilience
 
 	warnings []string
 }
@@ -129,8 +132,9 @@ type instance struct {
 		// Protocol is what the provider is asked in; beyond the reference.
 		Protocol protocol.ID `json:"protocol"`
 	} `json:"provider_conf"`
-	Checks   json.RawMessage `json:"checks"`
-	Examples []string        `json:"examples"`
+	Checks    json.RawMessage `json:"checks"`
+	Examples  []string        `json:"examples"`
+	Threshold *float64        `json:"threshold"`
 
 	model string // set in every body; seed
 }
@@ -173,7 +177,7 @@ func (o *ordered) UnmarshalJSON(p []byte) error {
 }
 
 // fallback is the strategy in both its forms.
-type fallback struct{ rate, server bool }
+type fallback struct{ rate, server, quota bool }
 
 // UnmarshalJSON reads one word or a list of them.
 func (f *fallback) UnmarshalJSON(p []byte) error {
@@ -187,6 +191,7 @@ func (f *fallback) UnmarshalJSON(p []byte) error {
 	for _, w := range words {
 		f.rate = f.rate || w == "http_429"
 		f.server = f.server || w == "http_5xx"
+		f.quota = f.quota || w == "rate_limiting" || w == "instance_health_and_rate_limiting"
 	}
 	return nil
 }
@@ -216,6 +221,10 @@ func readSingle(raw []byte) (*conf, error) {
 	}
 	i.Name = "ai-proxy-" + i.Provider
 	c.Instances = []instance{i}
+	c.resilience = resilience{FirstToken: c.FirstToken, Idle: c.Idle} // with one instance there is no more to it
+	if c.rules.chatOnly {
+		c.resilience = resilience{}
+	}
 	return c, nil
 }
 
@@ -231,15 +240,16 @@ func readMulti(raw []byte) (*conf, error) {
 			instance
 			Model string `json:"model"`
 		} `json:"providers"`
-		Balancer    balance `json:"balancer"`
-		Passthrough bool    `json:"passthrough"`
+		Balancer    balance      `json:"balancer"`
+		Semantic    semanticConf `json:"semantic_opts"`
+		Passthrough bool         `json:"passthrough"`
 	}
 	if err := plugin.Decode(raw, &own); err != nil {
 		return nil, err
 	}
-	c.Instances, c.Balancer = own.Instances, own.Balancer
+	c.Instances, c.Balancer, c.Semantic = own.Instances, own.Balancer, own.Semantic
 	if own.Providers != nil {
-		c.rules, c.Passthrough = seed, own.Passthrough
+		c.rules, c.Passthrough, c.resilience = seed, own.Passthrough, resilience{}
 		for _, p := range own.Providers {
 			i := p.instance
 			i.Provider, i.model = i.Name, p.Model

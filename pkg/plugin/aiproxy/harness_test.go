@@ -13,7 +13,9 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
@@ -29,6 +31,7 @@ import (
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/plugin/keyauth"
 	"github.com/gosix/gosix/pkg/upstream"
+	"github.com/gosix/gosix/pkg/upstream/health"
 	"github.com/gosix/gosix/t/fakellm"
 )
 
@@ -39,12 +42,20 @@ type rig struct {
 	t        *testing.T
 	registry *plugin.Registry
 	log      *logtest.Log
+	clock    *clock
+	checker  *health.Checker
 	account  string // the program's service account
 }
 
 func allDrivers() *drivers.Set {
 	return drivers.NewSet(openai.Providers(), google.Providers(), bedrock.Providers())
 }
+
+// clock is a time that only moves when a test says so.
+type clock struct{ ns atomic.Int64 }
+
+func (c *clock) Now() time.Time       { return epoch.Add(time.Hour + time.Duration(c.ns.Load())) }
+func (c *clock) pass(d time.Duration) { c.ns.Add(int64(d)) }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
@@ -60,11 +71,12 @@ func newRigOf(t *testing.T, set *drivers.Set, account string) *rig {
 	t.Helper()
 	client := upstream.NewClient(upstream.Options{})
 	t.Cleanup(client.Close)
-	r := &rig{t: t, log: &logtest.Log{}, account: account}
+	r := &rig{t: t, log: &logtest.Log{}, account: account, clock: &clock{}}
 	tokens := gcp.NewSource(gcp.Options{Client: client, Default: r.account, Log: zerolog.New(r.log)})
 	t.Cleanup(tokens.Close)
-	d := Deps{Client: client, Drivers: set, Pickers: balancer.NewCache(0), Tokens: tokens}
-	r.registry = plugin.NewRegistry(plugin.Settings{Log: zerolog.New(r.log)}, keyauth.Definition(), Multi(d), Single(d))
+	r.checker = health.NewChecker(health.Options{Client: client, Log: zerolog.New(r.log)})
+	d := Deps{Client: client, Drivers: set, Pickers: balancer.NewCache(0), Tokens: tokens, Health: r.checker}
+	r.registry = plugin.NewRegistry(plugin.Settings{Log: zerolog.New(r.log), Clock: r.clock}, keyauth.Definition(), Multi(d), Single(d))
 	return r
 }
 
@@ -197,7 +209,7 @@ func (r *rig) ask(chain *plugin.Chain, q request) (*sink, *plugin.Context) {
 	if q.consumer != "" {
 		c.Attach(&plugin.Identity{Consumer: &plugin.Consumer{Name: q.consumer}})
 	}
-	if !chain.Run(c, plugin.Access) {
+	if !chain.Run(c, plugin.Rewrite) && !chain.Run(c, plugin.Access) {
 		chain.Run(c, plugin.BeforeProxy)
 	}
 	c.RunLog()

@@ -33,39 +33,91 @@ func (p *proxy) beforeProxy(c *plugin.Context) error {
 		return err
 	}
 	w.doc = doc
+	if p.guards.deadline > 0 {
+		w.until = time.Now().Add(p.guards.deadline)
+	}
+	p.earn(w)
+	defer w.settle()
 	for tries := 0; ; tries++ {
-		begin := time.Now()
-		answer, failure := p.attempt(c, w)
-		took := time.Since(begin)
-		p.release(w, balancer.Outcome{Failed: failure != nil, FirstByte: took, Duration: took})
+		p.attempt(c, w, tries)
+		answer, failure, took := w.try.reply, w.try.failure, w.try.took
 		if failure == nil {
-			return p.deliver(c, answer)
+			err := p.deliver(c, answer)
+			p.answered(c, w)
+			return err
 		}
 		if gone := c.Context().Err(); errors.Is(gone, context.Canceled) {
 			failure.close()
 			p.accountBroken(c, failure.err)
+			p.end(w, silent, balancer.Outcome{})
 			return &plugin.ExitError{Status: statusClientGone, Err: gone}
 		}
+		p.end(w, w.try.verdict(), balancer.Outcome{Failed: true, FirstByte: took, Duration: took})
 		if !p.goesOn(c, w, failure, tries, took) {
 			return p.fail(c, failure)
 		}
-		w.attempt.Tried.Add(w.picked)
-		next, err := p.state.picker.Pick(&w.attempt)
-		if err != nil {
+		if !p.pause(c, w, tries) {
+			p.giveBack()
+			return p.fail(c, failure)
+		}
+		from := w.picked
+		w.attempt.Tried.Add(from)
+		if err := p.next(c, w); err != nil {
+			p.giveBack()
 			if p.rules.exhausted != 0 {
 				failure.status = p.rules.exhausted
 			}
 			return p.fail(c, failure)
 		}
-		p.report(c, p.instances[w.picked], p.instances[next], failure)
+		p.report(c, p.instances[from], p.instances[w.picked], failure)
 		failure.close()
-		w.picked, w.held = next, true
+		w.try.over()
 		p.take(c, w)
 	}
 }
 
 // statusClientGone is what the access log shows when the client left first.
 const statusClientGone = 499
+
+// earn adds to what extra calls may be made.
+func (p *proxy) earn(w *pending) {
+	if !w.balanced {
+		return
+	}
+	if b := p.guards.budget; b != nil {
+		p.state.retries.earn(b)
+	}
+	if h := p.guards.hedge; h != nil {
+		p.state.hedges.earn(&h.allowance)
+	}
+}
+
+// giveBack returns what goesOn took for an attempt that is not made.
+func (p *proxy) giveBack() {
+	if p.guards.budget != nil {
+		p.state.retries.back()
+	}
+}
+
+// answered is the end of an answer, whole or broken off.
+func (p *proxy) answered(c *plugin.Context, w *pending) {
+	if !w.held {
+		return
+	}
+	took, all := w.try.took, w.try.took
+	if h := p.guards.hedge; h != nil && h.percentile > 0 {
+		p.state.conditions[w.picked].first[w.kind()].add(took)
+	}
+	v := good
+	if n := len(c.Facts.Attempts); n > 0 {
+		last := &c.Facts.Attempts[n-1]
+		all = max(all, last.Response)
+		if last.Err != nil && c.Context().Err() == nil && c.Response.Err() == nil {
+			v = bad // it broke off
+		}
+	}
+	p.end(w, v, balancer.Outcome{Failed: v == bad, FirstByte: took, Duration: all})
+}
 
 // release tells the picker how the last pick ended.
 func (p *proxy) release(w *pending, o balancer.Outcome) {
@@ -78,7 +130,7 @@ func (p *proxy) release(w *pending, o balancer.Outcome) {
 // log is for requests that ended between the choice and the call.
 func (p *proxy) log(c *plugin.Context) {
 	if w := pendingKey.Get(c); w != nil && w.owner == p {
-		p.release(w, balancer.Outcome{})
+		p.end(w, silent, balancer.Outcome{})
 	}
 }
 
@@ -97,42 +149,50 @@ func (f *failed) close() {
 	}
 }
 
-// attempt asks one instance. It returns an answer that may go to the client, or what went
-// wrong; then nothing has gone to the client.
-func (p *proxy) attempt(c *plugin.Context, w *pending) (*reply.Reply, *failed) {
-	i := p.instances[w.picked]
+// ask makes one call. What is left in t is an answer that may go to the client, or what
+// went wrong.
+func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) {
+	i := p.instances[t.picked]
 	call := &drivers.Call{Instance: i, Request: &c.Request, Body: w.doc, Protocol: w.protocol}
-	req, err := build(c.Context(), call)
+	req, err := build(ctx, call)
 	if err != nil {
-		return nil, refused(err)
+		t.failure = refused(err)
+		return
 	}
-	f := &c.Facts
-	f.UpstreamScheme, f.UpstreamHost, f.UpstreamURI = i.Scheme, req.Host, req.Path
-	f.Attempts = append(f.Attempts, exchange.Attempt{Name: i.Name, Addr: i.Target.Addr})
-	tried := &f.Attempts[len(f.Attempts)-1]
+	p.locate(t.picked, req)
+	t.asked, t.scheme, t.host, t.uri = true, i.Scheme, req.Host, req.Path
+	t.record = exchange.Attempt{Name: i.Name, Addr: i.Target.Addr}
+	tried := &t.record
 	begin := time.Now()
 	defer func() { tried.Response = time.Since(begin) }()
 	if i.Unreachable != nil {
-		return nil, p.transport(tried, i.Unreachable)
+		t.failure = p.transport(tried, i.Unreachable)
+		return
 	}
-	res, err := p.client.Do(c.Context(), req)
+	ctx = p.limit(ctx, w, t)
+	defer p.inTime(ctx, t)
+	res, err := p.client.Do(ctx, req)
 	tried.Header = time.Since(begin)
 	if err != nil {
-		return nil, p.transport(tried, err)
+		t.failure = p.transport(tried, because(ctx, err))
+		return
 	}
 	tried.Status = res.Status
-	answer, err := reply.Begin(c.Context(), res, call)
+	p.headCame(w, t)
+	answer, err := reply.Begin(ctx, res, call)
 	if err != nil {
-		return nil, p.transport(tried, err)
+		t.failure = p.transport(tried, because(ctx, err))
+		return
 	}
 	// A stream may have said that it failed before it said anything else.
 	if f := answer.Fault(); f != nil && answer.Status() >= 300 {
 		tried.Status, tried.Err = answer.Status(), f
 	}
 	if s := answer.Status(); s == http.StatusTooManyRequests || s >= 500 || p.statuses[s] {
-		return nil, &failed{status: s, reply: answer}
+		t.failure, t.rest = &failed{status: s, reply: answer}, p.resting(s, &res.Header)
+		return
 	}
-	return answer, nil
+	t.reply = answer
 }
 
 // build makes the request of an attempt.
@@ -159,7 +219,7 @@ func (p *proxy) transport(tried *exchange.Attempt, err error) *failed {
 		if own.Body != "" {
 			f.body = own.Body
 		}
-	case errors.As(err, &sent) && sent.Timeout:
+	case errors.As(err, &sent) && sent.Timeout, errors.As(err, new(*lateError)):
 		f.status = p.rules.timedOut
 	}
 	tried.Err = err
@@ -192,7 +252,7 @@ type errorMessage struct {
 
 // goesOn decides whether another instance is asked (spec/06 §A9, B4).
 func (p *proxy) goesOn(c *plugin.Context, w *pending, f *failed, tries int, took time.Duration) bool {
-	if len(p.instances) < 2 {
+	if !w.balanced {
 		return false
 	}
 	switch {
@@ -212,6 +272,12 @@ func (p *proxy) goesOn(c *plugin.Context, w *pending, f *failed, tries int, took
 		return false
 	case p.retries >= 0 && tries >= p.retries:
 		note.Msgf("reached max_retries %d, not retrying", p.retries)
+		return false
+	case w.try.outOfTime || !w.until.IsZero() && !time.Now().Before(w.until):
+		note.Msgf("deadline_ms %d has passed, not retrying", p.guards.deadline.Milliseconds())
+		return false
+	case p.guards.budget != nil && !p.state.retries.take():
+		note.Msg("the retry budget is spent, not retrying")
 		return false
 	}
 	note.Discard()
@@ -233,6 +299,9 @@ func (p *proxy) report(c *plugin.Context, from, to *drivers.Instance, f *failed)
 func cause(err error) string {
 	var u *upstream.Error
 	if !errors.As(err, &u) {
+		if errors.As(err, new(*lateError)) {
+			return "timeout"
+		}
 		return "no answer"
 	}
 	text := ""
