@@ -12,6 +12,7 @@ import (
 
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/config"
+	"github.com/gosix/gosix/pkg/plugin/aiproxy"
 	"github.com/gosix/gosix/pkg/route"
 	"github.com/gosix/gosix/pkg/upstream"
 )
@@ -43,7 +44,7 @@ func Check(path string, stored bool, out io.Writer) error {
 	defer client.Close()
 	source := tokens(client, zerolog.Nop())
 	defer source.Close()
-	registry := plugins(c, client, source, balancer.NewCache(0), zerolog.Nop())
+	registry := plugins(c, aiproxy.Deps{Client: client, Tokens: source, Pickers: balancer.NewCache(0)}, zerolog.Nop())
 	for _, name := range registry.Missing() {
 		say("note: plugins: %s is not built", name)
 	}
@@ -64,7 +65,7 @@ func Check(path string, stored bool, out io.Writer) error {
 	}
 	defer func() { _ = st.Close() }()
 	// The very code by which nodes apply what is stored.
-	syncer := route.NewSyncer(st, environment(c, registry, ring, nil, zerolog.Nop()), zerolog.Nop())
+	syncer := route.NewSyncer(st, environment(c, registry, ring, nil, nil, zerolog.Nop()), zerolog.Nop())
 	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
 	var running sync.WaitGroup
 	running.Go(func() { syncer.Run(ctx) })

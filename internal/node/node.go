@@ -17,9 +17,11 @@ import (
 	"github.com/gosix/gosix/pkg/config"
 	"github.com/gosix/gosix/pkg/gateway"
 	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/plugin/aiproxy"
 	"github.com/gosix/gosix/pkg/resource"
 	"github.com/gosix/gosix/pkg/route"
 	"github.com/gosix/gosix/pkg/upstream"
+	"github.com/gosix/gosix/pkg/upstream/health"
 )
 
 // Etcd starts an etcd of the process's own in dir and returns its endpoint and what ends it.
@@ -106,13 +108,14 @@ func (n *node) start(ctx context.Context) error {
 	n.onEnd(client.Close)
 	source := tokens(client, n.Log)
 	n.onEnd(source.Close)
-	pickers := balancer.NewCache(0)
+	pickers, checker := balancer.NewCache(0), n.health(client)
+	accounts := aiproxy.Deps{Client: client, Tokens: source, Pickers: pickers, Health: checker}
 	n.loaded.store = st
-	n.loaded.env = func(r *plugin.Registry) route.Env { return environment(n.c, r, ring, pickers, n.Log) }
+	n.loaded.env = func(r *plugin.Registry) route.Env { return environment(n.c, r, ring, pickers, checker, n.Log) }
 	n.loaded.registry = func(list resource.PluginList) *plugin.Registry {
 		c := *n.c
 		c.Plugins = list.HTTP
-		registry := plugins(&c, client, source, pickers, n.Log)
+		registry := plugins(&c, accounts, n.Log)
 		for _, name := range registry.Missing() {
 			n.Log.Warn().Str("plugin", name).Msg("plugin is configured and not built")
 		}
@@ -142,6 +145,16 @@ func (n *node) start(ctx context.Context) error {
 	n.greet()
 	n.Log.Info().Str("version", Version()).Str("role", n.c.Deployment.Role).Any("ports", n.ports).Msg("gosix is running")
 	return nil
+}
+
+// health starts what probes servers, nil where nothing is to be probed.
+func (n *node) health(client *upstream.Client) *health.Checker {
+	if !n.gateway || n.c.Apisix.NoHealthChecks {
+		return nil
+	}
+	checker := health.NewChecker(health.Options{Client: client, Log: n.Log})
+	n.running.Go(func() { checker.Run(n.background) })
+	return checker
 }
 
 func (n *node) onEnd(f func()) { n.ends = append(n.ends, f) }

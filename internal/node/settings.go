@@ -21,6 +21,7 @@ import (
 	"github.com/gosix/gosix/pkg/seal"
 	"github.com/gosix/gosix/pkg/store/etcdstore"
 	"github.com/gosix/gosix/pkg/upstream"
+	"github.com/gosix/gosix/pkg/upstream/health"
 )
 
 // openStore opens the configured etcd.
@@ -106,14 +107,9 @@ func keyring(c *config.Config) (*seal.Ring, error) {
 	return ring, nil
 }
 
-// plugins returns the plugins that the settings switch on.
-func plugins(
-	c *config.Config, client *upstream.Client, tokens *gcp.Source, pickers *balancer.Cache, log zerolog.Logger,
-) *plugin.Registry {
-	deps := aiproxy.Deps{
-		Client: client, Drivers: builtin.Drivers(), Pickers: pickers, Tokens: tokens,
-		Depth: c.Apisix.Limits.JSONDepth, MaxBody: c.Apisix.Limits.AIBody,
-	}
+// plugins returns the plugins that the settings switch on; deps lacks what the settings say.
+func plugins(c *config.Config, deps aiproxy.Deps, log zerolog.Logger) *plugin.Registry {
+	deps.Drivers, deps.Depth, deps.MaxBody = builtin.Drivers(), c.Apisix.Limits.JSONDepth, c.Apisix.Limits.AIBody
 	return plugin.NewRegistry(plugin.Settings{Enabled: c.Plugins, Attr: c.PluginAttr, Log: log}, builtin.Plugins(deps)...)
 }
 
@@ -124,10 +120,10 @@ func tokens(client *upstream.Client, log zerolog.Logger) *gcp.Source {
 }
 
 // environment is what stored configuration is compiled with.
-func environment(c *config.Config, registry *plugin.Registry, ring *seal.Ring, pickers *balancer.Cache, log zerolog.Logger) route.Env {
+func environment(c *config.Config, registry *plugin.Registry, ring *seal.Ring, pickers *balancer.Cache, checker *health.Checker, log zerolog.Logger) route.Env {
 	env := route.Env{
 		Registry: registry, Prefix: c.Deployment.Etcd.Prefix, Router: c.Apisix.Router.HTTP,
-		SkipUnknown: c.Apisix.UnknownPlugins == "skip", Pickers: pickers, Log: log,
+		SkipUnknown: c.Apisix.UnknownPlugins == "skip", Pickers: pickers, Health: checker, Log: log,
 	}
 	if ring != nil {
 		env.Decrypt = func(key string, doc []byte) ([]byte, error) {

@@ -43,6 +43,7 @@ type Apisix struct {
 	UnknownPlugins string         `yaml:"unknown_plugins"`   // "fail" or "skip" (spec/00 19)
 	Trusted        []string       `yaml:"trusted_addresses"` // networks; nil: unset, which spec/05 §7 tells from an empty list
 	ShowStatus     bool           `yaml:"show_upstream_status_in_response_header"`
+	NoHealthChecks bool           `yaml:"disable_upstream_healthcheck"`
 	DeleteTail     bool           `yaml:"delete_uri_tail_slash"`
 	ServletPaths   bool           `yaml:"normalize_uri_like_servlet"`
 	KeepSlashes    bool           `yaml:"match_uri_encoded_slash"`

@@ -5,8 +5,11 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/gosix/gosix/pkg/exchange"
 )
 
 // An answer that is still on its way is in flight, and a request that left is not.
@@ -76,4 +79,80 @@ func TestEWMATakesTheServerThatAnswersFaster(t *testing.T) {
 	if got["slow"] > 3 || got["fast"] < 9 {
 		t.Errorf("got %v, want nearly all from the fast one", got)
 	}
+}
+
+// statused is a server that answers with a status, and says its name.
+func statused(t *testing.T, name string) (string, *atomic.Int64) {
+	status := &atomic.Int64{}
+	status.Store(200)
+	return backend(t, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.WriteHeader(int(status.Load()))
+		_, _ = io.WriteString(rw, name)
+	}), status
+}
+
+func TestUnhealthyNodesAreNotAsked(t *testing.T) {
+	w := newWorld(t, nil)
+	a, statusA := statused(t, "a")
+	b, _ := statused(t, "b")
+	gone := refusing(t)
+	const passive = `{"unhealthy":{"http_statuses":[500],"http_failures":2,"tcp_failures":1},"healthy":{"successes":1}}`
+	only := func(path, name string) bool {
+		for range 8 {
+			if res, body := w.do("GET", path, ""); body != name || res.StatusCode != 200 {
+				return false
+			}
+		}
+		return true
+	}
+	put := func(key, uri, nodes, checks string) {
+		w.put(key, `{"uri":"`+uri+`","upstream":`+strings.Replace(nodes, `{`, `{"checks":`+checks+`,`, 1)+`}`)
+	}
+	t.Run("after answers", func(t *testing.T) {
+		put("routes/1", "/answers", nodes(a, b), `{"active":{},"passive":`+passive+`}`)
+		statusA.Store(500)
+		for range 4 { // two each
+			w.do("GET", "/answers", "")
+		}
+		if !only("/answers", "b") {
+			t.Error("a is asked after two failures")
+		}
+		put("routes/1", "/answers", strings.Replace(nodes(a, b), `"nodes"`, `"retries":1,"nodes"`, 1), `{"active":{},"passive":`+passive+`}`)
+		if !only("/answers", "b") {
+			t.Error("a is asked after a change of something else")
+		}
+		statusA.Store(200)
+	})
+	t.Run("after a failed connection", func(t *testing.T) {
+		put("routes/2", "/refused", nodes(gone, b), `{"active":{},"passive":`+passive+`}`)
+		w.do("GET", "/refused", "")
+		w.do("GET", "/refused", "")
+		if !only("/refused", "b") {
+			t.Error("not only b answers")
+		}
+		w.do("GET", "/nowhere", "")
+		w.logs("/nowhere")
+		if strings.Count(w.lines.String(), "502, 200") != 1 {
+			t.Errorf("the one that refuses is asked again: %s", w.lines)
+		}
+	})
+	t.Run("after probes", func(t *testing.T) {
+		put("routes/3", "/probed", nodes(gone, b),
+			`{"active":{"type":"tcp","healthy":{"interval":1},"unhealthy":{"interval":1,"tcp_failures":1}}}`)
+		r := w.syncer.Router()
+		for end := time.Now().Add(20 * time.Second); ; {
+			w.do("GET", "/probed", "")
+			x := &exchange.Exchange{}
+			x.Request.Method, x.Request.Path = "GET", "/probed"
+			if u := r.Snapshot().Match(x).Upstream; u.Down().Len() == 1 {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal("no probe failed")
+			}
+		}
+		if !only("/probed", "b") {
+			t.Error("not only b answers")
+		}
+	})
 }

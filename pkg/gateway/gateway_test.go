@@ -27,6 +27,7 @@ import (
 	"github.com/gosix/gosix/pkg/store"
 	"github.com/gosix/gosix/pkg/store/memstore"
 	"github.com/gosix/gosix/pkg/upstream"
+	"github.com/gosix/gosix/pkg/upstream/health"
 )
 
 // recorder is a plugin that notes the phases it runs in, and does what it is told.
@@ -108,13 +109,15 @@ func newLimitedWorld(t *testing.T, limits Limits, change func(*Options)) *world 
 	t.Cleanup(func() { _ = w.store.Close() })
 	registry := plugin.NewRegistry(plugin.Settings{Log: zerolog.Nop()}, recorder("early", 100, w.seen),
 		recorder("late", 50, w.seen), clumsy())
+	client := upstream.NewClient(upstream.Options{})
+	checker := health.NewChecker(health.Options{Client: client, Log: zerolog.Nop()})
 	w.syncer = route.NewSyncer(w.store, route.Env{
-		Registry: registry, Prefix: "/apisix", Router: route.HostURI, Pickers: balancer.NewCache(0), Log: zerolog.Nop(),
+		Registry: registry, Prefix: "/apisix", Router: route.HostURI, Pickers: balancer.NewCache(0), Health: checker, Log: zerolog.Nop(),
 	}, zerolog.Nop())
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { w.syncer.Run(ctx) })
-	client := upstream.NewClient(upstream.Options{})
+	running.Go(func() { checker.Run(ctx) })
 	var err error
 	if w.log, err = NewAccessLog("", w.lines, "$request_method $uri $status $upstream_status", false); err != nil {
 		t.Fatal(err)

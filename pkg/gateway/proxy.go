@@ -83,6 +83,10 @@ func (g *Gateway) attempts(c *plugin.Context, r *route.Route, p *proxying) (*ups
 		// One node is used whatever became of it: there is nothing to choose
 		// (spec/05 §3.3, recorded: the same node is tried again).
 		if len(up.Nodes) > 1 {
+			if down := up.Down(); down != nil {
+				pick.Down = balancer.Set{}
+				pick.Down.Union(down)
+			}
 			var err error
 			if i, err = up.Picker.Pick(pick); err != nil {
 				if last == nil {
@@ -100,6 +104,9 @@ func (g *Gateway) attempts(c *plugin.Context, r *route.Route, p *proxying) (*ups
 			begin := time.Now()
 			res, err = g.attempt(c, r, p, node)
 			p.ended = balancer.Outcome{Failed: err != nil, FirstByte: time.Since(begin)}
+			if up.Health != nil {
+				tell(c, up, i, res, err)
+			}
 		}
 		if err == nil {
 			return res, nil
@@ -116,6 +123,17 @@ func (g *Gateway) attempts(c *plugin.Context, r *route.Route, p *proxying) (*ups
 		}
 	}
 	return nil, last
+}
+
+// tell reports to the health checks what a request met (spec/05 §8).
+func tell(c *plugin.Context, up *route.Upstream, i int, res *upstream.Response, err error) {
+	if err == nil {
+		up.Health.Report(i, res.Status, nil)
+		return
+	}
+	if e, ok := errors.AsType[*upstream.Error](err); ok && e.Client == nil && !unresolved(err) && !gone(c) {
+		up.Health.Report(i, 0, err)
+	}
 }
 
 // release tells the picker how the last pick ended, once.

@@ -10,7 +10,6 @@ package route
 
 import (
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/upstream"
+	"github.com/gosix/gosix/pkg/upstream/health"
 )
 
 // The values of Env.Router, as `apisix.router.http` names them.
@@ -40,7 +40,10 @@ type Env struct {
 	SkipUnknown bool
 	// Pickers keeps pickers whose configuration went away and may come back; nil: none.
 	Pickers *balancer.Cache
-	Log     zerolog.Logger
+	// Health probes the nodes of upstreams with checks; nil: nothing is checked, and every
+	// node counts as healthy.
+	Health *health.Checker
+	Log    zerolog.Logger
 	// Decrypt opens the secret members of a stored document. key is below the prefix,
 	// without a leading slash. nil: documents are taken as they are. It is called
 	// concurrently.
@@ -102,14 +105,27 @@ type Upstream struct {
 	PassHost     string // pass, node or rewrite
 	UpstreamHost string // with rewrite
 	Scheme       string // http, https, …
-	Checks       json.RawMessage
+	// Health is what is known of Nodes; nil: nothing is checked. Down starts it.
+	Health *health.Group
 	// Unsupported is why no request can be sent, nil if it can; UnsupportedStatus is
 	// the answer then.
 	Unsupported error
 
+	checker *health.Checker
+
 	names  string   // how nodes are chosen: of equal ones the picker is kept
 	uses   []string // keys of what it is built from
 	status int
+}
+
+// Down is the set of the nodes that are unhealthy, nil if none is checked. From the first
+// call on they are probed. It must not be changed.
+func (u *Upstream) Down() *balancer.Set {
+	if u.Health == nil {
+		return nil
+	}
+	u.Health.Use(u.checker)
+	return u.Health.Down()
 }
 
 // UnsupportedStatus is the status that goes with Unsupported.

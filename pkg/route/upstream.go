@@ -18,6 +18,7 @@ import (
 	"github.com/gosix/gosix/pkg/resource"
 	"github.com/gosix/gosix/pkg/schema"
 	"github.com/gosix/gosix/pkg/upstream"
+	"github.com/gosix/gosix/pkg/upstream/health"
 	"github.com/gosix/gosix/pkg/variable"
 )
 
@@ -75,8 +76,8 @@ func (w *build) compileUpstreams() {
 func (w *build) compileUpstream(o *object, conf *resource.Upstream, prev *Upstream) *Upstream {
 	u := &Upstream{
 		Ref: o.ref(), PassHost: conf.PassHost, UpstreamHost: conf.UpstreamHost, Scheme: conf.Scheme,
-		RetryTimeout: seconds(conf.RetryTimeout), Checks: conf.Checks,
-		Retries: max(0, len(conf.Nodes)-1),
+		RetryTimeout: seconds(conf.RetryTimeout),
+		Retries:      max(0, len(conf.Nodes)-1),
 	}
 	u.Timeouts = timeoutsOf(&resource.Timeout{Connect: 60, Send: 60, Read: 60})
 	if conf.Timeout != nil {
@@ -107,7 +108,40 @@ func (w *build) compileUpstream(o *object, conf *resource.Upstream, prev *Upstre
 		u.Nodes[i].Target.TLS, u.Nodes[i].Target.Class = shared, class
 	}
 	w.choose(u, conf, prev)
+	if err := w.check(u, conf, prev); err != nil {
+		return u.unsupported(http.StatusInternalServerError, "upstream: %w", err)
+	}
 	return u
+}
+
+// check sets the health of the nodes. Of one node it does not matter: that is used
+// whatever it is (spec/05 §3).
+func (w *build) check(u *Upstream, conf *resource.Upstream, prev *Upstream) error {
+	if conf.Checks == nil || len(u.Nodes) < 2 || w.env.Health == nil {
+		return nil
+	}
+	check, err := health.Parse(conf.Checks)
+	if err != nil {
+		return err
+	}
+	targets := make([]health.Target, len(u.Nodes))
+	for i := range u.Nodes {
+		n := &u.Nodes[i]
+		targets[i] = health.Target{Server: n.Target, Check: check, Host: u.UpstreamHost}
+		if u.PassHost != "rewrite" {
+			targets[i].Host = ""
+			if serverName(n.Host) != "" {
+				targets[i].Host = n.HostHeader // a name; an address gives way to the check's
+			}
+		}
+	}
+	var before *health.Group
+	if prev != nil {
+		before = prev.Health
+	}
+	u.checker = w.env.Health
+	u.Health = health.NewGroup(w.env.Prefix+"/"+u.Ref.Kind+"/"+u.Ref.ID, targets, before)
+	return nil
 }
 
 func nodeOf(u *Upstream, conf *resource.Upstream, n resource.Node, schemePort int) Node {
