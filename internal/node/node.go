@@ -149,7 +149,11 @@ func (n *node) start(ctx context.Context) error {
 
 // health starts what probes servers, nil where nothing is to be probed.
 func (n *node) health(client *upstream.Client) *health.Checker {
-	if !n.gateway || n.c.Apisix.NoHealthChecks {
+	switch {
+	case !n.gateway:
+		return nil
+	case n.c.Apisix.NoHealthChecks:
+		n.Log.Info().Msg("healthchecker won't be created: disabled upstream healthcheck") // the reference's words
 		return nil
 	}
 	checker := health.NewChecker(health.Options{Client: client, Log: n.Log})

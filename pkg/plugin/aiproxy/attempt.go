@@ -65,6 +65,13 @@ func (t *try) verdict() verdict {
 	return silent
 }
 
+// outcome is what a picker learns of a call that failed. One that the client's request is
+// to blame for took its time, and no more.
+func (t *try) outcome() balancer.Outcome {
+	failed := t.verdict() == bad || t.failure.status == http.StatusTooManyRequests
+	return balancer.Outcome{Failed: failed, FirstByte: t.took, Duration: t.took}
+}
+
 // lateError is a call that was ended because of a setting.
 type lateError struct {
 	setting string
@@ -88,13 +95,11 @@ func because(ctx context.Context, err error) error {
 // client.
 func (p *proxy) attempt(c *plugin.Context, w *pending, tries int) {
 	w.try = try{picked: w.picked, trial: w.trial}
-	begin := time.Now()
 	if delay := p.hedgeDelay(w, tries); delay > 0 {
 		p.race(c, w, delay)
 	} else {
 		p.ask(c.Context(), c, w, &w.try)
 	}
-	w.try.took = time.Since(begin)
 	p.note(c, &w.try)
 }
 

@@ -66,7 +66,11 @@ func BenchmarkChat(b *testing.B) {
 
 // benchmarks are configurations by name.
 var benchmarks = map[string]string{
-	"plain": `,"fallback_strategy":["http_429","http_5xx"]`,
+	"plain":      `,"fallback_strategy":["http_429","http_5xx"]`,
+	"least_conn": `,"balancer":{"algorithm":"least_conn"}`,
+	"guarded":    `,"fallback_strategy":["http_429","http_5xx"],"cooldown":{},"ejection":{},"breaker":{},"retry_budget":{}`,
+	"limited":    `,"first_token_timeout_ms":10000,"deadline_ms":30000`,
+	"hedged":     `,"hedge":{"after":60000}`,
 }
 
 // discard is a client that reads everything and keeps nothing.

@@ -81,12 +81,10 @@ func (p *proxy) race(c *plugin.Context, w *pending, delay time.Duration) {
 			cancelFirst(errLost)
 		}
 	})
-	began := time.Now()
 	p.ask(first, c, w, t)
 	if timer.Stop() {
 		return
 	}
-	t.took = time.Since(began)
 	if t.failure == nil && r.winner.CompareAndSwap(0, firstWon) {
 		cancelSecond(errLost)
 		<-r.done // it reads the client's request, which must not change under it
@@ -108,7 +106,7 @@ func (p *proxy) race(c *plugin.Context, w *pending, delay time.Duration) {
 		p.end(w, silent, balancer.Outcome{FirstByte: t.took, Duration: t.took})
 	} else {
 		t.discard()
-		p.end(w, t.verdict(), balancer.Outcome{Failed: true, FirstByte: t.took, Duration: t.took})
+		p.end(w, t.verdict(), t.outcome())
 	}
 	p.note(c, t)
 	w.attempt.Tried.Add(t.picked)

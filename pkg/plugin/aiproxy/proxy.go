@@ -52,7 +52,7 @@ func (p *proxy) beforeProxy(c *plugin.Context) error {
 			p.end(w, silent, balancer.Outcome{})
 			return &plugin.ExitError{Status: statusClientGone, Err: gone}
 		}
-		p.end(w, w.try.verdict(), balancer.Outcome{Failed: true, FirstByte: took, Duration: took})
+		p.end(w, w.try.verdict(), w.try.outcome())
 		if !p.goesOn(c, w, failure, tries, took) {
 			return p.fail(c, failure)
 		}
@@ -152,10 +152,18 @@ func (f *failed) close() {
 // ask makes one call. What is left in t is an answer that may go to the client, or what
 // went wrong.
 func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) {
+	begin := time.Now()
+	defer func() { t.took = time.Since(begin) }()
+	ctx = p.limit(ctx, w, t)
+	defer p.inTime(ctx, t)
 	i := p.instances[t.picked]
 	call := &drivers.Call{Instance: i, Request: &c.Request, Body: w.doc, Protocol: w.protocol}
 	req, err := build(ctx, call)
 	if err != nil {
+		if err = because(ctx, err); errors.As(err, new(*lateError)) {
+			t.failure = p.transport(&t.record, err)
+			return
+		}
 		t.failure = refused(err)
 		return
 	}
@@ -163,16 +171,14 @@ func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) 
 	t.asked, t.scheme, t.host, t.uri = true, i.Scheme, req.Host, req.Path
 	t.record = exchange.Attempt{Name: i.Name, Addr: i.Target.Addr}
 	tried := &t.record
-	begin := time.Now()
-	defer func() { tried.Response = time.Since(begin) }()
+	sent := time.Now()
+	defer func() { tried.Response = time.Since(sent) }()
 	if i.Unreachable != nil {
 		t.failure = p.transport(tried, i.Unreachable)
 		return
 	}
-	ctx = p.limit(ctx, w, t)
-	defer p.inTime(ctx, t)
 	res, err := p.client.Do(ctx, req)
-	tried.Header = time.Since(begin)
+	tried.Header = time.Since(sent)
 	if err != nil {
 		t.failure = p.transport(tried, because(ctx, err))
 		return

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gosix/gosix/pkg/balancer"
+	"github.com/gosix/gosix/pkg/drivers"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/plugin"
 )
@@ -573,5 +574,45 @@ func TestTheQuotaOfInstancesIsAsked(t *testing.T) {
 				t.Errorf("got log %s", r.log)
 			}
 		})
+	}
+}
+
+func TestWhatAClientIsToBlameForSaysNothingOfAnInstance(t *testing.T) {
+	_, alive := fake(t, "owl")
+	addr, asked := busy(t, 400)
+	r := newRig(t)
+	chain := r.route("ai-proxy-multi", multi("instances",
+		`,"fallback_http_statuses":[400],"ejection":{"failures":1},"breaker":{"min_calls":1},"cooldown":{}`, member("a", addr, `,"priority":1`), member("b", alive, "")))
+	for range 5 {
+		if got, c := r.ask(chain, request{body: hello}); got.status != 200 {
+			t.Errorf("got %d, attempts %q", got.status, attempts(c))
+		}
+	}
+	if asked.Load() != 5 {
+		t.Errorf("asked %d times, want 5", asked.Load())
+	}
+	failed := try{failure: &failed{status: 400, reply: closer{}}, took: time.Second}
+	if o := failed.outcome(); o.Failed || o.FirstByte != time.Second {
+		t.Errorf("the picker hears %+v", o)
+	}
+	failed.failure.status = 429
+	if o := failed.outcome(); !o.Failed {
+		t.Errorf("the picker hears of a limit %+v", o)
+	}
+}
+
+// closer is a reply that nobody reads.
+type closer struct{ drivers.Reply }
+
+func TestAStreamThatBreaksOffCountsAgainstItsInstance(t *testing.T) {
+	_, addr := fake(t, "owl")
+	r := newRig(t)
+	chain := r.route("ai-proxy-multi", multi("instances", `,"ejection":{"failures":1,"base_ms":1000}`,
+		member("a", addr+"/?cut=2", `,"priority":1`), member("b", addr, "")))
+	if got, c := r.ask(chain, request{body: streamed(true)}); !got.aborted || attempts(c) != "a:200" {
+		t.Errorf("got %q, attempts %q", got.body(), attempts(c))
+	}
+	if got, c := r.ask(chain, request{body: streamed(true)}); got.aborted || attempts(c) != "b:200" {
+		t.Errorf("the next one: got %q, attempts %q", got.body(), attempts(c))
 	}
 }

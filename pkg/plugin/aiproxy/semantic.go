@@ -304,7 +304,10 @@ func vectorsOf(answer []byte, n int) ([][]float32, error) {
 			return err
 		}
 		vector, err := normalized(list)
-		if err != nil || index >= n {
+		switch {
+		case errors.Is(err, errNoNumber):
+			return fmt.Errorf("non-numeric embedding component at index %d", index)
+		case err != nil || index >= n:
 			return fmt.Errorf("invalid embedding vector at index %d", index)
 		}
 		vectors[index] = vector
@@ -319,7 +322,10 @@ func vectorsOf(answer []byte, n int) ([][]float32, error) {
 	return vectors, nil
 }
 
-var errNoVector = errors.New("not a vector")
+var (
+	errNoVector = errors.New("not a vector")
+	errNoNumber = errors.New("not a number")
+)
 
 // normalized reads a vector and brings it to the length 1.
 func normalized(list []byte) ([]float32, error) {
@@ -329,19 +335,22 @@ func normalized(list []byte) ([]float32, error) {
 	}
 	sum := 0.0
 	err := jsonedit.Elements(list, func(_ int, raw []byte, kind jsonedit.Kind) error {
-		if kind != jsonedit.Number {
-			return errNoVector
-		}
 		v, err := strconv.ParseFloat(string(raw), 64)
+		if kind != jsonedit.Number || err != nil {
+			return errNoNumber // or beyond what one may be
+		}
 		values = append(values, v)
 		sum += v * v
-		return err // beyond what a number may be
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	if len(values) == 0 || math.IsInf(sum, 0) {
+	switch {
+	case len(values) == 0:
 		return nil, errNoVector
+	case math.IsInf(sum, 0):
+		return nil, errNoNumber
 	}
 	vector := make([]float32, len(values))
 	if norm := math.Sqrt(sum); norm > 0 {

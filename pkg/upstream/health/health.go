@@ -305,5 +305,5 @@ func (w *watched) say(e *endpoint, state string, o outcome, n, limit int) {
 		host = w.host
 	}
 	log.Warn().Str("upstream", w.name).Str("addr", e.addr).
-		Msgf("(upstream#%s) %s %s increment (%d/%d) for '%s(%s)'", w.name, state, outcomeWords[o], n, limit, host, e.addr)
+		Msgf("(upstream#%s) %s %s increment (%d/%d) for '%s(%s)'", w.name, state, outcomeWords[o], n, limit, host, e.probe)
 }
