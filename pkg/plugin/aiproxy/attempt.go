@@ -169,11 +169,14 @@ func (p *proxy) note(c *plugin.Context, t *try) {
 // pick chooses an instance for a: not one that was tried or whose quota is spent, and one
 // that is down only if all are. trial: the pick is the one call of a half-open breaker.
 func (p *proxy) pick(a *balancer.Attempt, quota func(i int) bool) (i int, trial bool, err error) {
-	s, skipped := p.state, 0
+	s, skipped, now := p.state, 0, int64(0)
+	if p.guards.conditional() {
+		now = p.now()
+	}
 	var refused balancer.Set // by a breaker that has let another in meanwhile
 	for {
 		a.Down = balancer.Set{}
-		s.unfit(&a.Down, &p.guards, p.now())
+		s.unfit(&a.Down, &p.guards, now)
 		a.Down.Union(&refused)
 		if i, err = s.picker.Pick(a); err != nil {
 			if skipped == len(p.instances) {
@@ -183,7 +186,7 @@ func (p *proxy) pick(a *balancer.Attempt, quota func(i int) bool) (i int, trial 
 		}
 		if p.guards.breaker != nil && !a.Down.Has(i) {
 			ok := false
-			if trial, ok = s.conditions[i].breaker.admit(p.now()); !ok && !refused.Has(i) {
+			if trial, ok = s.conditions[i].breaker.admit(now); !ok && !refused.Has(i) {
 				refused.Add(i)
 				s.picker.Done(i, balancer.Outcome{})
 				continue

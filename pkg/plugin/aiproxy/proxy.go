@@ -152,8 +152,6 @@ func (f *failed) close() {
 // ask makes one call. What is left in t is an answer that may go to the client, or what
 // went wrong.
 func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) {
-	begin := time.Now()
-	defer func() { t.took = time.Since(begin) }()
 	ctx = p.limit(ctx, w, t)
 	defer p.inTime(ctx, t)
 	i := p.instances[t.picked]
@@ -171,14 +169,17 @@ func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) 
 	t.asked, t.scheme, t.host, t.uri = true, i.Scheme, req.Host, req.Path
 	t.record = exchange.Attempt{Name: i.Name, Addr: i.Target.Addr}
 	tried := &t.record
-	sent := time.Now()
-	defer func() { tried.Response = time.Since(sent) }()
+	begin := time.Now()
+	defer func() {
+		t.took = time.Since(begin)
+		tried.Response = t.took
+	}()
 	if i.Unreachable != nil {
 		t.failure = p.transport(tried, i.Unreachable)
 		return
 	}
 	res, err := p.client.Do(ctx, req)
-	tried.Header = time.Since(sent)
+	tried.Header = time.Since(begin)
 	if err != nil {
 		t.failure = p.transport(tried, because(ctx, err))
 		return
