@@ -108,7 +108,7 @@ func TestASecondCallStandsInForAFirstThatFails(t *testing.T) {
 		a, b, more, attempts string
 		status               int
 	}{
-		"the second is well": {failing, alive + "/?silent_ms=200", "", "a:500 b:200", 200},
+		"the second is well": {failing, alive + "/?silent_ms=800", "", "a:500 b:200", 200},
 		"both fail":          {failing, failing, "", "a:500 b:500", 500},
 		"both fail, and the strategy covers that": {failing, failing, `,"fallback_strategy":["http_5xx"]`, "a:500 b:500", 502},
 		"the second fails, and the first is well": {alive + "/?silent_ms=300", failing, "", "b:499 a:200", 200},
@@ -133,7 +133,7 @@ func TestAThirdInstanceIsAskedAfterTwoCallsThatFailed(t *testing.T) {
 	_, alive := fake(t, "owl")
 	silent := stalling(t)
 	r := newRig(t)
-	chain := r.route("ai-proxy-multi", multi("instances", `,"hedge":{"after":10,"max_percent":100},"first_token_timeout_ms":200,"fallback_strategy":["http_5xx"]`,
+	chain := r.route("ai-proxy-multi", multi("instances", `,"hedge":{"after":10,"max_percent":100},"first_token_timeout_ms":700,"fallback_strategy":["http_5xx"]`,
 		member("a", silent, `,"priority":2`), member("b", silent, `,"priority":1`), member("c", alive, "")))
 	got, c := r.ask(chain, request{body: hello})
 	if got.status != 200 || attempts(c) != "a:504 b:504 c:200" {

@@ -470,13 +470,13 @@ func headOnly(t *testing.T, kind string) string {
 func TestAStreamWithoutAFirstTokenFallsBack(t *testing.T) {
 	_, alive := fake(t, "owl")
 	r := newRig(t)
-	chain := r.route("ai-proxy-multi", multi("instances", `,"fallback_strategy":["http_5xx"],"first_token_timeout_ms":300`,
+	chain := r.route("ai-proxy-multi", multi("instances", `,"fallback_strategy":["http_5xx"],"first_token_timeout_ms":700`,
 		member("a", headOnly(t, "text/event-stream"), `,"priority":1`), member("b", alive, "")))
 	got, c := r.ask(chain, request{body: strings.TrimSuffix(hello, "}") + `,"stream":true}`})
 	if got.status != 200 || attempts(c) != "a:200 b:200" || c.Facts.Attempts[0].Err == nil {
 		t.Errorf("got %d, attempts %q", got.status, attempts(c))
 	}
-	if !strings.Contains(r.log.String(), "nothing came within first_token_timeout_ms 300") {
+	if !strings.Contains(r.log.String(), "nothing came within first_token_timeout_ms 700") {
 		t.Errorf("got log %s", r.log)
 	}
 }
@@ -486,13 +486,13 @@ func TestTheFirstTokenOfAWholeAnswerIsItsHead(t *testing.T) {
 		_, _ = io.Copy(io.Discard, q.Body)
 		w.(http.Flusher).Flush()
 		select { // longer than the limit, by a timer that nothing is measured with
-		case <-time.After(900 * time.Millisecond):
+		case <-time.After(1200 * time.Millisecond):
 		case <-q.Context().Done():
 		}
 		_, _ = io.WriteString(w, `{"said":1}`)
 	}))
 	r := newRig(t)
-	got, _ := r.ask(r.route("ai-proxy", single(slow, `,"first_token_timeout_ms":500`)), request{body: hello})
+	got, _ := r.ask(r.route("ai-proxy", single(slow, `,"first_token_timeout_ms":900`)), request{body: hello})
 	if got.status != 200 || got.body() != `{"said":1}` || got.aborted {
 		t.Errorf("got %d %q", got.status, got.body())
 	}
@@ -501,7 +501,7 @@ func TestTheFirstTokenOfAWholeAnswerIsItsHead(t *testing.T) {
 func TestASilentStreamIsBrokenOff(t *testing.T) {
 	llm, addr := fake(t, "owl")
 	r := newRig(t)
-	got, c := r.ask(r.route("ai-proxy", single(addr+"/?gap_ms=60000", `,"idle_timeout_ms":100`)), request{body: strings.TrimSuffix(hello, "}") + `,"stream":true}`})
+	got, c := r.ask(r.route("ai-proxy", single(addr+"/?gap_ms=60000", `,"idle_timeout_ms":700`)), request{body: strings.TrimSuffix(hello, "}") + `,"stream":true}`})
 	if !got.aborted || !strings.Contains(got.body(), "upstream_error") || !c.Facts.LLM.Partial {
 		t.Errorf("got %q, aborted %v", got.body(), got.aborted)
 	}
@@ -511,14 +511,14 @@ func TestASilentStreamIsBrokenOff(t *testing.T) {
 func TestAllAttemptsShareADeadline(t *testing.T) {
 	silent, asked := stalling(t), 0
 	r := newRig(t)
-	chain := r.route("ai-proxy-multi", multi("instances", `,"fallback_strategy":["http_5xx"],"deadline_ms":500,"first_token_timeout_ms":300`,
+	chain := r.route("ai-proxy-multi", multi("instances", `,"fallback_strategy":["http_5xx"],"deadline_ms":1000,"first_token_timeout_ms":600`,
 		member("a", silent, ""), member("b", silent, ""), member("c", silent, ""), member("d", silent, "")))
 	got, c := r.ask(chain, request{body: hello})
 	asked = len(c.Facts.Attempts)
 	if got.status != 504 || asked != 2 {
 		t.Errorf("got %d after %d attempts (%q), want 504 after 2", got.status, asked, attempts(c))
 	}
-	if !strings.Contains(r.log.String(), "deadline_ms 500 has passed, not retrying") {
+	if !strings.Contains(r.log.String(), "deadline_ms 1000 has passed, not retrying") {
 		t.Errorf("got log %s", r.log)
 	}
 }
@@ -526,8 +526,8 @@ func TestAllAttemptsShareADeadline(t *testing.T) {
 func TestADeadlineDoesNotEndAStreamThatBegan(t *testing.T) {
 	_, addr := fake(t, "owl")
 	r := newRig(t)
-	chain := r.route("ai-proxy-multi", multi("instances", `,"deadline_ms":400,"first_token_timeout_ms":300`,
-		member("a", addr+"/?gap_ms=150&words=6", ""), member("b", addr+"/?gap_ms=150&words=6", "")))
+	chain := r.route("ai-proxy-multi", multi("instances", `,"deadline_ms":1000,"first_token_timeout_ms":900`,
+		member("a", addr+"/?gap_ms=300&words=5", ""), member("b", addr+"/?gap_ms=300&words=5", "")))
 	got, _ := r.ask(chain, request{body: strings.TrimSuffix(hello, "}") + `,"stream":true}`})
 	if got.status != 200 || got.aborted || !strings.HasSuffix(got.body(), "data: [DONE]\n\n") {
 		t.Errorf("got %d %q", got.status, got.body())
