@@ -2,7 +2,7 @@
 GO       ?= go
 TOOL      = $(GO) tool -modfile=tools/go.mod
 BIN       = bin
-GO_FILES  = $(shell find . -name '*.go' -not -path './bin/*')
+GO_FILES  = $(shell find . -name '*.go' -not -path './bin/*' -not -path '*/node_modules/*')
 export CGO_ENABLED ?= 0
 
 # Git does not answer about files of another owner, and go build stops at that. Such a
@@ -31,6 +31,11 @@ demo: build ## a fake provider, a route over two instances, a streamed answer
 .PHONY: test
 test: ## every test, with the race detector
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+.PHONY: sdk
+sdk: ## the official SDKs, of Go and JavaScript, as clients
+	cd t/sdk/js && npm ci --no-progress
+	cd t/sdk && $(GO) vet ./... && $(GO) test -timeout 10m ./...
 
 .PHONY: check
 check: ## format, vet, staticcheck, the shape of the project

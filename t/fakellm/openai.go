@@ -110,8 +110,12 @@ func (c chat) events(r *reply) (parts [][]byte) {
 	if r.think {
 		chunk(object{"role": "assistant", "reasoning_content": thought}, nil)
 	}
-	for _, word := range r.words {
-		chunk(object{"content": word + " "}, nil)
+	for n, word := range r.words {
+		delta := object{"content": word + " "}
+		if n == 0 {
+			delta["role"] = "assistant"
+		}
+		chunk(delta, nil)
 	}
 	reason := "stop"
 	if r.call {
