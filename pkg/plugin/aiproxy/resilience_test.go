@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gosix/gosix/pkg/balancer"
-	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/drivers/reply"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/plugin"
 )
@@ -591,7 +591,7 @@ func TestWhatAClientIsToBlameForSaysNothingOfAnInstance(t *testing.T) {
 	if asked.Load() != 5 {
 		t.Errorf("asked %d times, want 5", asked.Load())
 	}
-	failed := try{failure: &failed{status: 400, reply: closer{}}, took: time.Second}
+	failed := try{failure: &failed{status: 400, reply: &reply.Reply{}}, took: time.Second}
 	if o := failed.outcome(); o.Failed || o.FirstByte != time.Second {
 		t.Errorf("the picker hears %+v", o)
 	}
@@ -600,9 +600,6 @@ func TestWhatAClientIsToBlameForSaysNothingOfAnInstance(t *testing.T) {
 		t.Errorf("the picker hears of a limit %+v", o)
 	}
 }
-
-// closer is a reply that nobody reads.
-type closer struct{ drivers.Reply }
 
 func TestAStreamThatBreaksOffCountsAgainstItsInstance(t *testing.T) {
 	_, addr := fake(t, "owl")
