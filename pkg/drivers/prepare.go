@@ -36,7 +36,14 @@ func Prepare(c *Call) error {
 		return err
 	}
 	c.HideUsage = false // the conversion knows whether it was asked for
-	converted, err := way.Request(c.Body)
+	source := c.Body
+	if named {
+		// What a request becomes depends on the model that is asked.
+		if source, err = withModel(c.Body, c.Model); err != nil {
+			return err
+		}
+	}
+	converted, err := way.Request(source)
 	if err != nil {
 		return err
 	}
@@ -46,6 +53,12 @@ func Prepare(c *Call) error {
 	}
 	c.Target, c.Body, c.Answer = way.To, body, converted.Answer
 	return nil
+}
+
+// withModel returns a body that names a model, as another document.
+func withModel(body *jsonedit.Doc, model string) (*jsonedit.Doc, error) {
+	edit := []jsonedit.Edit{{Name: "model", Value: jsonedit.AppendQuote(nil, model)}}
+	return jsonedit.IndexTrusted(jsonedit.Join(body.Splice(nil, edit)))
 }
 
 // asksUsage reports whether a client asks for the usage of a stream itself.

@@ -149,7 +149,7 @@ func TestAnOpenAIClientSeesThatAStreamWasCut(t *testing.T) {
 func TestAnOpenAIClientThatLeavesEndsTheCall(t *testing.T) {
 	for _, p := range chatProviders {
 		t.Run(p.name, func(t *testing.T) {
-			c := openAI(route(t, p, "gap_ms=-1&words=9"))
+			c := openAI(route(t, p, "stall=7&words=9"))
 			ctx, leave := context.WithCancel(t.Context())
 			s := c.Chat.Completions.NewStreaming(ctx, ask("hello"))
 			drain()

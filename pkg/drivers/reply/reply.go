@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/drivers/convert"
 	"github.com/gosix/gosix/pkg/drivers/eventstream"
 	"github.com/gosix/gosix/pkg/drivers/ledger"
 	"github.com/gosix/gosix/pkg/drivers/protocol"
@@ -79,6 +80,9 @@ func Begin(ctx context.Context, res *upstream.Response, c *drivers.Call) (*Reply
 	r.book = ledger.New(c.Target, c.Instance.Text)
 	r.kind = res.Header.Get("Content-Type")
 	r.encoding = res.Header.Get("Content-Encoding")
+	if s, ok := c.Answer.(convert.Stamped); ok {
+		s.Stamp(requestID(&res.Header), r.begun.Unix())
+	}
 	// An error is no stream, whatever it says it is: it must be read to be judged.
 	if res.Status < 300 {
 		r.frames = framed(r.kind, r.event)
@@ -105,6 +109,16 @@ func Begin(ctx context.Context, res *upstream.Response, c *drivers.Call) (*Reply
 		return nil, &drivers.Broken{Outcome: r.out, Err: err}
 	}
 	return r, nil
+}
+
+// requestID is how a provider names an answer; empty: it does not.
+func requestID(h *exchange.Header) string {
+	for _, name := range []string{"X-Request-Id", "Request-Id", "X-Amzn-RequestId"} {
+		if id := h.Get(name); id != "" {
+			return id
+		}
+	}
+	return ""
 }
 
 // Status is that of the provider's answer, or of the failure that it reported in a stream.
