@@ -208,7 +208,9 @@ func (j *judge) checkBody() {
 // checkBodyEval is the old way to say response_body eval; runBlock has evaluated it.
 func (j *judge) checkBodyEval() {
 	v, ok := j.expected("response_body_eval")
-	if ok && perl.Text(v) != j.resp.body {
+	if re, is := v.(*perl.Regexp); ok && is {
+		j.like("response_body_eval", j.resp.body, re, "", true)
+	} else if ok && perl.Text(v) != j.resp.body {
 		j.fail("response_body_eval", "%s", difference(j.resp.body, perl.Text(v)))
 	}
 }

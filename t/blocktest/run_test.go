@@ -203,6 +203,10 @@ var sectionTests = []struct{ name, right, wrong string }{
 		"--- request\nGET /hello?who=you\n--- response_body_eval\n\"hello you\\n\"", "--- request\nGET /hello?who=you\n--- response_body_eval\n'hello you'",
 	},
 	{
+		"response_body_eval as a regular expression",
+		"--- request\nGET /hello?who=you\n--- response_body_eval\nqr/O Y/i", "--- request\nGET /hello?who=you\n--- response_body_eval\nqr/O Y/",
+	},
+	{
 		"response_body_like",
 		"--- request\nGET /hello?who=you\n--- response_body_like: ^hello y.u$", "--- request\nGET /hello?who=you\n--- response_body_like: ^ello",
 	},

@@ -59,7 +59,7 @@ type Stage struct {
 	mu       sync.Mutex
 	fault    error // what a script could not do
 	etcdAway bool  // a block killed it
-	own      bool  // the block is one of the project's own suites
+	all      bool  // paths below /v1/ are the gateway's, too
 
 	unreached []blocktest.Unreachable // by scripts of the block
 }
@@ -139,13 +139,13 @@ func canListen(host string) bool {
 func (s *Stage) relay(path string, client net.Addr) (string, net.Addr) {
 	from := &net.TCPAddr{IP: net.ParseIP(frontHost)}
 	s.mu.Lock()
-	own, away := s.own, s.etcdAway
+	all, away := s.all, s.etcdAway
 	s.mu.Unlock()
 	switch {
 	case strings.HasPrefix(path, "/apisix/admin"):
 		return adminAddr, from
-	case strings.HasPrefix(path, "/v1/config"), strings.HasPrefix(path, "/v1/") && !own:
-		return controlAddr, from // our own suites have providers' paths below /v1/
+	case strings.HasPrefix(path, "/v1/config"), strings.HasPrefix(path, "/v1/") && !all:
+		return controlAddr, from
 	case away:
 		return fmt.Sprintf("%s:%d", gatewayHost, frontPort), from
 	}
@@ -153,6 +153,13 @@ func (s *Stage) relay(path string, client net.Addr) (string, net.Addr) {
 		s.log.add("warn", "gosix does not keep up: "+err.Error())
 	}
 	return s.gateway(client)
+}
+
+// providersPaths says whether a suite has routes below /v1/, where providers of language
+// models have their paths, and not the control API: the project's own, and those of the
+// reference that say so.
+func providersPaths(p *blocktest.Prepared) bool {
+	return p.Own || p.Settings != nil && p.Settings.Env["TEST_ENABLE_CONTROL_API_V1"] == "0"
 }
 
 // gateway is where gosix serves a client, and where that seems to come from: a client of IPv6
@@ -206,7 +213,7 @@ func (s *Stage) Stage(ctx context.Context, p *blocktest.Prepared) error {
 		s.read = int(before.Size())
 	}
 	s.mu.Lock()
-	s.fault, s.unreached, s.own = nil, nil, p.Own
+	s.fault, s.unreached, s.all = nil, nil, providersPaths(p)
 	s.mu.Unlock()
 	if err := s.run(ctx, conf, s.trusts(p)); err != nil {
 		return refused(p, err)

@@ -322,3 +322,25 @@ func TestWhomAGatewayTrusts(t *testing.T) {
 		}
 	}
 }
+
+func TestWhoseThePathsBelowV1Are(t *testing.T) {
+	off := map[string]string{"TEST_ENABLE_CONTROL_API_V1": "0"}
+	on := map[string]string{"TEST_ENABLE_CONTROL_API_V1": "1"}
+	for name, tt := range map[string]struct {
+		p    blocktest.Prepared
+		want string
+	}{
+		"the control API's":                {blocktest.Prepared{Settings: &blocktest.Settings{}}, controlAddr},
+		"the control API's, if it is said": {blocktest.Prepared{Settings: &blocktest.Settings{Env: on}}, controlAddr},
+		"the gateway's, if it is said":     {blocktest.Prepared{Settings: &blocktest.Settings{Env: off}}, "127.0.0.2:1984"},
+		"the gateway's in our own suites":  {blocktest.Prepared{Own: true}, "127.0.0.2:1984"},
+	} {
+		s := &Stage{all: providersPaths(&tt.p), etcdAway: true} // with etcd away nothing is waited for
+		if addr, _ := s.relay("/v1/responses", nil); addr != tt.want {
+			t.Errorf("%s: goes to %s, want %s", name, addr, tt.want)
+		}
+		if addr, _ := s.relay("/v1/config", nil); addr != controlAddr {
+			t.Errorf("%s: /v1/config goes to %s", name, addr)
+		}
+	}
+}
