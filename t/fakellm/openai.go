@@ -157,7 +157,7 @@ func codeOf(status int) any {
 }
 
 func (chat) fail(status int, kind, text string) any { return openAIError(status, kind, text) }
-func (chat) broken() []byte { return event(openAIError(500, "server_error", "scripted")) }
+func (chat) broken() []byte                         { return event(openAIError(500, "server_error", "scripted")) }
 
 func (chat) garbled() []byte { return []byte("data: {\"id\":\"chatcmpl-fake\",\"choices\":[{\n\n") }
 

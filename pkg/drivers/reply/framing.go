@@ -107,7 +107,7 @@ const keepAlive = ": keep-alive\n\n"
 // errorEvent is how a client of that protocol hears that a stream was broken off.
 func errorEvent(id protocol.ID, inMessages bool, err error) []byte {
 	message := "upstream stream ended before it was complete"
-	if errors.Is(err, errTooLarge) || errors.Is(err, errTooLong) {
+	if errors.Is(err, ErrTooLarge) || errors.Is(err, ErrTooLong) {
 		message = err.Error()
 	}
 	text := jsonedit.AppendQuote(nil, message)

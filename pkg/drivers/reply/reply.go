@@ -26,10 +26,15 @@ import (
 // to the client: within it, a cut answer may still fall back.
 const wholeLimit = 1 << 20
 
+// ErrTooLong and ErrTooLarge are an answer that went beyond a configured limit, on its way or
+// before it.
+var (
+	ErrTooLong  = errors.New("max_stream_duration_ms exceeded")
+	ErrTooLarge = errors.New("max_response_bytes exceeded")
+)
+
 var (
 	errEmptyStream = errors.New("AI service sent an empty stream")
-	errTooLong     = errors.New("max_stream_duration_ms exceeded")
-	errTooLarge    = errors.New("max_response_bytes exceeded")
 	errCut         = errors.New("the upstream ended its answer early")
 	errSilent      = errors.New("the upstream fell silent")
 )
@@ -244,6 +249,11 @@ func (r *Reply) write(out *exchange.Response, p []byte, flush bool) error {
 	return nil
 }
 
-func tooLarge() error {
-	return &drivers.Failure{Status: http.StatusBadGateway, Body: errTooLarge.Error(), Err: errTooLarge}
+// tooLarge is an answer that is refused for its size before anything of it went on. what is
+// said of it in the log, in the reference's words.
+func tooLarge(what string, limit int64) error {
+	return &drivers.Failure{
+		Status: http.StatusBadGateway, Body: ErrTooLarge.Error(),
+		Err: fmt.Errorf("aborting AI response: %s exceeds max_response_bytes %d", what, limit),
+	}
 }

@@ -46,10 +46,10 @@ func (r *Reply) firstEvents() error {
 			return nil // a fault that came with it ends what has begun
 		case ferr != nil:
 			return ferr
-		case errors.Is(r.end, errTooLong):
-			return &drivers.Failure{Status: http.StatusGatewayTimeout, Body: errTooLong.Error(), Err: errTooLong}
+		case errors.Is(r.end, ErrTooLong):
+			return &drivers.Failure{Status: http.StatusGatewayTimeout, Body: ErrTooLong.Error(), Err: ErrTooLong}
 		case r.tooMuch():
-			return tooLarge()
+			return tooLarge("stream", r.call.Instance.Limits.Bytes)
 		case r.out.Length > sse.MaxEvent && r.book.Parsed && len(r.head) > 0:
 			r.commit = true
 			return nil
@@ -144,7 +144,7 @@ func (r *Reply) read(p []byte) (int, error) {
 	left := time.Duration(0)
 	if limits.Duration > 0 {
 		if left = limits.Duration - time.Since(r.begun); left <= 0 {
-			return 0, errTooLong
+			return 0, ErrTooLong
 		}
 	}
 	comments := r.call.Instance.KeepAlive
@@ -169,7 +169,7 @@ func (r *Reply) await(left, idle, comments time.Duration) error {
 	if r.last.IsZero() {
 		r.last = now
 	}
-	wait, why := left, errTooLong
+	wait, why := left, ErrTooLong
 	if idle > 0 {
 		if quiet := max(idle-now.Sub(r.last), 1); wait == 0 || quiet < wait {
 			wait, why = quiet, errSilent
@@ -296,7 +296,7 @@ func (r *Reply) events(out *exchange.Response) error {
 	defer buffers.Put(buf)
 	for r.end == nil {
 		if r.tooMuch() {
-			return errTooLarge
+			return ErrTooLarge
 		}
 		n, err := r.read(buf[:])
 		if err == errComment {

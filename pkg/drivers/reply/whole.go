@@ -3,6 +3,7 @@ package reply
 import (
 	"errors"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/gosix/gosix/pkg/drivers"
@@ -19,7 +20,7 @@ const jsonType = "application/json"
 func (r *Reply) whole() error {
 	limit := r.call.Instance.Limits.Bytes
 	if limit > 0 && r.res.Length > limit {
-		return tooLarge()
+		return tooLarge("Content-Length "+strconv.FormatInt(r.res.Length, 10), limit)
 	}
 	size := int64(4 << 10)
 	if r.res.Length >= 0 {
@@ -38,7 +39,7 @@ func (r *Reply) whole() error {
 		}
 		r.head = r.head[:len(r.head)+n]
 		if limit > 0 && int64(len(r.head)) > limit {
-			return tooLarge()
+			return tooLarge("body size", limit)
 		}
 		if err == io.EOF {
 			r.end = io.EOF
@@ -118,7 +119,7 @@ func (r *Reply) relayWhole(out *exchange.Response) error {
 		case err != nil:
 			return err
 		case limit > 0 && r.out.Length > limit:
-			return errTooLarge
+			return ErrTooLarge
 		}
 	}
 }

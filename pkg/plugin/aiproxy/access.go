@@ -2,6 +2,7 @@ package aiproxy
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -87,7 +88,10 @@ func (p *proxy) read(q *exchange.Request) (*jsonedit.Doc, error) {
 	var large *exchange.TooLargeError
 	switch {
 	case errors.As(err, &large):
-		return nil, plugin.Exit(http.StatusRequestEntityTooLarge, message{"could not get body: " + large.Error()})
+		return nil, &plugin.ExitError{
+			Status: http.StatusRequestEntityTooLarge, Body: message{"could not get body: " + large.Error()},
+			Err: fmt.Errorf("failed to read request body: %w", large),
+		}
 	case err != nil:
 		return nil, &plugin.ExitError{Status: http.StatusBadRequest, Body: message{"could not get body: " + err.Error()}, Err: err}
 	case len(body) == 0:

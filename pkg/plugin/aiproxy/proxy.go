@@ -372,6 +372,13 @@ func (p *proxy) deliver(c *plugin.Context, answer *reply.Reply) error {
 		tried.Err = err
 		c.Facts.LLM.Partial = true
 		e, text := c.Log.Warn(), "AI answer was broken off"
+		// The words are the reference's: its test suites look for them in the log.
+		switch {
+		case errors.Is(err, reply.ErrTooLong):
+			text = "aborting AI stream: max_stream_duration_ms exceeded"
+		case errors.Is(err, reply.ErrTooLarge):
+			text = "aborting AI stream: max_response_bytes exceeded"
+		}
 		if c.Context().Err() != nil || c.Response.Err() != nil {
 			e, text = c.Log.Info(), "client disconnected during AI streaming, aborting upstream read"
 		}

@@ -127,8 +127,18 @@ func place(root tree, dir string, ipv6 bool) error {
 
 	http := object(object(root, "nginx_config"), "http")
 	http["access_log"] = dir + "/access.log"
+	set(http, "access_log_format", accessLogFormat)
 	return nil
 }
+
+// accessLogFormat is that of the reference's test server: the fields of its release, then what
+// is known of a model's answer. Suites match whole lines.
+const accessLogFormat = `$remote_addr - $remote_user [$time_local] $http_host "$request_line" $status $body_bytes_sent $request_time ` +
+	`"$http_referer" "$http_user_agent" $upstream_addr $upstream_status $apisix_upstream_response_time ` +
+	`"$upstream_scheme://$upstream_host$upstream_uri" $request_llm_model $llm_model $llm_time_to_first_token ` +
+	`$llm_prompt_tokens $llm_completion_tokens $llm_total_tokens $llm_stream $llm_has_tool_calls $llm_tool_count ` +
+	`$llm_end_user_id $llm_cache_read_input_tokens $llm_cache_creation_input_tokens $llm_reasoning_tokens ` +
+	`"$rate_limiting_info" unresolved_host=$upstream_unresolved_host`
 
 // keys says who may call the Admin API: everybody where the block does not say how it is
 // deployed or its list is null; nobody, as with the reference's default of an empty key,
