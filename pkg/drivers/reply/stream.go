@@ -96,7 +96,7 @@ func (r *Reply) said() bool {
 func (r *Reply) nothing() error {
 	f := &drivers.Failure{Status: http.StatusBadGateway, Err: errEmptyStream}
 	if r.call.Answer != nil && r.out.Length > 0 {
-		f.Body = nothingConverted
+		f.Body, f.Err = nothingConverted, errors.New(nothingConverted)
 	}
 	return f
 }

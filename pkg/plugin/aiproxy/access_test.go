@@ -134,7 +134,7 @@ func TestWhatTheAccessPhaseFindsOut(t *testing.T) {
 		f.RequestType, f.BalancerIP, f.LLM.RequestModel, f.LLM.Model, f.LLM.EndUserID, f.LLM.ToolCount, c.Bypass,
 		f.UpstreamScheme, f.UpstreamHost, f.UpstreamURI,
 	}
-	want := []any{"ai_stream", "ai-proxy-openai-compatible", "mine", "theirs", "u", 2, true, "http", addr, "/v1/chat/completions"}
+	want := []any{"ai_stream", "ai-proxy-openai-compatible", "mine", "theirs", "u", 2, true, "http", "127.0.0.1", "/v1/chat/completions"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

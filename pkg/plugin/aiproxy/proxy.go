@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gosix/gosix/pkg/balancer"
@@ -166,7 +167,13 @@ func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) 
 		return
 	}
 	p.locate(t.picked, req)
-	t.asked, t.scheme, t.host, t.uri = true, i.Scheme, req.Host, req.Path
+	// The variables get neither the port nor the query, in which credentials may be.
+	t.asked, t.scheme = true, i.Scheme
+	t.host, _, _ = strings.Cut(req.Host, ":")
+	if strings.HasPrefix(req.Host, "[") {
+		t.host = req.Host[:strings.IndexByte(req.Host, ']')+1]
+	}
+	t.uri, _, _ = strings.Cut(req.Path, "?")
 	t.record = exchange.Attempt{Name: i.Name, Addr: i.Target.Addr}
 	tried := &t.record
 	begin := time.Now()

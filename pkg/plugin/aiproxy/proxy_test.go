@@ -567,3 +567,14 @@ func TestABodyThatAPluginReplacedIsTheOneThatIsSent(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+func TestLogsNameTheAddressWithoutCredentials(t *testing.T) {
+	_, addr := fake(t, "owl")
+	r := newRig(t)
+	chain := r.route("ai-proxy", `{"provider":"openai-compatible","auth":{"query":{"api_key":"hidden"}},"override":{"endpoint":"http://`+addr+`/v1/chat/completions?n=1"}}`)
+	got, c := r.ask(chain, request{body: hello})
+	f := &c.Facts
+	if got.status != 200 || f.UpstreamURI != "/v1/chat/completions" || f.UpstreamHost != "127.0.0.1" || f.UpstreamScheme != "http" {
+		t.Errorf("got %d, %s://%s%s", got.status, f.UpstreamScheme, f.UpstreamHost, f.UpstreamURI)
+	}
+}
