@@ -8,6 +8,9 @@ import (
 	"github.com/gosix/gosix/pkg/drivers/google"
 	"github.com/gosix/gosix/pkg/drivers/openai"
 	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/plugin/aipromptdecorator"
+	"github.com/gosix/gosix/pkg/plugin/aipromptguard"
+	"github.com/gosix/gosix/pkg/plugin/aiprompttemplate"
 	"github.com/gosix/gosix/pkg/plugin/aiproxy"
 	"github.com/gosix/gosix/pkg/plugin/keyauth"
 )
@@ -15,9 +18,12 @@ import (
 // Plugins lists the plugins by descending priority.
 func Plugins(d aiproxy.Deps) []plugin.Definition {
 	return []plugin.Definition{
-		keyauth.Definition(), // 2500
-		aiproxy.Multi(d),     // 1041
-		aiproxy.Single(d),    // 1040
+		keyauth.Definition(),                  // 2500
+		aipromptguard.Definition(d.Depth),     // 1072
+		aiprompttemplate.Definition(d.Depth),  // 1071
+		aipromptdecorator.Definition(d.Depth), // 1070
+		aiproxy.Multi(d),                      // 1041
+		aiproxy.Single(d),                     // 1040
 	}
 }
 
