@@ -66,6 +66,10 @@ func New(o Options) *Gateway {
 // Panics is the number of requests that ended in a panic since the start.
 func (g *Gateway) Panics() int64 { return g.panics.Load() }
 
+// Requests is the number of requests since the start, those that were refused at once among
+// them.
+func (g *Gateway) Requests() int64 { return int64(g.ids.count.Load() - g.ids.start) }
+
 // Serve answers one exchange: when it returns, the answer is complete or broken off,
 // the log phase has run and the access log has its line.
 func (g *Gateway) Serve(x *exchange.Exchange) {
@@ -288,6 +292,7 @@ func gone(c *plugin.Context) bool {
 // hexadecimal digits, unique without asking the kernel for each.
 type idSource struct {
 	prefix [8]byte
+	start  uint64 // of count
 	count  atomic.Uint64
 }
 
@@ -295,11 +300,10 @@ func (s *idSource) init() {
 	var seed [16]byte
 	_, _ = rand.Read(seed[:]) // documented never to fail
 	copy(s.prefix[:], seed[:8])
-	var start uint64
 	for _, b := range seed[8:] {
-		start = start<<8 | uint64(b)
+		s.start = s.start<<8 | uint64(b)
 	}
-	s.count.Store(start)
+	s.count.Store(s.start)
 }
 
 func (s *idSource) next() string {

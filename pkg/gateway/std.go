@@ -47,6 +47,31 @@ type Std struct {
 	server  http.Server
 	pool    sync.Pool // *stdExchange
 	tunnels tunnels
+
+	accepted, open, serving atomic.Int64
+}
+
+// Connections is what the connections of clients do.
+type Connections struct {
+	Accepted int64 // since the start
+	Active   int64 // now, WebSocket connections among them
+	Serving  int64 // requests that are being answered, several of a connection with HTTP/2
+}
+
+// Connections tells of the engine's connections.
+func (e *Std) Connections() Connections {
+	return Connections{Accepted: e.accepted.Load(), Active: e.open.Load() + e.tunnels.number(), Serving: e.serving.Load()}
+}
+
+// changed counts a connection that begins or ends; one that was given away is a tunnel.
+func (e *Std) changed(_ net.Conn, to http.ConnState) {
+	switch to {
+	case http.StateNew:
+		e.accepted.Add(1)
+		e.open.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		e.open.Add(-1)
+	}
 }
 
 type connKey struct{}
@@ -62,6 +87,7 @@ func NewStd(g *Gateway, l Limits, h2c bool, errorLog zerolog.Logger) *Std {
 	protocols.SetUnencryptedHTTP2(h2c)
 	e.server = http.Server{
 		Handler:           e,
+		ConnState:         e.changed,
 		ReadHeaderTimeout: l.HeaderRead,
 		IdleTimeout:       l.Idle,
 		MaxHeaderBytes:    l.HeaderBytes,
@@ -127,6 +153,8 @@ type stdExchange struct {
 
 // ServeHTTP makes an exchange of a request of net/http.
 func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e.serving.Add(1)
+	defer e.serving.Add(-1)
 	x := e.pool.Get().(*stdExchange)
 	// HTTP/2 has a timer for each stream instead of deadlines that only calls notice.
 	timers := r.ProtoMajor >= 2

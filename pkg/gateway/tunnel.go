@@ -126,6 +126,13 @@ func (t *tunnels) done(c net.Conn) {
 	}
 }
 
+// number is how many tunnels there are.
+func (t *tunnels) number() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return int64(t.count)
+}
+
 // wait returns when no tunnel is left, or with the error of ctx.
 func (t *tunnels) wait(ctx context.Context) error {
 	for {

@@ -116,3 +116,38 @@ func TestShutdownCutsTunnelsInTheEnd(t *testing.T) {
 		t.Error("Shutdown returned before the tunnel's request did")
 	}
 }
+
+func TestConnectionsAreCounted(t *testing.T) {
+	w := newWorld(t, nil)
+	come := func(what string, want Connections) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			switch got := w.engine.Connections(); {
+			case got == want:
+				return
+			case time.Now().After(end):
+				t.Fatalf("%s: got %+v, want %+v", what, got, want)
+			}
+		}
+	}
+	come("before any", Connections{})
+	conn, r := tunnelled(t, w, "")
+	echo(t, conn, r)
+	come("a tunnel", Connections{Accepted: 1, Active: 1, Serving: 1})
+	c := w.dial()
+	for range 2 {
+		_, _ = io.WriteString(c, "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+		res, err := http.ReadResponse(c.r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+	}
+	come("and one that waits", Connections{Accepted: 2, Active: 2, Serving: 1})
+	if n := w.engine.gateway.Requests(); n != 3 {
+		t.Errorf("%d requests, want 3", n)
+	}
+	_ = c.Close()
+	_ = conn.Close()
+	come("none any more", Connections{Accepted: 2})
+}
