@@ -95,6 +95,7 @@ func settings(dir, etcd string) string {
   control: {port: 0}
   status: {ip: 127.0.0.1, port: 0}
 nginx_config: {http: {access_log: %q}}
+plugin_attr: {prometheus: {export_addr: {port: 0}}}
 deployment:
   data_dir: %q
   admin:

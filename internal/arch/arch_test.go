@@ -53,6 +53,7 @@ var libraries = map[string][]string{
 	"google.golang.org/grpc":                  {"pkg/store/etcdstore"},
 	"github.com/spf13/cobra":                  {"cmd/gosix", "cmd/admin", "cmd/gateway"},
 	"github.com/go-json-experiment/json":      {"pkg/plugin", "pkg/drivers/convert"},
+	"github.com/prometheus/":                  {"pkg/plugin/prometheus"},
 	"github.com/yuin/gopher-lua":              {"t/blocktest/lua"},
 }
 

@@ -44,7 +44,11 @@ func Check(path string, stored bool, out io.Writer) error {
 	defer client.Close()
 	source := tokens(client, zerolog.Nop())
 	defer source.Close()
-	registry := plugins(c, aiproxy.Deps{Client: client, Tokens: source, Pickers: balancer.NewCache(0)}, zerolog.Nop())
+	m, err := metrics(c)
+	if err != nil {
+		return err
+	}
+	registry := plugins(c, aiproxy.Deps{Client: client, Tokens: source, Pickers: balancer.NewCache(0)}, m, zerolog.Nop())
 	for _, name := range registry.Missing() {
 		say("note: plugins: %s is not built", name)
 	}

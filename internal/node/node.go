@@ -18,6 +18,7 @@ import (
 	"github.com/gosix/gosix/pkg/gateway"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/plugin/aiproxy"
+	"github.com/gosix/gosix/pkg/plugin/prometheus"
 	"github.com/gosix/gosix/pkg/resource"
 	"github.com/gosix/gosix/pkg/route"
 	"github.com/gosix/gosix/pkg/upstream"
@@ -49,7 +50,9 @@ type node struct {
 	loaded         loaded
 
 	engines []*gateway.Std
-	servers []*http.Server // admin, control and status
+	metrics *prometheus.Metrics
+	served  served         // what metrics tell of the gateway
+	servers []*http.Server // admin, control, status and metrics
 	access  *gateway.AccessLog
 
 	background context.Context // of what goes on until no request is left
@@ -110,12 +113,15 @@ func (n *node) start(ctx context.Context) error {
 	n.onEnd(source.Close)
 	pickers, checker := balancer.NewCache(0), n.health(client)
 	accounts := aiproxy.Deps{Client: client, Tokens: source, Pickers: pickers, Health: checker}
+	if n.metrics, err = metrics(n.c); err != nil {
+		return err
+	}
 	n.loaded.store = st
 	n.loaded.env = func(r *plugin.Registry) route.Env { return environment(n.c, r, ring, pickers, checker, n.Log) }
 	n.loaded.registry = func(list resource.PluginList) *plugin.Registry {
 		c := *n.c
 		c.Plugins = list.HTTP
-		registry := plugins(&c, accounts, n.Log)
+		registry := plugins(&c, accounts, n.metrics, n.Log)
 		for _, name := range registry.Missing() {
 			n.Log.Warn().Str("plugin", name).Msg("plugin is configured and not built")
 		}

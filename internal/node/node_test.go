@@ -52,6 +52,7 @@ func settings(t *testing.T) *config.Config {
 	c := config.Default()
 	c.Apisix.NodeListen = config.Listens{{IP: "127.0.0.1"}}
 	c.Apisix.Control.Port = 0
+	c.PluginAttr["prometheus"] = []byte(`{"export_addr":{"port":0}}`)
 	c.Apisix.Status = &config.Address{IP: "127.0.0.1"}
 	c.Nginx.HTTP.EnableAccessLog = false
 	c.Deployment.DataDir = t.TempDir()
@@ -131,7 +132,7 @@ func TestANewKeyIsShownOnceAndKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first.eventually("the lines are printed", func() bool { return strings.Count(first.out.String(), "\n") == 5 })
+	first.eventually("the lines are printed", func() bool { return strings.Count(first.out.String(), "\n") == 6 })
 	first.stop()
 	text := strings.TrimSpace(string(key))
 	if !strings.Contains(first.out.String(), text) {
@@ -141,7 +142,7 @@ func TestANewKeyIsShownOnceAndKept(t *testing.T) {
 	c = settings(t)
 	c.Deployment.DataDir = dir
 	second := begin(t, config.ProgramGosix, c)
-	second.eventually("the lines are printed", func() bool { return strings.Count(second.out.String(), "\n") == 5 })
+	second.eventually("the lines are printed", func() bool { return strings.Count(second.out.String(), "\n") == 6 })
 	second.stop()
 	for name, want := range map[string][]byte{"admin.key": key, "keyring": ring} {
 		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(got, want) {
@@ -177,8 +178,11 @@ func TestAPortInUseNamesItsSetting(t *testing.T) {
 	defer func() { _ = taken.Close() }()
 	port := taken.Addr().(*net.TCPAddr).Port
 	tests := map[string]func(*config.Config){
-		"apisix.node_listen[0]":         func(c *config.Config) { c.Apisix.NodeListen[0].Port = port },
-		"apisix.control":                func(c *config.Config) { c.Apisix.Control.Port = port },
+		"apisix.node_listen[0]": func(c *config.Config) { c.Apisix.NodeListen[0].Port = port },
+		"apisix.control":        func(c *config.Config) { c.Apisix.Control.Port = port },
+		"plugin_attr.prometheus.export_addr": func(c *config.Config) {
+			c.PluginAttr["prometheus"] = fmt.Appendf(nil, `{"export_addr":{"port":%d}}`, port)
+		},
 		"apisix.status":                 func(c *config.Config) { c.Apisix.Status.Port = port },
 		"deployment.admin.admin_listen": func(c *config.Config) { c.Deployment.Admin.Listen.Port = port },
 		"deployment.etcd.listen":        func(c *config.Config) { c.Deployment.Etcd.Listen = taken.Addr().String() },

@@ -15,6 +15,7 @@ type Ports struct {
 	Admin   string   `json:"admin,omitempty"`
 	Control string   `json:"control,omitempty"`
 	Status  string   `json:"status,omitempty"`
+	Metrics string   `json:"metrics,omitempty"`
 	Etcd    string   `json:"etcd,omitempty"` // of its own
 }
 
@@ -58,6 +59,9 @@ func (n *node) greet() {
 	}
 	if n.ports.Control != "" {
 		say("control  http://%s/v1/config", n.ports.Control)
+	}
+	if n.ports.Metrics != "" {
+		say("metrics  http://%s%s", n.ports.Metrics, n.metrics.Path())
 	}
 	if n.ports.Admin == "" {
 		return

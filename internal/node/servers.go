@@ -34,7 +34,7 @@ const (
 	smallHeader = 32 << 10 // bytes
 )
 
-// small is a server of the admin, control or status API.
+// small is a server of the admin, control or status API, or of metrics.
 func small(h http.Handler, log zerolog.Logger) *http.Server {
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: smallHead, ReadTimeout: smallBody, WriteTimeout: smallAnswer, IdleTimeout: smallIdle,
@@ -129,6 +129,9 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 		n.ports.Status = reachable(l.Addr())
 		n.serve(l, gateway.Status(syncer.Ready()))
 	}
+	if err := n.startMetrics(syncer); err != nil {
+		return err
+	}
 	n.running.Go(func() { syncer.Run(n.background) })
 	if err := n.await(ctx, syncer.Ready()); err != nil {
 		return err
@@ -146,9 +149,12 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 	if err != nil {
 		return err
 	}
+	for i := range listeners {
+		n.engines = append(n.engines, gateway.NewStd(g, limits, a.NodeListen[i].HTTP2, n.Log))
+	}
+	n.served.set(g, n.engines)
 	for i, l := range listeners {
-		e := gateway.NewStd(g, limits, a.NodeListen[i].HTTP2, n.Log)
-		n.engines = append(n.engines, e)
+		e := n.engines[i]
 		n.ports.Gateway = append(n.ports.Gateway, reachable(l.Addr()))
 		n.running.Go(func() {
 			if err := e.Serve(l); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/gosix/gosix/pkg/drivers/gcp"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/plugin/aiproxy"
+	"github.com/gosix/gosix/pkg/plugin/prometheus"
 	"github.com/gosix/gosix/pkg/resource"
 	"github.com/gosix/gosix/pkg/route"
 	"github.com/gosix/gosix/pkg/seal"
@@ -108,9 +109,9 @@ func keyring(c *config.Config) (*seal.Ring, error) {
 }
 
 // plugins returns the plugins that the settings switch on; deps lacks what the settings say.
-func plugins(c *config.Config, deps aiproxy.Deps, log zerolog.Logger) *plugin.Registry {
+func plugins(c *config.Config, deps aiproxy.Deps, m *prometheus.Metrics, log zerolog.Logger) *plugin.Registry {
 	deps.Drivers, deps.Depth, deps.MaxBody = builtin.Drivers(), c.Apisix.Limits.JSONDepth, c.Apisix.Limits.AIBody
-	return plugin.NewRegistry(plugin.Settings{Enabled: c.Plugins, Attr: c.PluginAttr, Log: log}, builtin.Plugins(deps)...)
+	return plugin.NewRegistry(plugin.Settings{Enabled: c.Plugins, Attr: c.PluginAttr, Log: log}, builtin.Plugins(deps, m)...)
 }
 
 // tokens returns what gets access tokens for service accounts. The environment names that of

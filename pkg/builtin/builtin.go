@@ -13,10 +13,11 @@ import (
 	"github.com/gosix/gosix/pkg/plugin/aiprompttemplate"
 	"github.com/gosix/gosix/pkg/plugin/aiproxy"
 	"github.com/gosix/gosix/pkg/plugin/keyauth"
+	"github.com/gosix/gosix/pkg/plugin/prometheus"
 )
 
-// Plugins lists the plugins by descending priority.
-func Plugins(d aiproxy.Deps) []plugin.Definition {
+// Plugins lists the plugins by descending priority. What requests are counted into is m.
+func Plugins(d aiproxy.Deps, m *prometheus.Metrics) []plugin.Definition {
 	return []plugin.Definition{
 		keyauth.Definition(),                  // 2500
 		aipromptguard.Definition(d.Depth),     // 1072
@@ -24,6 +25,7 @@ func Plugins(d aiproxy.Deps) []plugin.Definition {
 		aipromptdecorator.Definition(d.Depth), // 1070
 		aiproxy.Multi(d),                      // 1041
 		aiproxy.Single(d),                     // 1040
+		prometheus.Definition(m),              // 500
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/plugin/aiproxy"
+	"github.com/gosix/gosix/pkg/plugin/prometheus"
 	"github.com/gosix/gosix/pkg/resource"
 	"github.com/gosix/gosix/pkg/schema"
 	"github.com/gosix/gosix/pkg/upstream"
@@ -24,12 +25,21 @@ func registry(t *testing.T) *plugin.Registry {
 	client := upstream.NewClient(upstream.Options{})
 	t.Cleanup(client.Close)
 	deps := aiproxy.Deps{Client: client, Drivers: Drivers(), Pickers: balancer.NewCache(0)}
-	return plugin.NewRegistry(plugin.Settings{Log: zerolog.Nop()}, Plugins(deps)...)
+	return plugin.NewRegistry(plugin.Settings{Log: zerolog.Nop()}, Plugins(deps, metrics(t))...)
+}
+
+func metrics(t *testing.T) *prometheus.Metrics {
+	t.Helper()
+	m, err := prometheus.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 func TestPluginsStandInRunOrder(t *testing.T) {
 	var listed []string
-	for _, d := range Plugins(aiproxy.Deps{Drivers: Drivers()}) {
+	for _, d := range Plugins(aiproxy.Deps{Drivers: Drivers()}, metrics(t)) {
 		listed = append(listed, d.Name)
 	}
 	if diff := cmp.Diff(registry(t).Names(), listed); diff != "" {

@@ -34,6 +34,7 @@ const settings = `apisix:
   node_listen: [{ip: 127.0.0.1, port: 0}]
   control: {port: 0}
 nginx_config: {http: {enable_access_log: false}}
+plugin_attr: {prometheus: {export_addr: {port: 0}}}
 deployment:
   data_dir: %q
   admin: {admin_listen: {ip: 127.0.0.1, port: 0}}

@@ -49,6 +49,7 @@ const settings = `apisix:
   control: {port: 0}
   data_encryption: {keyring: ["golden-keyring-1", "golden-keyring-2"]}
 nginx_config: {http: {enable_access_log: false}}
+plugin_attr: {prometheus: {export_addr: {port: 0}}}
 deployment:
   data_dir: %q
   admin:

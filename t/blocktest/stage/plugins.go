@@ -9,6 +9,7 @@ import (
 	"github.com/gosix/gosix/pkg/builtin"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/plugin/aiproxy"
+	"github.com/gosix/gosix/pkg/plugin/prometheus"
 	"github.com/gosix/gosix/pkg/upstream"
 	"github.com/gosix/gosix/t/blocktest/lua"
 )
@@ -18,8 +19,12 @@ import (
 type plugins struct{ registry *plugin.Registry }
 
 func newPlugins(client *upstream.Client) plugins {
+	metrics, err := prometheus.New(nil)
+	if err != nil {
+		panic(err) // the defaults are good
+	}
 	deps := aiproxy.Deps{Client: client, Drivers: builtin.Drivers(), Pickers: balancer.NewCache(0)}
-	return plugins{plugin.NewRegistry(plugin.Settings{Log: zerolog.Nop()}, builtin.Plugins(deps)...)}
+	return plugins{plugin.NewRegistry(plugin.Settings{Log: zerolog.Nop()}, builtin.Plugins(deps, metrics)...)}
 }
 
 // Plugin describes a plugin.

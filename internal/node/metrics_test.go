@@ -1,0 +1,70 @@
+package node
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/gosix/gosix/pkg/config"
+)
+
+func TestMetricsAreTold(t *testing.T) {
+	c := settings(t)
+	c.PluginAttr["prometheus"] = []byte(`{"export_addr":{"port":0},"export_uri":"/m","metric_prefix":"own_"}`)
+	p := begin(t, config.ProgramGosix, c)
+	ports := p.ports()
+	if ports.Metrics == "" {
+		t.Fatal("nothing tells metrics")
+	}
+	p.eventually("the address is printed", func() bool { return strings.Contains(p.out.String(), "http://"+ports.Metrics+"/m\n") })
+	if res, err := http.Get("http://" + ports.Gateway[0] + "/nowhere"); err != nil {
+		t.Fatal(err)
+	} else {
+		_ = res.Body.Close()
+	}
+	res, err := http.Get("http://" + ports.Metrics + "/m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(res.Body)
+	_ = res.Body.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"own_etcd_reachable 1\n", "own_http_requests_total 1\n", `own_nginx_http_current_connections{state="accepted"} 1` + "\n",
+		`own_etcd_modify_indexes{key="stream_routes"} 0` + "\n", `own_etcd_modify_indexes{key="x_etcd_index"} `, `,version="` + Version() + `"} 1` + "\n",
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("there is no %q in\n%s", want, text)
+		}
+	}
+}
+
+func TestMetricsThatAreSwitchedOff(t *testing.T) {
+	for name, change := range map[string]func(*config.Config){
+		"by the setting": func(c *config.Config) {
+			c.PluginAttr["prometheus"] = []byte(`{"enable_export_server":false,"export_addr":{"port":0}}`)
+		},
+		"without the plugin": func(c *config.Config) { c.Plugins = []string{"key-auth"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := settings(t)
+			change(c)
+			if ports := begin(t, config.ProgramGosix, c).ports(); ports.Metrics != "" {
+				t.Errorf("it listens at %s", ports.Metrics)
+			}
+		})
+	}
+}
+
+func TestAWrongSettingOfMetricsIsNamed(t *testing.T) {
+	c := settings(t)
+	c.PluginAttr["prometheus"] = []byte(`{"max_series":-1}`)
+	p := begin(t, config.ProgramGosix, c)
+	<-p.done
+	if p.err == nil || p.err.Error() != "plugin_attr.prometheus.max_series: -1 is below 1" {
+		t.Errorf("got %v", p.err)
+	}
+}
