@@ -78,6 +78,7 @@ type node struct {
 	Admin   string   `json:"admin"`
 	Control string   `json:"control"`
 	Status  string   `json:"status"`
+	Metrics string   `json:"metrics"`
 	Etcd    string   `json:"etcd"`
 }
 

@@ -31,7 +31,8 @@ func TestReadme(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(n.dir, "data/admin.key"), []byte(testKey+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	put := strings.NewReplacer("127.0.0.1:9180", n.Admin, "127.0.0.1:9080", n.Gateway[0], "127.0.0.1:9090", n.Control, "127.0.0.1:8000", llmAddr)
+	put := strings.NewReplacer("127.0.0.1:9180", n.Admin, "127.0.0.1:9080", n.Gateway[0], "127.0.0.1:9090", n.Control, "127.0.0.1:9091", n.Metrics,
+		"127.0.0.1:8000", llmAddr)
 	// What each curl must answer, by a part of its line.
 	expect := []struct{ line, want string }{
 		{"routes/hello", `"key":"/apisix/routes/hello"`},
@@ -45,6 +46,9 @@ func TestReadme(t *testing.T) {
 		{"apikey: key-of-ann", "I am readme"},
 		{"/v1/config\n", `"digest":`},
 		{"/v1/config/rejected", "[]"},
+		{"global_rules/metrics", `"key":"/apisix/global_rules/metrics"`},
+		{"$GATEWAY/apisix/admin/routes", "401 Unauthorized"},
+		{"prometheus/metrics", `apisix_http_status{code="401",route="hello"`},
 	}
 	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(raw), -1)
 	preamble, next := "set -eu\n", 0

@@ -160,7 +160,7 @@ func prove(t *testing.T, file string) []blocktest.Result {
 	if stage.Isolate(new(exec.Cmd)) {
 		t.Parallel()
 	} else {
-		for _, addr := range []string{"127.0.0.1:1984", "127.0.0.2:1984", "127.0.0.1:9180", "127.0.0.1:9090", "127.0.0.1:2379"} {
+		for _, addr := range []string{"127.0.0.1:1984", "127.0.0.2:1984", "127.0.0.1:9180", "127.0.0.1:9090", "127.0.0.1:9091", "127.0.0.1:2379"} {
 			l, err := net.Listen("tcp", addr)
 			if err != nil {
 				t.Skipf("a suite needs its ports, and cannot have a network of its own: %v", err)
