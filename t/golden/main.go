@@ -28,7 +28,7 @@ import (
 func main() {
 	binary := flag.String("gosix", "bin/gosix", "the program to test")
 	corpus := flag.String("corpus", "", "folder with golden.py and open/*.jsonl")
-	areas := flag.String("areas", "routing,admin", "areas to replay, by comma")
+	areas := flag.String("areas", "routing,admin,ai", "areas to replay, by comma")
 	skip := flag.String("skip", "t/golden.skip", "known failures, one a line: name, white space, cause")
 	verbose := flag.Bool("v", false, "print every failure")
 	flag.Parse()
