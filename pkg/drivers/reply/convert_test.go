@@ -14,6 +14,7 @@ import (
 	"github.com/gosix/gosix/pkg/drivers/eventstream"
 	"github.com/gosix/gosix/pkg/drivers/openai"
 	"github.com/gosix/gosix/pkg/drivers/protocol"
+	"github.com/gosix/gosix/pkg/drivers/sse"
 	"github.com/gosix/gosix/pkg/jsonedit"
 )
 
@@ -131,7 +132,7 @@ func TestWhatCannotBeConvertedIsAFailure(t *testing.T) {
 		},
 		"an encoding": {"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", nil, drivers.Failure{Status: 502}},
 		"an event without end": {
-			stream + "data: {\"choices\":[{\"delta\":{\"content\":\"" + strings.Repeat("x", 2<<20) + "\"}}]}\n\n", nil, drivers.Failure{},
+			stream + "data: {\"choices\":[{\"delta\":{\"content\":\"" + strings.Repeat("x", 2*sse.MaxEvent) + "\"}}]}\n\n", nil, drivers.Failure{},
 		},
 	}
 	for name, tt := range tests {

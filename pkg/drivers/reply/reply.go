@@ -26,6 +26,10 @@ import (
 // to the client: within it, a cut answer may still fall back.
 const wholeLimit = 1 << 20
 
+// announceLimit is how much of a stream is held back that only announces an answer: whole
+// events, in bytes.
+const announceLimit = 1 << 20
+
 // ErrTooLong and ErrTooLarge are an answer that went beyond a configured limit, on its way or
 // before it.
 var (
@@ -71,7 +75,7 @@ type Reply struct {
 // Begin reads up to the point from which there is no way back, and writes nothing. Of an
 // answer that is no stream that is its first MiB, or all of it where it is converted. Of a
 // stream it is the first event that says something: those that only announce an answer are
-// held back, up to sse.MaxEvent bytes. With Instance.KeepAlive it is the first comment at
+// held back, up to 1 MiB. With Instance.KeepAlive it is the first comment at
 // the latest.
 //
 // After an error another instance may be asked; the response is closed. It is a

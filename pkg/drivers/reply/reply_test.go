@@ -213,3 +213,32 @@ func TestAStreamAboveItsLimitBeforeItSaidAnythingIsAFailure(t *testing.T) {
 		})
 	}
 }
+
+func TestOneEventMayHoldAWholeAnswer(t *testing.T) {
+	const stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+	text := strings.Repeat("x", 3<<20)
+	all := event("response.completed", `{"type":"response.completed","response":{"output":[{"content":[{"text":"`+text+`"}]}],`+
+		`"usage":{"input_tokens":3,"output_tokens":2,"total_tokens":5}}}`)
+	tests := map[string]struct{ path, request, body string }{
+		"as its last one": {"/v1/responses", `{"model":"m","input":"a","stream":true}`,
+			event("response.output_text.delta", `{"type":"response.output_text.delta","delta":"`+text+`"}`) + all},
+		"as its first one": {"/v1/responses", `{"model":"m","input":"a","stream":true}`, all},
+		"as the first one of a chat": {"/v1/chat/completions", `{"model":"m","messages":[],"stream":true}`,
+			`data: {"choices":[{"delta":{"content":"` + text + `"}}]}` + "\n\n" +
+				`data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}` + "\n\ndata: [DONE]\n\n"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			rec := drivertest.Recording{Path: tt.path, Request: tt.request}
+			got := drivertest.Play(t, openai.Providers()["openai"], &drivers.Instance{}, rec, stream, tt.body)
+			if got.Body != tt.body {
+				t.Errorf("got %d bytes, want %d", len(got.Body), len(tt.body))
+			}
+			got.Body = ""
+			want := drivertest.Result{Status: 200, Complete: true, Usage: drivers.Usage{Prompt: 3, Completion: 2, Total: 5}}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

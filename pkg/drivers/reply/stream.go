@@ -24,7 +24,7 @@ const nothingConverted = "streaming response completed without producing any out
 var errComment = errors.New("nothing came yet")
 
 // firstEvents reads until a stream has something to pass on. Until then its limits end it
-// with an answer of their own, and so does more white space than an event may be long.
+// with an answer of their own, and so does white space without an end.
 func (r *Reply) firstEvents() error {
 	buf := buffers.Get().(*[32 << 10]byte)
 	defer buffers.Put(buf)
@@ -50,10 +50,11 @@ func (r *Reply) firstEvents() error {
 			return &drivers.Failure{Status: http.StatusGatewayTimeout, Body: ErrTooLong.Error(), Err: ErrTooLong}
 		case r.tooMuch():
 			return tooLarge("stream", r.call.Instance.Limits.Bytes)
-		case r.out.Length > sse.MaxEvent && r.book.Parsed && len(r.head) > 0:
+		case r.passed() <= announceLimit:
+		case r.book.Parsed && len(r.head) > 0:
 			r.commit = true
 			return nil
-		case r.out.Length > sse.MaxEvent:
+		default:
 			return r.nothing()
 		}
 	}
@@ -72,6 +73,9 @@ func (r *Reply) firstEvents() error {
 	}
 	return nil
 }
+
+// passed is how many bytes the whole events of a stream had so far.
+func (r *Reply) passed() int64 { return r.out.Length - int64(len(r.frames.rest())) }
 
 // silent reports whether p is nothing but empty lines and comments. What is neither, and no
 // event, is passed on as it stands: the framing alone says that it is whole.

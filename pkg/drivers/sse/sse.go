@@ -5,8 +5,10 @@ package sse
 import "bytes"
 
 // MaxEvent is how much of an event that is not complete is held back, in bytes. A longer
-// one is passed on in parts, and what it carries is not looked at.
-const MaxEvent = 1 << 20
+// one is passed on in parts, and what it carries is not looked at. It is as much as a
+// message of package eventstream may have: there are providers that put a whole answer into
+// one event, such as the last one of a response.
+const MaxEvent = 16 << 20
 
 // Splitter finds whole events. Feed it pieces as they come: whatever the cuts, the events
 // are the same. The zero value is ready. Not safe for concurrent use.

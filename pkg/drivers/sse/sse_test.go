@@ -67,7 +67,7 @@ func TestEventsAreTheSameForEverySplit(t *testing.T) {
 }
 
 func TestAnEndlessEventIsPassedOnInParts(t *testing.T) {
-	piece := strings.Repeat("x", 300<<10)
+	piece := strings.Repeat("x", MaxEvent/3)
 	stream := []string{"data: a\n\ndata: ", piece, piece, piece, piece, "\n", "\ndata: b\n\n"}
 	got, passed, held := feed(stream...)
 	if diff := cmp.Diff([]string{"a", "b"}, got); diff != "" {
