@@ -1,6 +1,8 @@
 package reply_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"strings"
@@ -47,6 +49,15 @@ func played(t *testing.T, client protocol.ID, m *marks, answer string) (driverte
 	return drivertest.PlayCall(t, call, answer)
 }
 
+// zipped is a text in the encoding gzip.
+func zipped(text string) string {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write([]byte(text))
+	_ = z.Close()
+	return b.String()
+}
+
 func TestWhatIsConverted(t *testing.T) {
 	const (
 		stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -57,6 +68,9 @@ func TestWhatIsConverted(t *testing.T) {
 	)
 	whole := func(status int, body string) string {
 		return fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s", status, len(body), body)
+	}
+	packed := func(encoding, body string) string {
+		return fmt.Sprintf("HTTP/1.1 429 X\r\nContent-Encoding: %s\r\nContent-Length: %d\r\n\r\n%s", encoding, len(body), body)
 	}
 	long := `{"x":"` + strings.Repeat("x", 2<<20) + `"}`
 	tests := map[string]struct {
@@ -74,6 +88,18 @@ func TestWhatIsConverted(t *testing.T) {
 		"no JSON: it passes as it is": {protocol.AnthropicMessages, whole(200, `<p>`), drivertest.Result{Status: 200, Body: `<p>`, Complete: true}},
 		"an error, JSON or not": {
 			protocol.AnthropicMessages, whole(503, `<p>`), drivertest.Result{Status: 503, Body: `{"status":503,"error":"<p>"}`, Complete: true},
+		},
+		"an error in an encoding that is known": {
+			protocol.AnthropicMessages, packed("gzip", zipped(`{"error":1}`)),
+			drivertest.Result{Status: 429, Body: `{"status":429,"error":"{\"error\":1}"}`, Complete: true},
+		},
+		"an error in an encoding that is not": {
+			protocol.AnthropicMessages, packed("zstd", "(packed)"),
+			drivertest.Result{Status: 429, Body: `{"status":429,"error":""}`, Complete: true},
+		},
+		"an error in an encoding that is broken": {
+			protocol.AnthropicMessages, packed("gzip", zipped(`{"error":1}`)[:20]),
+			drivertest.Result{Status: 429, Body: `{"status":429,"error":""}`, Complete: true},
 		},
 		"a stream": {
 			protocol.AnthropicMessages, stream + "data: " + role + "\n\n: ping\n\ndata: " + a + "\n\ndata: " + use + "\n\ndata: [DONE]\n\n",

@@ -1,9 +1,12 @@
 package reply
 
 import (
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gosix/gosix/pkg/drivers"
@@ -49,6 +52,10 @@ func (r *Reply) whole() error {
 			return err
 		}
 	}
+	if r.call.Answer != nil && r.encoding != "" {
+		// An error, since no other answer gets here in an encoding.
+		r.head, r.encoding = decoded(r.head, r.encoding), ""
+	}
 	if r.end == nil || r.encoding != "" {
 		return nil
 	}
@@ -81,6 +88,23 @@ func (r *Reply) convertWhole() error {
 	}
 	r.head, r.kind = body, jsonType
 	return nil
+}
+
+// decoded is what can be read of an error in an encoding, for which nobody asked; nil:
+// nothing.
+func decoded(body []byte, encoding string) []byte {
+	if !strings.EqualFold(encoding, "gzip") {
+		return nil
+	}
+	z, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil
+	}
+	text, err := io.ReadAll(io.LimitReader(z, wholeLimit))
+	if err != nil {
+		return nil
+	}
+	return text
 }
 
 // tailLen is how much of the end of a long answer is looked at: what was used stands there.
