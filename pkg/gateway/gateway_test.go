@@ -424,6 +424,38 @@ func TestACutAnswerIsBroken(t *testing.T) {
 	}
 }
 
+// A client of HTTP/1.0 knows the end of an answer without a length by that of the connection.
+func TestACutAnswerIsBrokenForClientsOfHTTP10(t *testing.T) {
+	w := newWorld(t, nil)
+	heard := make(chan struct{})
+	up := backend(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "12345")
+		w.(http.Flusher).Flush()
+		<-heard
+		panic(http.ErrAbortHandler)
+	})
+	w.put("routes/1", `{"uri":"/cut","upstream":`+nodes(up)+`}`)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = io.WriteString(conn, "GET /cut HTTP/1.0\r\nHost: a\r\n\r\n")
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	got := make([]byte, 5)
+	if _, err := io.ReadFull(res.Body, got); err != nil || string(got) != "12345" {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	close(heard)
+	if rest, err := io.ReadAll(res.Body); err == nil {
+		t.Errorf("the answer ended well after %q", rest)
+	}
+}
+
 func TestAPlainPostIsNeverSentTwice(t *testing.T) {
 	w := newWorld(t, nil)
 	calls := &trace{}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log"
@@ -95,7 +96,7 @@ func NewStd(g *Gateway, l Limits, h2c bool, errorLog zerolog.Logger) *Std {
 		ErrorLog:          log.New(errorWriter{errorLog}, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			// Two addresses parsed and written out once a connection, not once a request.
-			a := connAddrs{remote: addrOf(c.RemoteAddr()), local: addrOf(c.LocalAddr())}
+			a := connAddrs{conn: c, remote: addrOf(c.RemoteAddr()), local: addrOf(c.LocalAddr())}
 			a.remoteIP, a.localPort = a.remote.Addr().String(), strconv.Itoa(int(a.local.Port()))
 			return context.WithValue(ctx, connKey{}, &a)
 		},
@@ -106,6 +107,7 @@ func NewStd(g *Gateway, l Limits, h2c bool, errorLog zerolog.Logger) *Std {
 }
 
 type connAddrs struct {
+	conn                net.Conn
 	remote, local       netip.AddrPort
 	remoteIP, localPort string
 }
@@ -183,12 +185,31 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if x.sink.away != nil {
 		e.tunnels.done(x.sink.away)
 	}
-	aborted := x.sink.aborted
+	aborted, cut := x.sink.aborted, x.sink.written
 	x.sink, x.body = stdSink{}, bodyReader{}
 	e.pool.Put(x)
 	if aborted {
+		if cut && !r.ProtoAtLeast(1, 1) {
+			reset(r.Context())
+		}
 		// The only way to make net/http break a connection off.
 		panic(http.ErrAbortHandler)
+	}
+}
+
+// reset makes the connection of a request end with an error. What a client of HTTP/1.0 gets
+// ends with its connection, so that it would take an answer that was cut for a whole one.
+func reset(ctx context.Context) {
+	a, ok := ctx.Value(connKey{}).(*connAddrs)
+	if !ok {
+		return
+	}
+	conn := a.conn
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	if t, ok := conn.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
 	}
 }
 
