@@ -18,6 +18,7 @@ type Splitter struct {
 	data []byte // of an event whose data has several lines
 	torn bool   // the beginning of the event at hand was passed on already
 	drop bool   // the event at hand is left out
+	late bool   // an event was handed out: what follows does not begin with a mark
 }
 
 // Feed takes the next piece and returns what can be passed on: everything up to the end of
@@ -150,6 +151,7 @@ var (
 	crlf      = []byte("\n\r\n")
 	cr        = []byte("\r\r")
 	dataField = []byte("data:")
+	mark      = []byte("\uFEFF") // of byte order, which a stream may begin with
 )
 
 // hand joins the data lines of an event and gives them out. An event without data, such as
@@ -157,6 +159,9 @@ var (
 func (s *Splitter) hand(event []byte, onlyLF bool, f func([]byte)) {
 	var data []byte
 	lines := 0
+	if !s.late {
+		s.late, event = true, bytes.TrimPrefix(event, mark)
+	}
 	for rest := event; len(rest) > 0; {
 		end := lineEnd(rest, onlyLF)
 		if end < 0 {

@@ -34,6 +34,8 @@ var streams = map[string]struct {
 	"an event that is only comments":      {": ping\n\n", nil, ""},
 	"a text that is no stream of events":  {"{\"a\": 1}", nil, "{\"a\": 1}"},
 	"more empty lines than needed":        {"data: a\n\n\n\ndata: b\n\n", []string{"a", "b"}, ""},
+	"a mark of byte order before it all":  {"\uFEFFdata: a\n\ndata: b\n\n", []string{"a", "b"}, ""},
+	"such a mark further on":              {"data: a\n\n\uFEFFdata: b\n\n", []string{"a"}, ""},
 	"nothing":                             {"", nil, ""},
 }
 
@@ -55,7 +57,7 @@ func TestEventsAreTheSameForEverySplit(t *testing.T) {
 				}
 			}
 			var bytewise []string
-			for i := range tt.stream {
+			for i := range len(tt.stream) {
 				bytewise = append(bytewise, tt.stream[i:i+1])
 			}
 			got, _, _ := feed(bytewise...)
