@@ -220,12 +220,16 @@ func TestOneEventMayHoldAWholeAnswer(t *testing.T) {
 	all := event("response.completed", `{"type":"response.completed","response":{"output":[{"content":[{"text":"`+text+`"}]}],`+
 		`"usage":{"input_tokens":3,"output_tokens":2,"total_tokens":5}}}`)
 	tests := map[string]struct{ path, request, body string }{
-		"as its last one": {"/v1/responses", `{"model":"m","input":"a","stream":true}`,
-			event("response.output_text.delta", `{"type":"response.output_text.delta","delta":"`+text+`"}`) + all},
+		"as its last one": {
+			"/v1/responses", `{"model":"m","input":"a","stream":true}`,
+			event("response.output_text.delta", `{"type":"response.output_text.delta","delta":"`+text+`"}`) + all,
+		},
 		"as its first one": {"/v1/responses", `{"model":"m","input":"a","stream":true}`, all},
-		"as the first one of a chat": {"/v1/chat/completions", `{"model":"m","messages":[],"stream":true}`,
+		"as the first one of a chat": {
+			"/v1/chat/completions", `{"model":"m","messages":[],"stream":true}`,
 			`data: {"choices":[{"delta":{"content":"` + text + `"}}]}` + "\n\n" +
-				`data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}` + "\n\ndata: [DONE]\n\n"},
+				`data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}` + "\n\ndata: [DONE]\n\n",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
