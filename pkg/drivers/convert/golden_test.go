@@ -21,7 +21,8 @@ import (
 
 var writeGolden = flag.Bool("golden", false, "write what comes out into the golden files; read them afterwards")
 
-// ways are the conversions that the golden files show, chains among them.
+// ways are the conversions that the golden files show, chains among them, but for both between
+// messages and chats.
 func ways(t testing.TB) []*Conversion {
 	t.Helper()
 	list := []*Conversion{embeddingsToPredict, chatToGemini, chatToConverse, chatToResponses, responsesToChat}
@@ -196,7 +197,7 @@ func relay(a Answer, list ...message) string {
 }
 
 func TestGoldenExchangesAreConverted(t *testing.T) {
-	for _, c := range ways(t) {
+	for _, c := range slices.Concat(both, ways(t)) {
 		goldens(t, c, func(t *testing.T, g *golden) {
 			request := g.sections["request"]
 			out, err := tryRequest(t, c, request)

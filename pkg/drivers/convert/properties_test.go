@@ -186,8 +186,8 @@ func TestConvertedRequestsKeepTextsAndToolsWhenConvertedBack(t *testing.T) {
 	}
 	for i, c := range both {
 		back := both[1-i]
-		recordings(t, c, func(t *testing.T, r *recording) {
-			there, err := ask(t, c, r.sections["request"])
+		goldens(t, c, func(t *testing.T, g *golden) {
+			there, err := ask(t, c, g.sections["request"])
 			if err != nil {
 				return
 			}

@@ -2,136 +2,25 @@ package convert
 
 import (
 	"bytes"
-	"errors"
-	"flag"
-	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gosix/gosix/pkg/drivers/protocol"
 	"github.com/gosix/gosix/pkg/drivers/sse"
-	"github.com/gosix/gosix/pkg/jsonedit"
 )
 
-var record = flag.Bool("record", false, "write what is converted into the recordings; read them afterwards")
-
-// A recording is a text: a sentence about what it shows, and sections that begin with a line
-// `-- name --`. What stands in one section is converted into what stands in another:
-//
-//	request    → converted, or refused
-//	answer     → whole, or whole refused
-//	error NNN  → error NNN converted
-//	stream     → events
-//
-// JSON is compared by what it says, events by their bytes.
-type recording struct {
-	path, about string
-	names       []string
-	sections    map[string]string
-}
-
-func readRecording(t *testing.T, path string) *recording {
-	t.Helper()
-	p, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &recording{path: path, sections: map[string]string{}}
-	for i, part := range strings.Split("\n"+string(p), "\n-- ") {
-		name, text, ok := strings.Cut(part, " --\n")
-		if i == 0 {
-			r.about = strings.TrimSpace(part)
-			continue
-		}
-		if !ok {
-			t.Fatalf("%s: section %d has no name", path, i)
-		}
-		r.names = append(r.names, name)
-		r.sections[name] = text + "\n"
-	}
-	if r.about == "" {
-		t.Errorf("%s does not say what it shows", path)
-	}
-	return r
-}
-
-// want compares what came of a section, or keeps it behind that section.
-func (r *recording) want(t *testing.T, from, name, got string) {
-	t.Helper()
-	if *record {
-		if _, ok := r.sections[name]; !ok {
-			r.names = slices.Insert(r.names, slices.Index(r.names, from)+1, name)
-		}
-		r.sections[name] = got
-		return
-	}
-	want, ok := r.sections[name]
-	if !ok {
-		t.Errorf("no section %q, got %s", name, got)
-	}
-	if !strings.HasPrefix(name, "events") && !strings.HasSuffix(name, "refused") {
-		got, want = indent(t, got), indent(t, want)
-	}
-	if diff := cmp.Diff(strings.TrimSpace(want), strings.TrimSpace(got)); diff != "" {
-		t.Errorf("%s: %s", name, diff)
-	}
-}
-
-func (r *recording) save(t *testing.T) {
-	t.Helper()
-	if !*record {
-		return
-	}
-	text := r.about + "\n\n"
-	for _, name := range r.names {
-		text += "-- " + name + " --\n" + strings.TrimSpace(r.sections[name]) + "\n\n"
-	}
-	if err := os.WriteFile(r.path, []byte(strings.TrimSpace(text)+"\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func indent(t *testing.T, p string) string {
-	t.Helper()
-	v := jsontext.Value(p)
-	if err := v.Canonicalize(); err != nil {
-		t.Fatalf("%v in %s", err, p)
-	}
-	_ = v.Indent(jsontext.WithIndent("  "))
-	return string(v)
-}
-
-// recordings calls f for every recording of a conversion.
-func recordings(t *testing.T, c *Conversion, f func(t *testing.T, r *recording)) {
-	t.Helper()
-	paths, err := filepath.Glob(filepath.Join("testdata", string(c.From)+"."+string(c.To), "*.txt"))
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no recordings of %s to %s", c.From, c.To)
-	}
-	for _, path := range paths {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) { f(t, readRecording(t, path)) })
-	}
-}
-
-// ask converts a request, and stamps the answer.
+// ask converts a request of two conversions whose answers are all stamped.
 func ask(t testing.TB, c *Conversion, request string) (*Converted, error) {
 	t.Helper()
-	d, err := jsonedit.Index([]byte(request), jsonedit.Options{})
-	if err != nil {
-		t.Fatalf("request: %v", err)
-	}
-	out, err := c.Request(d)
+	out, err := tryRequest(t, c, request)
 	if err != nil {
 		return nil, err
 	}
-	out.Answer.(interface{ Stamp(string, int64) }).Stamp("stamped", 1700000000)
+	if _, ok := out.Answer.(Stamped); !ok {
+		t.Fatalf("%s to %s: an answer takes no stamp", c.From, c.To)
+	}
 	return out, nil
 }
 
@@ -149,57 +38,15 @@ func stream(a Answer, pieces ...[]byte) string {
 
 var both = []*Conversion{messagesToChat, chatToMessages}
 
-func TestRecordedExchangesAreConverted(t *testing.T) {
-	for _, c := range both {
-		t.Run(fmt.Sprintf("%s to %s", c.From, c.To), func(t *testing.T) {
-			recordings(t, c, func(t *testing.T, r *recording) {
-				request := r.sections["request"]
-				out, err := ask(t, c, request)
-				if err != nil {
-					var e *Error
-					if !errors.As(err, &e) || e.Status != 400 {
-						t.Fatalf("got %v (%T), want an *Error with status 400", err, err)
-					}
-					r.want(t, "request", "refused", e.Text+"\n")
-				} else {
-					r.want(t, "request", "converted", indent(t, string(out.Body)))
-				}
-				for _, name := range slices.Clone(r.names) {
-					if out == nil {
-						break
-					}
-					again, _ := ask(t, c, request)
-					status, isError := strings.CutPrefix(name, "error ")
-					n, notNumber := strconv.Atoi(status)
-					switch {
-					case name == "answer":
-						whole, err := again.Answer.Whole([]byte(r.sections[name]))
-						if err != nil {
-							r.want(t, name, "whole refused", err.Error()+"\n")
-							continue
-						}
-						r.want(t, name, "whole", indent(t, string(whole)))
-					case isError && notNumber == nil:
-						r.want(t, name, name+" converted", indent(t, string(again.Answer.Error(n, []byte(r.sections[name])))))
-					case name == "stream":
-						r.want(t, name, "events", stream(again.Answer, []byte(r.sections[name])))
-					}
-				}
-				r.save(t)
-			})
-		})
-	}
-}
-
 func TestEveryCutOfAStreamGivesTheSameEvents(t *testing.T) {
 	for _, c := range both {
-		recordings(t, c, func(t *testing.T, r *recording) {
-			in, ok := r.sections["stream"]
+		goldens(t, c, func(t *testing.T, g *golden) {
+			in, ok := g.sections["stream"]
 			if !ok {
 				return
 			}
 			fresh := func() Answer {
-				out, err := ask(t, c, r.sections["request"])
+				out, err := ask(t, c, g.sections["request"])
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -259,8 +106,8 @@ func checkStream(t testing.TB, c *Conversion, out string) {
 // its end.
 func TestAStreamEndsOnceWhereverItFails(t *testing.T) {
 	for _, c := range both {
-		recordings(t, c, func(t *testing.T, r *recording) {
-			in, ok := r.sections["stream"]
+		goldens(t, c, func(t *testing.T, g *golden) {
+			in, ok := g.sections["stream"]
 			if !ok {
 				return
 			}
@@ -274,7 +121,7 @@ func TestAStreamEndsOnceWhereverItFails(t *testing.T) {
 					"ends":  events[:i],
 					"twice": append(append([]string{}, events[:i]...), events...),
 				} {
-					out, err := ask(t, c, r.sections["request"])
+					out, err := ask(t, c, g.sections["request"])
 					if err != nil {
 						t.Fatal(err)
 					}
