@@ -1,6 +1,10 @@
 package variable
 
-import "github.com/gosix/gosix/pkg/exchange"
+import (
+	"strings"
+
+	"github.com/gosix/gosix/pkg/exchange"
+)
 
 // Template is a text with variables in it: "$request_uri-${arg_x}". It is immutable and
 // safe for concurrent use.
@@ -10,14 +14,26 @@ type Template struct {
 }
 
 type part struct {
-	text string
-	get  Getter // nil: text
+	text     string // of a variable: what stands for it when it has no value, if fallback
+	get      Getter // nil: text
+	fallback bool
+}
+
+// value is the variable's, or what stands for it.
+func (p *part) value(x *exchange.Exchange) Value {
+	v := p.get(x)
+	if p.fallback && v.IsNil() {
+		return Text(p.text)
+	}
+	return v
 }
 
 // CompileTemplate compiles a text; there is none that it refuses. A name that is no
 // variable has no value; a "$" without a name stands for itself. Without braces a name
-// ends before the first byte that is not a letter, digit or underscore; in braces it may
-// also hold what paths of post_arg. are written with.
+// ends before the first byte that is not a letter, digit or underscore, but for the dots
+// of post_arg.; in braces it may also hold what paths of post_arg. are written with, and
+// "??" separates it from a text that stands for a variable without a value: it counts as
+// one that has a value.
 func CompileTemplate(text string) *Template {
 	t := &Template{}
 	begin := 0
@@ -25,7 +41,7 @@ func CompileTemplate(text string) *Template {
 		if text[i] != '$' {
 			continue
 		}
-		name, end := nameAt(text, i+1)
+		p, name, end := variableAt(text, i+1)
 		if name == "" {
 			continue
 		}
@@ -36,7 +52,8 @@ func CompileTemplate(text string) *Template {
 		if !known {
 			get = nothing
 		}
-		t.parts = append(t.parts, part{get: get})
+		p.get = get
+		t.parts = append(t.parts, p)
 		begin, i = end, end-1
 	}
 	if begin < len(text) {
@@ -53,23 +70,39 @@ func (t *Template) WithMissing(text string) *Template {
 
 func nothing(*exchange.Exchange) Value { return Value{} }
 
-// nameAt returns the variable's name that begins at i, braces allowed, and where it ends.
-func nameAt(text string, i int) (name string, end int) {
-	braced := i < len(text) && text[i] == '{'
-	if braced {
-		i++
+// variableAt returns the variable's name that begins at i, braces allowed, where it ends,
+// and a part with the text that stands for it.
+func variableAt(text string, i int) (p part, name string, end int) {
+	if i < len(text) && text[i] == '{' {
+		return bracedAt(text, i+1)
 	}
-	for end = i; end < len(text) && (nameByte(text[end]) || braced && pathByte(text[end])); end++ {
+	for end = i; end < len(text) && nameByte(text[end]); end++ {
 	}
-	name = text[i:end]
-	if !braced {
-		return name, end
+	if text[i:end] == strings.TrimSuffix(postPrefix, ".") {
+		for end+1 < len(text) && text[end] == '.' && nameByte(text[end+1]) {
+			for end++; end < len(text) && nameByte(text[end]); end++ {
+			}
+		}
 	}
-	if end >= len(text) || text[end] != '}' {
-		return "", end
-	}
-	return name, end + 1
+	return part{}, text[i:end], end
 }
+
+func bracedAt(text string, i int) (p part, name string, end int) {
+	length := strings.IndexByte(text[i:], '}')
+	if length < 0 {
+		return part{}, "", len(text)
+	}
+	name, p.text, p.fallback = strings.Cut(text[i:i+length], "??")
+	name, p.text = strings.Trim(name, spaces), strings.Trim(p.text, spaces)
+	for n := range len(name) {
+		if !nameByte(name[n]) && !pathByte(name[n]) {
+			return part{}, "", i
+		}
+	}
+	return p, name, i + length + 1
+}
+
+const spaces = " \t\r\n"
 
 func nameByte(b byte) bool {
 	return b == '_' || '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
@@ -92,7 +125,7 @@ func (t *Template) AppendFunc(b []byte, x *exchange.Exchange, write func(b []byt
 		if p := &t.parts[i]; p.get == nil {
 			b = append(b, p.text...)
 		} else {
-			b = write(b, p.get(x))
+			b = write(b, p.value(x))
 		}
 	}
 	return b
@@ -102,7 +135,7 @@ func (t *Template) AppendFunc(b []byte, x *exchange.Exchange, write func(b []byt
 func (t *Template) Resolve(x *exchange.Exchange) (text string, resolved int) {
 	if len(t.parts) == 1 && t.parts[0].get != nil {
 		// A text that is one variable needs no copy.
-		if v := t.parts[0].get(x); !v.IsNil() {
+		if v := t.parts[0].value(x); !v.IsNil() {
 			return v.String(), 1
 		}
 		return t.missing, 0
@@ -120,7 +153,7 @@ func (t *Template) append(b []byte, x *exchange.Exchange) ([]byte, int) {
 			b = append(b, p.text...)
 			continue
 		}
-		if v := p.get(x); v.IsNil() {
+		if v := p.value(x); v.IsNil() {
 			b = append(b, t.missing...)
 		} else {
 			resolved++

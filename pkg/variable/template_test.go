@@ -26,6 +26,15 @@ func TestTemplates(t *testing.T) {
 		{"a dollar before no name stands for itself", "$ $-$$arg_n", "$ $-$7", 1},
 		{"an open brace stands for itself", "${arg_n", "${arg_n", 0},
 		{"empty braces stand for themselves", "${}", "${}", 0},
+		{"braces may have room in them", "${ arg_n }", "7", 1},
+		{"a text stands for what has no value", "${arg_z ?? 30}s", "30s", 1},
+		{"a text alone stands for what has no value", "${arg_z??a b}", "a b", 1},
+		{"a text stands for an unknown variable", "<${nope ?? -}>", "<->", 1},
+		{"a value comes before the text", "${arg_n ?? 30}", "7", 1},
+		{"a text that is empty", "${arg_z ??}", "", 1},
+		{"a text for no name stands for itself", "${ ?? 30}", "${ ?? 30}", 0},
+		{"braces around what is no name stand for themselves", "${a b} $arg_n", "${a b} 7", 1},
+		{"a path without braces", "$post_arg.a.b.", "c.", 1},
 		{"a path in braces", "${post_arg.a.b}!", "c!", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
