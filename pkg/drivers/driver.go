@@ -54,7 +54,8 @@ type Outcome struct {
 	Complete   bool  // ended as its protocol says
 	Length     int64 // bytes of the provider's answer
 	ToolCalls  bool
-	Text       []byte // what the model said, where Instance.Text asks for it
+	Text       []byte   // what the model said, where Instance.Text asks for it
+	RawUsage   [][]byte // as ledger.Ledger.Raw
 }
 
 // Broken is an answer that ended before anything of it could go to the client, and what was

@@ -140,6 +140,10 @@ type LLM struct {
 	Stream, HasToolCalls, Partial                      bool
 	ToolCount                                          int
 	EndUserID                                          string
+	// RawUsage is what the provider counted, in its own words: JSON objects in the order in
+	// which they came, of a long stream the first and the last. Members of a later one win.
+	// nil: it told nothing.
+	RawUsage [][]byte
 
 	// What logs may have where it is configured.
 	Summarised bool   // the counts above, as one thing

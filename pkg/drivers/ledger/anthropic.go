@@ -33,7 +33,7 @@ func (l *Ledger) anthropic(data []byte) {
 	case "ping":
 	case "message_start":
 		if raw, kind := dig(data, "message", "usage"); kind == jsonedit.Object {
-			l.Usage.read(raw)
+			l.count(raw)
 		}
 	case "content_block_start":
 		block, _ := dig(data, "content_block")
@@ -50,7 +50,7 @@ func (l *Ledger) anthropic(data []byte) {
 		l.Began = true
 		l.Finished = l.Finished || word(data, "delta", "stop_reason") != ""
 		if raw, kind := dig(data, "usage"); kind == jsonedit.Object {
-			l.Usage.read(raw)
+			l.count(raw)
 		}
 	case "message_stop":
 		l.Began, l.Terminal = true, l.Terminal || intact(data)

@@ -28,7 +28,7 @@ func (l *Ledger) bedrock(kind string, data []byte) {
 		l.Began = true
 		l.Terminal = l.Terminal || l.stopped
 		if raw, is := dig(data, "usage"); is == jsonedit.Object {
-			l.Usage.read(raw)
+			l.count(raw)
 		}
 	default:
 		if !strings.HasSuffix(kind, "Exception") && !strings.HasSuffix(kind, "Error") {

@@ -36,7 +36,7 @@ func (l *Ledger) gemini(data []byte) {
 	// Each piece counts anew; that of an answer that is cut is wanted too.
 	if says(data, metadataName) {
 		if raw, kind := dig(data, "usageMetadata"); kind == jsonedit.Object {
-			l.Usage.read(raw)
+			l.count(raw)
 		}
 	}
 	if l.keep {

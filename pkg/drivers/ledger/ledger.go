@@ -15,8 +15,11 @@ import (
 // Ledger is what is known of one answer so far. It is made by New and fed with the events
 // of a stream, or once with a whole body. Not safe for concurrent use.
 type Ledger struct {
-	Usage     Usage // the provider's last count; of an answer that was cut the one so far
-	ToolCalls bool  // the model calls tools
+	Usage Usage // the provider's last count; of an answer that was cut the one so far
+	// Raw is what the provider counted, in its own words: JSON objects in the order in which
+	// they came, of a long stream the first and the last. Members of a later one win.
+	Raw       [][]byte
+	ToolCalls bool // the model calls tools
 	// Began: something came that says more than that an answer will come. What came before
 	// it can be forgotten, and another provider asked.
 	Began    bool
@@ -152,7 +155,7 @@ func (l *Ledger) Tail(end []byte) {
 			depth--
 		}
 		if depth == 0 {
-			l.Usage.read(rest[:n+1])
+			l.count(rest[:n+1])
 			return
 		}
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -165,4 +166,19 @@ func FuzzLedger(f *testing.F) {
 			t.Errorf("got status %d", l.Fault.Status())
 		}
 	})
+}
+
+func TestWhatAProviderCountedIsKeptInItsOwnWords(t *testing.T) {
+	l := New(protocol.AnthropicMessages, false)
+	for _, event := range []string{
+		`{"type":"message_start","message":{"usage":{"input_tokens":5,"service":"x"}}}`,
+		`{"type":"message_delta","delta":{},"usage":{"output_tokens":1}}`,
+		`{"type":"message_delta","delta":{},"usage":{"output_tokens":` + strings.Repeat(" ", 4096) + `2}}`,
+		`{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":3}}`,
+	} {
+		l.Event("", []byte(event))
+	}
+	if got := string(bytes.Join(l.Raw, []byte(" "))); got != `{"input_tokens":5,"service":"x"} {"output_tokens":3}` {
+		t.Errorf("got %s", got)
+	}
 }

@@ -143,14 +143,14 @@ func (l *Ledger) failed(data []byte) bool {
 func (l *Ledger) chunkUsage(data []byte) {
 	for _, path := range [][]string{{"usage"}, {"x_groq", "usage"}} {
 		if raw, kind := dig(data, path...); kind == jsonedit.Object {
-			l.Usage.read(raw)
+			l.count(raw)
 			return
 		}
 	}
 	list, kind := dig(data, "choices")
 	each(list, kind, func(choice []byte) {
 		if raw, kind := dig(choice, "usage"); kind == jsonedit.Object {
-			l.Usage.read(raw)
+			l.count(raw)
 		}
 	})
 }
@@ -177,7 +177,7 @@ func (l *Ledger) bodyFault(doc *jsonedit.Doc) {
 
 func (l *Ledger) bodyUsage(doc *jsonedit.Doc, name string) {
 	if raw, kind, ok := doc.Get(name); ok && kind == jsonedit.Object {
-		l.Usage.read(raw)
+		l.count(raw)
 	}
 }
 

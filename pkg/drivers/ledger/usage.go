@@ -14,6 +14,21 @@ type Usage struct {
 	Prompt, Completion, Total, Cached, CacheCreation, Reasoning int64
 }
 
+// count takes over an object of counts, and keeps it: of more than two the first and the
+// last, which hold all that protocols spread over a stream. One that is too large for counts
+// is not kept.
+func (l *Ledger) count(raw []byte) {
+	const limit = 4 << 10 // bytes
+	l.Usage.read(raw)
+	switch {
+	case len(raw) > limit:
+	case len(l.Raw) < 2:
+		l.Raw = append(l.Raw, append([]byte(nil), raw...))
+	default:
+		l.Raw[1] = append(l.Raw[1][:0], raw...)
+	}
+}
+
 // read takes over what an object of counts says, in any protocol's names: they do not
 // contradict each other. Counts grow in the course of an answer, and one that is left out,
 // or zero in a later object, stays what it was.

@@ -151,6 +151,7 @@ func (r *Reply) Close() { _ = r.res.Close() }
 // note brings what the ledger holds into the outcome.
 func (r *Reply) note() {
 	r.out.Usage, r.out.ToolCalls, r.out.Text, r.out.Stream = r.book.Usage, r.book.ToolCalls, r.book.Text, r.stream
+	r.out.RawUsage = r.book.Raw
 }
 
 // inMessages reports whether the client's stream is an AWS event stream.

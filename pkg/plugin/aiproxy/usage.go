@@ -15,6 +15,7 @@ func (p *proxy) account(c *plugin.Context, out drivers.Outcome) {
 	llm.PromptTokens, llm.CompletionTokens, llm.TotalTokens = u.Prompt, u.Completion, u.Total
 	llm.CachedTokens, llm.CacheCreationTokens, llm.ReasoningTokens = u.Cached, u.CacheCreation, u.Reasoning
 	llm.Stream, llm.HasToolCalls, llm.Text = out.Stream, out.ToolCalls, out.Text
+	llm.RawUsage = out.RawUsage
 	if !out.FirstToken.IsZero() {
 		llm.FirstToken = out.FirstToken.Sub(c.Start)
 	}
