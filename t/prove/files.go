@@ -192,6 +192,9 @@ func runChild(ctx context.Context, o options, file string, from int) (e ending) 
 	if o.failFast {
 		args = append(args, "-fail-fast")
 	}
+	if o.restart {
+		args = append(args, "-restart")
+	}
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -284,7 +287,7 @@ func child(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	world, err := stage.New(stage.Options{Program: o.program, Home: o.home})
+	world, err := stage.New(stage.Options{Program: o.program, Home: o.home, Restart: o.restart})
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ type options struct {
 	tap       bool
 	verbose   bool
 	failFast  bool
+	restart   bool
 }
 
 func main() {
@@ -48,6 +49,7 @@ func main() {
 	flag.StringVar(&o.json, "json", "", "write every result to this `file` (- for standard output, and people's to standard error)")
 	flag.StringVar(&o.baseline, "baseline", "", "fail only on blocks that are worse than in this `file`, written by -json before")
 	flag.StringVar(&o.program, "gosix", "", "the gosix `program` to test (default: built from this checkout)")
+	flag.BoolVar(&o.restart, "restart", false, "start gosix for each block of a suite for the reference, whose blocks may rely on counters that begin anew")
 	flag.IntVar(&o.jobs, "j", runtime.NumCPU(), "files at once, where each can have a network of its own")
 	flag.DurationVar(&o.blockTime, "block-time", blocktest.BlockTime, "how long a block may take")
 	flag.BoolVar(&o.tap, "tap", false, "print TAP")

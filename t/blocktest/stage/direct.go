@@ -121,7 +121,7 @@ func (s *Stage) Break(ctx context.Context, f blocktest.Fault) error {
 		conf, trusts := s.gosix.conf, s.gosix.trusts
 		s.gosix.kill()
 		s.gosix = nil
-		if err := s.run(ctx, conf, trusts); err != nil {
+		if err := s.run(ctx, conf, trusts, true); err != nil {
 			return err
 		}
 		return s.settle(ctx)

@@ -31,6 +31,9 @@ import (
 type Options struct {
 	Program string // the gosix to test
 	Home    string // a checkout of the reference; empty: none
+	// Restart starts gosix for each block of a suite for the reference, as the reference's
+	// runner does: what it only remembers is gone. Otherwise it runs as long as it may.
+	Restart bool
 }
 
 // A Stage is a blocktest.World. Its etcd lives as long as it does, so that a block finds
@@ -215,7 +218,7 @@ func (s *Stage) Stage(ctx context.Context, p *blocktest.Prepared) error {
 	s.mu.Lock()
 	s.fault, s.unreached, s.all = nil, nil, providersPaths(p)
 	s.mu.Unlock()
-	if err := s.run(ctx, conf, s.trusts(p)); err != nil {
+	if err := s.run(ctx, conf, s.trusts(p), p.Own || !s.o.Restart); err != nil {
 		return refused(p, err)
 	}
 	return s.serve(ctx, p)
@@ -245,10 +248,11 @@ var notStaged = []string{
 // limit of what a command may print, a pause for etcd.
 var withoutEffect = []string{"max_size", "wait_etcd_sync"}
 
-// run has gosix run with conf; one that does already is kept. The reference's runner starts
-// one for each block, so that the block sees the lines of the start: they are repeated.
-func (s *Stage) run(ctx context.Context, conf, trusts string) (err error) {
-	if s.gosix != nil && s.gosix.conf == conf && s.gosix.trusts == trusts && s.gosix.alive() {
+// run has gosix run with conf; one that does already is kept, if keep says so. The reference's
+// runner starts one for each block, so that the block sees the lines of the start: they are
+// repeated.
+func (s *Stage) run(ctx context.Context, conf, trusts string, keep bool) (err error) {
+	if keep && s.gosix != nil && s.gosix.conf == conf && s.gosix.trusts == trusts && s.gosix.alive() {
 		if lines := beginning(s.gosix.tail.block()); lines != "" {
 			s.log.raw(strings.TrimSuffix(lines, "\n"))
 		}
