@@ -12,6 +12,7 @@ import (
 	"github.com/gosix/gosix/pkg/plugin/aipromptguard"
 	"github.com/gosix/gosix/pkg/plugin/aiprompttemplate"
 	"github.com/gosix/gosix/pkg/plugin/aiproxy"
+	"github.com/gosix/gosix/pkg/plugin/airatelimiting"
 	"github.com/gosix/gosix/pkg/plugin/keyauth"
 	"github.com/gosix/gosix/pkg/plugin/prometheus"
 )
@@ -25,6 +26,7 @@ func Plugins(d aiproxy.Deps, m *prometheus.Metrics) []plugin.Definition {
 		aipromptdecorator.Definition(d.Depth), // 1070
 		aiproxy.Multi(d),                      // 1041
 		aiproxy.Single(d),                     // 1040
+		airatelimiting.Definition(),           // 1030
 		prometheus.Definition(m),              // 500
 	}
 }
