@@ -354,6 +354,9 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		`{"limit":1,"time_window":1,"limit_strategy":"expression"}`:                          "cost_expr is required when limit_strategy is 'expression'",
 		`{"limit":1,"time_window":1,"limit_strategy":"expression","cost_expr":"a +"}`:        "invalid cost_expr: unexpected end",
 		`{"limit":1,"time_window":1,"policy":"redis","redis_host":"127.0.0.1"}`:              `policy "redis" is not supported`,
+		`{"limit":1,"time_window":1,"policy":"redis"}`:                                       "then clause did not match",
+		`{"limit":1,"time_window":1,"policy":"redis-cluster","redis_cluster_name":"c"}`:      "else clause did not match",
+		`{"limit":1,"time_window":1,"policy":"redis-sentinel","redis_master_name":"m"}`:      "else clause did not match",
 		`{"limit":1,"time_window":1,"instances":[{"name":"a","limit":0,"time_window":"x"}]}`: `failed to validate item 1`,
 	} {
 		if err := r.registry.Check(plugin.Source{Name: name, Conf: json.RawMessage(conf)}); err == nil || !strings.Contains(err.Error(), want) {
