@@ -291,9 +291,13 @@ func (l *limiter) ask(c *plugin.Context, instance string) bool {
 	if own == nil {
 		return true
 	}
-	count, w, err := own.at(c.Exchange, l.clock.Now())
+	now := l.clock.Now()
+	count, w, err := own.at(c.Exchange, now)
 	if err != nil {
 		return l.lenient
+	}
+	if l.show {
+		tell(c, own.headers, count, w, now) // of one that is passed over, too: why it did not answer
 	}
 	return w.used.Load() < count
 }

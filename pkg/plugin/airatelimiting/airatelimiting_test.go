@@ -316,12 +316,18 @@ func TestWhoeverChoosesCanAsk(t *testing.T) {
 	if asked("a") || !asked("b", "B", "5") || !asked("c") {
 		t.Error("it is not the one that spent its quota")
 	}
+	c, _ := r.begin(call{})
+	c.Chain().Run(c, plugin.Rewrite)
+	plugin.InstanceQuota.Get(c)(c, "a")
+	if limit, left := c.Response.Header.Get("X-AI-RateLimit-Limit-a"), c.Response.Header.Get("X-AI-RateLimit-Remaining-a"); limit != "10" || left != "0" {
+		t.Errorf("the answer tells %q of %q for the instance that is passed over", left, limit)
+	}
 	r.clock.pass(time.Minute)
 	if !asked("a") {
 		t.Error("a new window has nothing left")
 	}
 	rules := newRig(t, `{"rules":[{"count":1,"time_window":10,"key":"$http_user"}]}`)
-	c, _ := rules.begin(call{})
+	c, _ = rules.begin(call{})
 	c.Chain().Run(c, plugin.Rewrite)
 	if !plugin.InstanceQuota.Get(c)(c, "a") {
 		t.Error("rules are not about instances")
