@@ -15,24 +15,9 @@ import (
 // Every curl of the README is run, in order, against a fresh gosix; only addresses and the
 // key file are put in.
 func TestReadme(t *testing.T) {
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("there is no curl on this machine")
-	}
-	raw, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	n := gosix(t)
-	llm := fakellm.New("readme")
-	llmAddr := serve(t, llm)
-	if err := os.MkdirAll(filepath.Join(n.dir, "data"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(n.dir, "data/admin.key"), []byte(testKey+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	put := strings.NewReplacer("127.0.0.1:9180", n.Admin, "127.0.0.1:9080", n.Gateway[0], "127.0.0.1:9090", n.Control, "127.0.0.1:9091", n.Metrics,
-		"127.0.0.1:8000", llmAddr)
+	keyFile(t, n)
+	put := addresses(n, serve(t, fakellm.New("readme")))
 	// What each curl must answer, by a part of its line.
 	expect := []struct{ line, want string }{
 		{"routes/hello", `"key":"/apisix/routes/hello"`},
@@ -50,11 +35,9 @@ func TestReadme(t *testing.T) {
 		{"$GATEWAY/apisix/admin/routes", "401 Unauthorized"},
 		{"prometheus/metrics", `apisix_http_status{code="401",route="hello"`},
 	}
-	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(raw), -1)
 	preamble, next := "set -eu\n", 0
-	for _, block := range blocks {
-		for _, command := range commands(block[1]) {
-			command = put.Replace(command)
+	for _, block := range blocks(t, "../README.md", "sh") {
+		for _, command := range commands(put.Replace(block.text)) {
 			if !strings.HasPrefix(command, "curl ") {
 				preamble += command
 				continue
@@ -67,11 +50,8 @@ func TestReadme(t *testing.T) {
 			if !strings.Contains(command, put.Replace(want.line)) {
 				t.Fatalf("the README's order changed: %s", command)
 			}
-			cmd := exec.Command("sh", "-c", preamble+"curl -s -D headers --max-time 20 "+strings.TrimPrefix(command, "curl "))
-			cmd.Dir = n.dir
-			out, err := cmd.CombinedOutput()
-			if err != nil || !strings.Contains(string(out), want.want) {
-				t.Errorf("%s\nprints (%v)\n%s\nwant %q in it", command, err, out, want.want)
+			if got := curl(t, n, preamble, command); !strings.Contains(got, want.want) {
+				t.Errorf("%s\nprints\n%s\nwant %q in it", command, got, want.want)
 			}
 			head, err := os.ReadFile(filepath.Join(n.dir, "headers"))
 			if err != nil {
@@ -86,6 +66,39 @@ func TestReadme(t *testing.T) {
 	if next != len(expect) {
 		t.Errorf("the README has %d curls, want %d", next, len(expect))
 	}
+}
+
+// keyFile puts the key where the documents say that it is.
+func keyFile(t *testing.T, n *node) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Join(n.dir, "data"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(n.dir, "data/admin.key"), []byte(testKey+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// addresses replaces the addresses of documents by those of a node, and of a provider.
+func addresses(n *node, provider string) *strings.Replacer {
+	return strings.NewReplacer("127.0.0.1:9180", n.Admin, "127.0.0.1:9080", n.Gateway[0], "127.0.0.1:9090", n.Control,
+		"127.0.0.1:9091", n.Metrics, "127.0.0.1:8000", provider)
+}
+
+// curl runs a curl behind other commands of the shell, and returns what it prints. The head
+// of the answer is in the file headers.
+func curl(t *testing.T, n *node, preamble, command string) string {
+	t.Helper()
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("there is no curl on this machine")
+	}
+	cmd := exec.Command("sh", "-c", preamble+"curl -s -D headers --max-time 20 "+strings.TrimPrefix(command, "curl "))
+	cmd.Dir = n.dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%s\n%v", command, err)
+	}
+	return string(out)
 }
 
 var writtenAt = regexp.MustCompile(`X-Gosix-Revision: (\d+)`)
