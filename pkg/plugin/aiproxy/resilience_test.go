@@ -2,6 +2,7 @@ package aiproxy
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -414,6 +415,36 @@ func TestAllowancesAreExactUnderConcurrency(t *testing.T) {
 	}
 	if taken.Load() != 800 {
 		t.Errorf("%d were taken, want 800", taken.Load())
+	}
+}
+
+// What a quiet time saves up is bounded, as the README says.
+func TestFewExtraCallsAreSavedUp(t *testing.T) {
+	compiled := func(conf string) guards {
+		var r resilience
+		if err := json.Unmarshal([]byte(conf), &r); err != nil {
+			t.Fatal(err)
+		}
+		return r.compile()
+	}
+	for name, tt := range map[string]struct {
+		rule *allowanceRule
+		want int
+	}{
+		"hedges":                       {&compiled(`{"hedge":{"after":1,"max_percent":100}}`).hedge.allowance, 10},
+		"further attempts":             {compiled(`{"retry_budget":{"percent":20,"reserve":7}}`).budget, 7},
+		"further attempts, no reserve": {compiled(`{"retry_budget":{"percent":20,"reserve":0}}`).budget, 1},
+	} {
+		a, got := &allowance{}, 0
+		for range 10000 {
+			a.earn(tt.rule)
+		}
+		for a.take() {
+			got++
+		}
+		if got != tt.want {
+			t.Errorf("%s: %d are saved up, want %d", name, got, tt.want)
+		}
 	}
 }
 
