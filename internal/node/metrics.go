@@ -11,6 +11,7 @@ import (
 	"github.com/gosix/gosix/pkg/plugin/prometheus"
 	"github.com/gosix/gosix/pkg/route"
 	"github.com/gosix/gosix/pkg/store"
+	"github.com/gosix/gosix/pkg/upstream/health"
 )
 
 // metrics returns what requests are counted into.
@@ -59,7 +60,7 @@ func (s *served) connections() (all prometheus.Connections) {
 }
 
 // startMetrics opens the exporter, where the plugin is switched on.
-func (n *node) startMetrics(syncer *route.Syncer) error {
+func (n *node) startMetrics(syncer *route.Syncer, checker *health.Checker) error {
 	addr, on := n.metrics.Address()
 	if !on || n.c.Plugins != nil && !slices.Contains(n.c.Plugins, "prometheus") {
 		return nil
@@ -70,10 +71,15 @@ func (n *node) startMetrics(syncer *route.Syncer) error {
 		return err
 	}
 	n.ports.Metrics = reachable(l.Addr())
+	var watched func(func(name, host, port string, healthy bool))
+	if checker != nil {
+		watched = checker.Each
+	}
 	n.serve(l, n.metrics.Handler(prometheus.Sources{
 		Hostname: hostname, Version: Version(), Connections: n.served.connections, Requests: n.served.requests,
 		Reachable: func() bool { return syncer.Behind() == 0 },
 		Revisions: func() map[string]int64 { return revisions(syncer) },
+		Upstreams: watched,
 	}))
 	return nil
 }

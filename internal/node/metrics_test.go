@@ -1,8 +1,11 @@
 package node
 
 import (
+	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -67,4 +70,45 @@ func TestAWrongSettingOfMetricsIsNamed(t *testing.T) {
 	if p.err == nil || p.err.Error() != "plugin_attr.prometheus.max_series: -1 is below 1" {
 		t.Errorf("got %v", p.err)
 	}
+}
+
+func TestMetricsTellWhatHealthChecksSay(t *testing.T) {
+	c := settings(t)
+	c.Deployment.Admin.Keys = []config.AdminKey{{Name: "a", Key: reloadKey, Role: "admin"}}
+	p := begin(t, config.ProgramGosix, c)
+	ports := p.ports()
+	alive := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(alive.Close)
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := dead.Addr().String()
+	_ = dead.Close()
+	up := strings.TrimPrefix(alive.URL, "http://")
+	checks := `{"active":{"type":"tcp","healthy":{"interval":1,"successes":1},"unhealthy":{"interval":1,"tcp_failures":1}}}`
+	body := `{"uri":"/a","upstream":{"type":"roundrobin","nodes":{"` + up + `":1,"` + gone + `":1},"checks":` + checks + `}}`
+	if status, text := p.admin(http.MethodPut, ports.Admin, "/routes/7", body); status != http.StatusCreated {
+		t.Fatalf("got %d %s", status, text)
+	}
+	series := func(addr string, state int) string {
+		ip, port, _ := net.SplitHostPort(addr)
+		return fmt.Sprintf("apisix_upstream_status{name=%q,ip=%q,port=%q} %d\n", "/apisix/routes/7", ip, port, state)
+	}
+	told := func() string {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+ports.Metrics+"/apisix/prometheus/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, text := p.do(req)
+		return text
+	}
+	if strings.Contains(told(), "apisix_upstream_status") {
+		t.Error("servers that nobody used are told")
+	}
+	p.eventually("a request is answered", func() bool { return p.get("http://"+ports.Gateway[0]+"/a") == http.StatusOK })
+	p.eventually("one is told to be healthy, the other not to be", func() bool {
+		text := told()
+		return strings.Contains(text, series(up, 1)) && strings.Contains(text, series(gone, 0)) && strings.Count(text, "\napisix_upstream_status{") == 2
+	})
 }

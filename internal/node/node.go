@@ -141,7 +141,7 @@ func (n *node) start(ctx context.Context) error {
 		if !n.admin {
 			n.loaded.syncer.Follow = n.follow
 		}
-		if err := n.startGateway(ctx, n.loaded.syncer, client); err != nil {
+		if err := n.startGateway(ctx, n.loaded.syncer, client, checker); err != nil {
 			return err
 		}
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/gosix/gosix/pkg/seal"
 	"github.com/gosix/gosix/pkg/store/etcdstore"
 	"github.com/gosix/gosix/pkg/upstream"
+	"github.com/gosix/gosix/pkg/upstream/health"
 )
 
 // Limits of the small servers. That of an answer counts from the head of its request, so it
@@ -100,7 +101,7 @@ func (n *node) startAdmin(st *etcdstore.Store, registry *plugin.Registry, ring *
 	return nil
 }
 
-func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *upstream.Client) error {
+func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *upstream.Client, checker *health.Checker) error {
 	a := &n.c.Apisix
 	trusted, err := config.Prefixes("apisix.trusted_addresses", a.Trusted)
 	if err != nil {
@@ -129,7 +130,7 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 		n.ports.Status = reachable(l.Addr())
 		n.serve(l, gateway.Status(syncer.Ready()))
 	}
-	if err := n.startMetrics(syncer); err != nil {
+	if err := n.startMetrics(syncer, checker); err != nil {
 		return err
 	}
 	n.running.Go(func() { syncer.Run(n.background) })

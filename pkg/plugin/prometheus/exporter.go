@@ -25,7 +25,7 @@ type Sources struct {
 	Reachable         func() bool             // etcd
 	Revisions         func() map[string]int64 // of etcd, by what they are of: etcd_modify_indexes
 	// Upstreams calls f for every checked server: the etcd key of what it belongs to, and
-	// where it is.
+	// where it is. Of one that comes twice the first is right.
 	Upstreams func(f func(name, ip, port string, healthy bool))
 }
 
@@ -125,7 +125,7 @@ func (m *Metrics) told(s *Sources) (all []*dto.MetricFamily) {
 	}
 	set(gauge("node_info", "This node."), 1, "hostname", s.Hostname, "version", s.Version)
 	if s.Upstreams != nil {
-		upstreams(gauge("upstream_status", "What health checks say of a server: 1 healthy, 0 not."), s)
+		upstreams(gauge("upstream_status", "What health checks say of a server: 1 healthy, 0 not."), s, m.settings.MaxSeries)
 	}
 	lost := metric(*m.settings.Prefix+"nginx_metric_errors_total", "Requests that found no room for series of their own.", dto.MetricType_COUNTER)
 	lost.Metric = []*dto.Metric{{Counter: &dto.Counter{Value: ptr(float64(m.lost.Load()))}}}
@@ -133,10 +133,11 @@ func (m *Metrics) told(s *Sources) (all []*dto.MetricFamily) {
 	return append(slices.DeleteFunc(all, func(f *dto.MetricFamily) bool { return len(f.Metric) == 0 }), lost)
 }
 
-func upstreams(f *dto.MetricFamily, s *Sources) {
+// upstreams adds a series for each server, the latest known first, up to limit of them.
+func upstreams(f *dto.MetricFamily, s *Sources, limit int) {
 	seen := map[[3]string]bool{} // no series may come twice
 	s.Upstreams(func(name, ip, port string, healthy bool) {
-		if k := [3]string{name, ip, port}; !seen[k] {
+		if k := [3]string{name, ip, port}; !seen[k] && len(seen) < limit {
 			seen[k] = true
 			set(f, bit(healthy), "name", name, "ip", ip, "port", port)
 		}

@@ -241,6 +241,18 @@ func TestMetadataThatIsRefused(t *testing.T) {
 	}
 }
 
+func TestSeriesOfServersAreBounded(t *testing.T) {
+	r := newRig(t, `{"max_series":10}`, `{}`, "")
+	text := r.scrape(Sources{Upstreams: func(f func(name, ip, port string, healthy bool)) {
+		for i := range 100 {
+			f("/apisix/upstreams/1", "10.0.0.1", strconv.Itoa(i), true)
+		}
+	}})
+	if n := strings.Count(text, "\napisix_upstream_status{"); n != 10 {
+		t.Errorf("got %d series, want 10", n)
+	}
+}
+
 // A client that makes names up fills no memory: what finds no room is counted together.
 func TestSeriesAreBounded(t *testing.T) {
 	r := newRig(t, `{"max_series":10,"metrics":{"http_status":{"extra_labels":[{"who":"$arg_who"}]}}}`, `{}`, "")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +35,7 @@ type Checker struct {
 
 	mu    sync.Mutex
 	fresh []weak.Pointer[watched]
+	all   []*entry // changed by Run alone
 }
 
 // NewChecker returns a checker that does nothing until Run.
@@ -58,6 +60,25 @@ func (c *Checker) watch(w *watched) {
 	}
 }
 
+// Each calls f for every address that is watched: the name of its group, the host and port
+// that requests go to, and whether it is healthy. The latest come first; of the groups that
+// followed each other an address may come twice.
+func (c *Checker) Each(f func(name, host, port string, healthy bool)) {
+	c.mu.Lock()
+	all := slices.Clone(c.all)
+	c.mu.Unlock()
+	for _, one := range slices.Backward(all) {
+		w := one.target.Value()
+		if w == nil || w.retired.Load() {
+			continue
+		}
+		for _, e := range *w.endpoints.Load() {
+			host, port, _ := net.SplitHostPort(e.addr)
+			f(w.name, host, port, !e.down.Load())
+		}
+	}
+}
+
 const (
 	// idle is how often to look whether a target that is not probed has changed its state.
 	idle = time.Second
@@ -76,7 +97,6 @@ type entry struct {
 // Run probes until ctx ends, and returns when no probe is left.
 func (c *Checker) Run(ctx context.Context) {
 	var (
-		all      []*entry
 		running  sync.WaitGroup
 		finished = make(chan *entry, together)
 		places   = together
@@ -89,19 +109,18 @@ func (c *Checker) Run(ctx context.Context) {
 		c.mu.Lock()
 		fresh := c.fresh
 		c.fresh = nil
-		c.mu.Unlock()
 		for _, p := range fresh {
 			if w := p.Value(); w != nil && !w.seen {
 				w.seen = true
 				for _, e := range *w.endpoints.Load() {
 					e.last = now
 				}
-				all = append(all, &entry{target: p, due: w.due(now)})
+				c.all = append(c.all, &entry{target: p, due: w.due(now)})
 			}
 		}
 		next := now.Add(time.Hour)
-		kept := all[:0]
-		for _, e := range all {
+		kept := c.all[:0]
+		for _, e := range c.all {
 			w := e.target.Value()
 			if w == nil || w.retired.Load() && !e.busy {
 				continue
@@ -119,8 +138,9 @@ func (c *Checker) Run(ctx context.Context) {
 				next = e.due
 			}
 		}
-		clear(all[len(kept):])
-		all = kept
+		clear(c.all[len(kept):])
+		c.all = kept
+		c.mu.Unlock()
 		if places == 0 {
 			next = now.Add(time.Hour) // somebody has to end first
 		}

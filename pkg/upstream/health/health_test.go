@@ -420,3 +420,35 @@ func BenchmarkDown(b *testing.B) {
 		}
 	})
 }
+
+func TestWhatIsWatchedIsTold(t *testing.T) {
+	l := newLab(t, func(o *Options) {
+		o.Lookup = func(context.Context, string) ([]string, error) { return []string{"127.0.0.2", "127.0.0.3"}, nil }
+	})
+	told := func() string {
+		var all []string
+		l.checker.Each(func(name, host, port string, healthy bool) {
+			all = append(all, fmt.Sprintf("%s %s %s %v", name, host, port, healthy))
+		})
+		return strings.Join(all, "; ")
+	}
+	const passiveOnly = `{"active":{"healthy":{"interval":0},"unhealthy":{"interval":0}},"passive":{"unhealthy":{"tcp_failures":1}}}`
+	first := NewGroup("/x/1", []Target{at(t, "127.0.0.1:1", passiveOnly), {Server: &upstream.Target{Addr: "10.0.0.9:9"}}, at(t, "[::1]:2", passiveOnly)}, nil)
+	if got := told(); got != "" {
+		t.Errorf("before the first request: %s", got)
+	}
+	first.Use(l.checker)
+	eventually(t, "both that are checked are told", func() bool { return told() == "/x/1 ::1 2 true; /x/1 127.0.0.1 1 true" })
+	first.Report(0, 0, errDial)
+	if got := told(); got != "/x/1 ::1 2 true; /x/1 127.0.0.1 1 false" {
+		t.Errorf("with one down: %s", got)
+	}
+	named := Target{Server: &upstream.Target{Addr: "name.test:3"}, Resolve: true, Check: fast(t, `{"active":{"type":"tcp",`+both+`}}`)}
+	second := NewGroup("/x/1", []Target{named}, first)
+	second.Use(l.checker)
+	eventually(t, "only what the next group has is told, by its addresses", func() bool {
+		return strings.HasPrefix(told(), "/x/1 127.0.0.2 3 ") && strings.Contains(told(), "; /x/1 127.0.0.3 3 ") && !strings.Contains(told(), " 1 ")
+	})
+	runtime.KeepAlive(first)
+	runtime.KeepAlive(second)
+}
