@@ -11,3 +11,9 @@ package plugin
 // belongs to a configuration, not to a request, so that setting it does not allocate. It
 // reports whether something is left. nil: nobody counts.
 var InstanceQuota = NewKey[func(c *Context, instance string) bool]("plugin.instance-quota")
+
+// InstanceTaken is how a plugin that keeps count of requests under way hears that one went
+// over to another instance. It sets a function; a balanced AI plugin calls that whenever the
+// instance in Facts.BalancerIP has changed, by the goroutine that serves the request, under
+// the terms of [InstanceQuota]. nil: nobody wants to know.
+var InstanceTaken = NewKey[func(c *Context)]("plugin.instance-taken")

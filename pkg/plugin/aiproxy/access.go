@@ -162,6 +162,9 @@ func (p *proxy) take(c *plugin.Context, w *pending) {
 			}
 		}
 	}
+	if taken := plugin.InstanceTaken.Get(c); taken != nil {
+		taken(c)
+	}
 }
 
 // messagesSchema is what the seed generation asks of a request, in words; members beyond it

@@ -30,6 +30,7 @@ import (
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/plugin/keyauth"
+	"github.com/gosix/gosix/pkg/plugin/prometheus"
 	"github.com/gosix/gosix/pkg/upstream"
 	"github.com/gosix/gosix/pkg/upstream/health"
 	"github.com/gosix/gosix/t/fakellm"
@@ -45,6 +46,7 @@ type rig struct {
 	clock    *clock
 	checker  *health.Checker
 	account  string // the program's service account
+	metrics  *prometheus.Metrics
 }
 
 func allDrivers() *drivers.Set {
@@ -76,7 +78,12 @@ func newRigOf(t *testing.T, set *drivers.Set, account string) *rig {
 	t.Cleanup(tokens.Close)
 	r.checker = health.NewChecker(health.Options{Client: client, Log: zerolog.New(r.log)})
 	d := Deps{Client: client, Drivers: set, Pickers: balancer.NewCache(0), Tokens: tokens, Health: r.checker}
-	r.registry = plugin.NewRegistry(plugin.Settings{Log: zerolog.New(r.log), Clock: r.clock}, keyauth.Definition(), Multi(d), Single(d))
+	var err error
+	if r.metrics, err = prometheus.New(nil); err != nil {
+		t.Fatal(err)
+	}
+	settings := plugin.Settings{Log: zerolog.New(r.log), Clock: r.clock}
+	r.registry = plugin.NewRegistry(settings, keyauth.Definition(), Multi(d), Single(d), prometheus.Definition(r.metrics))
 	return r
 }
 

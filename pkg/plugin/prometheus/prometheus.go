@@ -160,6 +160,7 @@ func Definition(m *Metrics) plugin.Definition {
 				return plugin.Phases{}, err
 			}
 			r := &recorder{m: m, view: v, preferName: c.PreferName}
+			r.moved = r.moves
 			begins := func(x *plugin.Context) error { r.begins(x); return nil }
 			return plugin.Phases{Access: begins, BeforeProxy: begins, Log: r.log}, nil
 		},
@@ -283,6 +284,7 @@ type recorder struct {
 	m          *Metrics
 	view       *view
 	preferName bool
+	moved      func(*plugin.Context) // moves, for plugin.InstanceTaken
 }
 
 // activeKey is the series of llm_active_connections in which a request is counted.
@@ -296,6 +298,30 @@ func (r *recorder) begins(x *plugin.Context) {
 	if !llm(f) || f.BalancerIP == "" || activeKey.Get(x) != nil {
 		return
 	}
+	c := r.activeCell(x)
+	c.add(1)
+	activeKey.Set(x, c)
+	plugin.InstanceTaken.Set(x, r.moved)
+}
+
+// moves counts a request that is under way under the instance which it is at now.
+func (r *recorder) moves(x *plugin.Context) {
+	before := activeKey.Get(x)
+	if before == nil {
+		return
+	}
+	c := r.activeCell(x)
+	if c == before {
+		return
+	}
+	c.add(1)
+	before.add(-1)
+	activeKey.Set(x, c)
+}
+
+// activeCell is the series of llm_active_connections for a request as it stands.
+func (r *recorder) activeCell(x *plugin.Context) *cell {
+	f := &x.Facts
 	var k key
 	r.fill(&k, x)
 	k.values[route], k.values[service] = "", ""
@@ -309,8 +335,7 @@ func (r *recorder) begins(x *plugin.Context) {
 			r.view.active.put(k, c)
 		}
 	}
-	c.add(1)
-	activeKey.Set(x, c)
+	return c
 }
 
 func llm(f *exchange.Facts) bool { return f.RequestType == "ai_chat" || f.RequestType == "ai_stream" }
