@@ -76,6 +76,7 @@ type Usage = ledger.Usage
 // Limits bound an answer; zero: none.
 type Limits struct {
 	Duration time.Duration // of a stream
+	Idle     time.Duration // of a stream, from event to event; 0: Timeouts.Read, from read to read
 	Bytes    int64         // of the provider's answer, as it came
 }
 

@@ -69,7 +69,7 @@ type Reply struct {
 	commit    bool      // there is no way back although nothing was said
 	closed    bool      // its end was judged
 	open      bool      // it ended in what may be the middle of an event
-	last      time.Time // when the last piece came, while somebody looks at the clock
+	waited    time.Duration // for the provider since the last piece, or event with Limits.Idle; if somebody looks at the clock
 }
 
 // Begin reads up to the point from which there is no way back, and writes nothing. Of an

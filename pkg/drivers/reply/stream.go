@@ -144,7 +144,10 @@ func errorBody(id protocol.ID, event []byte) []byte {
 // read reads the next piece of a stream, as long as its limits allow. While the model is
 // silent before its first token, errComment comes when its client is to hear something.
 func (r *Reply) read(p []byte) (int, error) {
-	limits, idle := r.call.Instance.Limits, r.call.Instance.Timeouts.Read
+	limits, idle := &r.call.Instance.Limits, r.call.Instance.Timeouts.Read
+	if limits.Idle > 0 {
+		idle = limits.Idle
+	}
 	left := time.Duration(0)
 	if limits.Duration > 0 {
 		if left = limits.Duration - time.Since(r.begun); left <= 0 {
@@ -155,37 +158,39 @@ func (r *Reply) read(p []byte) (int, error) {
 	if r.book.Began || r.inMessages() || r.encoding != "" {
 		comments = 0
 	}
-	if comments > 0 || left > 0 && (idle == 0 || left < idle) {
+	if comments > 0 || limits.Idle > 0 || left > 0 && (idle == 0 || left < idle) {
 		if err := r.await(left, idle, comments); err != nil {
 			return 0, err
 		}
 	}
 	n, err := r.res.Read(p)
 	r.out.Length += int64(n)
-	r.last = time.Time{}
+	if limits.Idle == 0 || r.encoding != "" {
+		r.waited = 0 // else with the next event
+	}
 	return n, err
 }
 
 // await waits for the next piece: for what is left of the stream's time, for as long as it
 // may be silent, until the next comment; 0: without that limit.
 func (r *Reply) await(left, idle, comments time.Duration) error {
-	now := time.Now()
-	if r.last.IsZero() {
-		r.last = now
-	}
 	wait, why := left, ErrTooLong
 	if idle > 0 {
-		if quiet := max(idle-now.Sub(r.last), 1); wait == 0 || quiet < wait {
+		if quiet := max(idle-r.waited, 1); wait == 0 || quiet < wait {
 			wait, why = quiet, errSilent
 		}
 	}
 	if comments > 0 && (wait == 0 || comments < wait) {
 		wait, why = comments, errComment
 	}
+	// What counts is the time spent waiting for the provider: a client may be slow.
+	begin := time.Now()
+	came := r.res.Await(wait)
+	r.waited += time.Since(begin)
 	switch {
-	case r.res.Await(wait):
+	case came && (r.call.Instance.Limits.Idle == 0 || r.waited < idle):
 		return nil
-	case why == errSilent:
+	case came, why == errSilent: // bytes may have come, but no event in all that time
 		return &upstream.Error{Op: upstream.OpBody, Addr: r.res.Addr, Wrote: true, Timeout: true, Err: errSilent}
 	}
 	return why
@@ -217,6 +222,7 @@ func (r *Reply) feed(p []byte) ([]byte, error) {
 func (r *Reply) event(kind string, data []byte) bool {
 	failed := r.book.Fault != nil
 	r.book.Event(kind, data)
+	r.waited = 0
 	if r.book.Fault != nil && !failed {
 		r.early = !r.book.Began && !r.commit
 		r.fault = append([]byte(nil), data...)

@@ -265,3 +265,43 @@ func TestASilentStreamEnds(t *testing.T) {
 		})
 	}
 }
+
+// Bytes that never become an event are no sign of life where events are asked for.
+func TestAStreamThatCompletesNoEventEnds(t *testing.T) {
+	for name, tt := range map[string]struct {
+		said, drip string
+		begun      bool
+	}{
+		"between tokens":            {streamHead + textEvent, "x", true},
+		"before the first":          {streamHead + roleEvent, "x", false},
+		"comments are no events":    {streamHead + textEvent, ": busy\n\n", true},
+		"empty lines are no events": {streamHead + textEvent, "\n", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := begin(t, &drivers.Instance{Limits: drivers.Limits{Idle: 100 * time.Millisecond}, Timeouts: upstream.Timeouts{Read: time.Minute}})
+			k.say(tt.said)
+			dripped := make(chan struct{})
+			go func() {
+				defer close(dripped)
+				tick := time.NewTicker(2 * time.Millisecond)
+				defer tick.Stop()
+				for range tick.C {
+					select {
+					case <-k.gone:
+						return
+					default:
+					}
+					if _, err := io.WriteString(k.far, tt.drip); err != nil {
+						return
+					}
+				}
+			}()
+			e := k.end()
+			if e.err == nil || !strings.Contains(e.err.Error(), "fell silent") || e.begun != tt.begun {
+				t.Errorf("got %+v", e)
+			}
+			k.wait(k.gone, "the end of the provider's connection")
+			k.wait(dripped, "the last byte")
+		})
+	}
+}

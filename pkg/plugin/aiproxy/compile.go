@@ -165,7 +165,7 @@ func (d Deps) instance(c *conf, i *instance) (*drivers.Instance, error) {
 		out.Timeouts = upstream.Timeouts{Connect: timeout, Send: idle, Head: idle, Read: idle}
 	}
 	if c.Idle > 0 {
-		out.Timeouts.Read = ms(c.Idle)
+		out.Timeouts.Read, out.Limits.Idle = ms(c.Idle), ms(c.Idle)
 	}
 	if err := place(out, c, i); err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 	"github.com/gosix/gosix/pkg/drivers/reply"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/t/fakellm"
 )
 
 func TestRetryAfter(t *testing.T) {
@@ -537,6 +538,36 @@ func TestASilentStreamIsBrokenOff(t *testing.T) {
 		t.Errorf("got %q, aborted %v", got.body(), got.aborted)
 	}
 	wait(t, "the provider seeing the end", llm.Gone())
+}
+
+func TestIdleIsBetweenEvents(t *testing.T) {
+	scripts := map[string]string{}
+	for _, s := range fakellm.Scenarios() {
+		scripts[s.Name] = s.Query
+	}
+	tests := map[string]struct {
+		script, more string
+		status       int
+		whole        bool
+	}{
+		"one byte a second is no event":          {scripts["S19"], `,"idle_timeout_ms":1500`, 504, false},
+		"events that go on for longer are heard": {"gap_ms=200&words=10", `,"idle_timeout_ms":1500`, 200, true},
+		"by default a byte is enough":            {"drip_ms=2&words=1", `,"timeout":400`, 200, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			llm, addr := fake(t, "owl")
+			r := newRig(t)
+			got, c := r.ask(r.route("ai-proxy", single(addr+"/?"+tt.script, tt.more)), request{body: streamed(true)})
+			if got.status != tt.status && c.Response.Status != tt.status || strings.HasSuffix(got.body(), "data: [DONE]\n\n") != tt.whole {
+				t.Errorf("got %d %d %q", got.status, c.Response.Status, got.body())
+			}
+			if !tt.whole {
+				wait(t, "the provider seeing the end", llm.Gone())
+			}
+		})
+	}
 }
 
 func TestAllAttemptsShareADeadline(t *testing.T) {
