@@ -128,6 +128,9 @@ type Attempt struct {
 	Header   time.Duration // until the head of the answer came
 	Length   int64         // body bytes received
 	Err      error         // why it failed; nil if a status came
+	// End says in a word how an answer ended that began well and was of no use, or of less:
+	// "empty", "cut". Empty: it came to its end, or Status says it all.
+	End string
 }
 
 // LLM is what is known of a call to a language model (spec/06 §A10). Token counts are

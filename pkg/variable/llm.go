@@ -62,10 +62,15 @@ func llmRequest(x *exchange.Exchange) Value {
 // llmText is what logging.payloads keeps of an answer.
 func llmText(x *exchange.Exchange) Value { return Some(string(x.Facts.LLM.Text)) }
 
-// llmAttempts names the instance and the status of every attempt.
+// llmAttempts names the instance and the status of every attempt, and how one ended that
+// began well and did not end so.
 var llmAttempts = attempts(func(a *exchange.Attempt) Value {
 	if a.Name == "" {
 		return Value{}
 	}
-	return Text(a.Name + ":" + attemptStatus(a).String())
+	text := a.Name + ":" + attemptStatus(a).String()
+	if a.End != "" {
+		text += " " + a.End
+	}
+	return Text(text)
 })

@@ -145,7 +145,7 @@ func TestVariablesOfAIRequests(t *testing.T) {
 	}
 	x.Facts.Attempts = []exchange.Attempt{
 		{Name: "a", Addr: "one:443", Status: 429, Response: 10 * time.Millisecond},
-		{Name: "b", Addr: "two:443", Status: 200, Response: 2345 * time.Millisecond},
+		{Name: "b", Addr: "two:443", Status: 200, Response: 2345 * time.Millisecond, End: "cut"},
 	}
 	for name, want := range map[string]string{
 		"request_type": "ai_stream", "request_llm_model": "asked", "llm_model": "used",
@@ -154,7 +154,7 @@ func TestVariablesOfAIRequests(t *testing.T) {
 		"llm_reasoning_tokens": "6", "llm_stream": "true", "llm_has_tool_calls": "true",
 		"llm_tool_count": "7", "llm_end_user_id": "jo",
 		"apisix_upstream_response_time": "2345", "upstream_response_time": "0.010, 2.345",
-		"llm_attempts": "a:429, b:200", "llm_request": `{"messages":[1],"stream":true}`, "llm_response_text": "said",
+		"llm_attempts": "a:429, b:200 cut", "upstream_status": "429, 200", "llm_request": `{"messages":[1],"stream":true}`, "llm_response_text": "said",
 		"llm_summary": `{"request_model":"asked","model":"used","duration":1234,"prompt_tokens":1,"completion_tokens":2,` +
 			`"total_tokens":3,"upstream_response_time":2345,"stream":true,"tool_count":7,"has_tool_calls":true,"end_user_id":"jo",` +
 			`"cache_read_input_tokens":4,"cache_creation_input_tokens":5,"reasoning_tokens":6,"content_risk_level":"","partial":false}`,

@@ -30,6 +30,9 @@ const wholeLimit = 1 << 20
 // events, in bytes.
 const announceLimit = 1 << 20
 
+// ErrEmpty is a stream in which nothing was said.
+var ErrEmpty = errors.New("AI service sent an empty stream")
+
 // ErrTooLong and ErrTooLarge are an answer that went beyond a configured limit, on its way or
 // before it.
 var (
@@ -38,9 +41,8 @@ var (
 )
 
 var (
-	errEmptyStream = errors.New("AI service sent an empty stream")
-	errCut         = errors.New("the upstream ended its answer early")
-	errSilent      = errors.New("the upstream fell silent")
+	errCut    = errors.New("the upstream ended its answer early")
+	errSilent = errors.New("the upstream fell silent")
 )
 
 var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
@@ -63,12 +65,12 @@ type Reply struct {
 
 	// Of a stream.
 	frames    framing
-	converted []byte    // what the conversion made of the last piece
-	fault     []byte    // the event with which the provider reports that it failed
-	early     bool      // it did so before it said anything
-	commit    bool      // there is no way back although nothing was said
-	closed    bool      // its end was judged
-	open      bool      // it ended in what may be the middle of an event
+	converted []byte        // what the conversion made of the last piece
+	fault     []byte        // the event with which the provider reports that it failed
+	early     bool          // it did so before it said anything
+	commit    bool          // there is no way back although nothing was said
+	closed    bool          // its end was judged
+	open      bool          // it ended in what may be the middle of an event
 	waited    time.Duration // for the provider since the last piece, or event with Limits.Idle; if somebody looks at the clock
 }
 
@@ -257,8 +259,17 @@ func (r *Reply) write(out *exchange.Response, p []byte, flush bool) error {
 // tooLarge is an answer that is refused for its size before anything of it went on. what is
 // said of it in the log, in the reference's words.
 func tooLarge(what string, limit int64) error {
-	return &drivers.Failure{
-		Status: http.StatusBadGateway, Body: ErrTooLarge.Error(),
-		Err: fmt.Errorf("aborting AI response: %s exceeds max_response_bytes %d", what, limit),
-	}
+	return &drivers.Failure{Status: http.StatusBadGateway, Body: ErrTooLarge.Error(), Err: &largeError{what, limit}}
 }
+
+type largeError struct {
+	what  string
+	limit int64
+}
+
+func (e *largeError) Error() string {
+	return fmt.Sprintf("aborting AI response: %s exceeds max_response_bytes %d", e.what, e.limit)
+}
+
+// Is says that it is an [ErrTooLarge].
+func (e *largeError) Is(target error) bool { return target == ErrTooLarge }

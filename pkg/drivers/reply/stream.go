@@ -98,7 +98,7 @@ func (r *Reply) said() bool {
 
 // nothing is the failure of a stream that said nothing.
 func (r *Reply) nothing() error {
-	f := &drivers.Failure{Status: http.StatusBadGateway, Err: errEmptyStream}
+	f := &drivers.Failure{Status: http.StatusBadGateway, Err: ErrEmpty}
 	if r.call.Answer != nil && r.out.Length > 0 {
 		f.Body, f.Err = nothingConverted, errors.New(nothingConverted)
 	}
@@ -334,7 +334,7 @@ func (r *Reply) events(out *exchange.Response) error {
 	case err != nil:
 		return err
 	case r.commit && !r.book.Began:
-		return errEmptyStream // but for comments
+		return ErrEmpty // but for comments
 	}
 	return r.write(out, rest, true)
 }

@@ -117,7 +117,7 @@ func (p *proxy) race(c *plugin.Context, w *pending, delay time.Duration) {
 // lose closes what a call has brought that was slower.
 func (t *try) lose() {
 	t.discard()
-	t.record.Status, t.record.Err = statusClientGone, errLost
+	t.record.Status, t.record.Err, t.record.End = statusClientGone, errLost, ""
 }
 
 // second makes the second call. It reports whether that has a first token; if it called at

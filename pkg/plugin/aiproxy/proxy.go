@@ -237,10 +237,32 @@ func (p *proxy) transport(tried *exchange.Attempt, err error) *failed {
 		f.status = p.rules.timedOut
 	}
 	tried.Err = err
-	if tried.Status == 0 {
+	switch {
+	case tried.Status == 0:
 		tried.Status = f.status
+	case tried.Status < 300:
+		tried.End = ended(err)
 	}
 	return f
+}
+
+// ended is how an answer ended that began well, for exchange.Attempt.End.
+func ended(err error) string {
+	var sent *upstream.Error
+	var own *drivers.Failure
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "left"
+	case errors.Is(err, reply.ErrEmpty):
+		return "empty"
+	case errors.Is(err, reply.ErrTooLarge):
+		return "too large"
+	case errors.Is(err, reply.ErrTooLong), errors.As(err, new(*lateError)), errors.As(err, &sent) && sent.Timeout:
+		return "timeout"
+	case errors.As(err, &own):
+		return "unusable"
+	}
+	return "cut"
 }
 
 // refused is a call that cannot be made.
@@ -378,6 +400,11 @@ func (p *proxy) deliver(c *plugin.Context, answer *reply.Reply) error {
 	if err != nil {
 		tried.Err = err
 		c.Facts.LLM.Partial = true
+		if tried.Status < 300 {
+			if tried.End = ended(err); answer.Fault() != nil {
+				tried.End = "error"
+			}
+		}
 		e, text := c.Log.Warn(), "AI answer was broken off"
 		// The words are the reference's: its test suites look for them in the log.
 		switch {
@@ -387,6 +414,7 @@ func (p *proxy) deliver(c *plugin.Context, answer *reply.Reply) error {
 			text = "aborting AI stream: max_response_bytes exceeded"
 		}
 		if c.Context().Err() != nil || c.Response.Err() != nil {
+			tried.End = "left"
 			e, text = c.Log.Info(), "client disconnected during AI streaming, aborting upstream read"
 		}
 		e.Err(err).Str("route", c.Route.RouteID).Str("instance", tried.Name).Str("request", c.ID).
