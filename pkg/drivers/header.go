@@ -38,7 +38,7 @@ func header(c *Call) *exchange.Header {
 
 // dialect is how a client's own headers get from one family of protocols to another.
 type dialect struct {
-	key, prefix string // where the client has its key, and what precedes it there
+	key, prefix string // where the client has its key, and what precedes it there; empty: it stays there
 	to, put     string // where the provider looks for one, and what precedes it there
 	foreign     []string
 	version     bool // the provider asks for the version of its protocol
@@ -51,13 +51,26 @@ var (
 	toAnthropic = &dialect{
 		key: "Authorization", prefix: "Bearer ", to: "X-API-Key", foreign: []string{"openai-", "x-stainless-"}, version: true,
 	}
+	// toOthers is for clients of OpenAI's at providers that speak the protocol of neither.
+	toOthers = &dialect{foreign: []string{"openai-", "anthropic-", "x-stainless-"}}
+	// fromAnthropicToOthers is for those of Anthropic's there.
+	fromAnthropicToOthers = &dialect{key: fromAnthropic.key, to: fromAnthropic.to, put: fromAnthropic.put, foreign: toOthers.foreign}
 )
 
 // translated returns how headers change on a call's way; nil: they do not.
 func translated(c *Call) *dialect {
+	others := false
+	switch c.Target {
+	case protocol.BedrockConverse, protocol.GeminiGenerate, protocol.VertexPredict:
+		others = true
+	}
 	switch {
 	case c.Answer == nil:
 		return nil
+	case others && c.Protocol == protocol.AnthropicMessages:
+		return fromAnthropicToOthers
+	case others:
+		return toOthers
 	case c.Protocol == protocol.AnthropicMessages:
 		return fromAnthropic
 	case c.Target == protocol.AnthropicMessages:
@@ -80,7 +93,7 @@ func (d *dialect) drops(name string) bool {
 
 // add gives the provider the client's key where it has none, and what it cannot do without.
 func (d *dialect) add(h *exchange.Header, c *Call) {
-	if !c.Instance.Credentials && !h.Has(d.to) {
+	if d.to != "" && !c.Instance.Credentials && !h.Has(d.to) {
 		if key, ok := strings.CutPrefix(c.Request.Header.Get(d.key), d.prefix); ok && key != "" {
 			h.Add(d.to, d.put+key)
 		}

@@ -61,7 +61,28 @@ func TestHeadersFollowAConversion(t *testing.T) {
 			Instance{Forward: true},
 			fields("Anthropic-Version", "2023-06-01"),
 		},
-		"any other way: they stay": {
+		"chat to gemini: what is OpenAI's own does not go along": {
+			protocol.OpenAIChat, protocol.GeminiGenerate, append(fields("Anthropic-Beta", "x"), chat...),
+			Instance{Forward: true},
+			fields("Authorization", "Bearer k", "X-Mine", "1"),
+		},
+		"responses to bedrock: nor here": {
+			protocol.OpenAIResponses, protocol.BedrockConverse, chat, Instance{Forward: true, Credentials: true}, fields("X-Mine", "1"),
+		},
+		"embeddings to vertex: nor here": {
+			protocol.OpenAIEmbeddings, protocol.VertexPredict, chat, Instance{Forward: true, Credentials: true}, fields("X-Mine", "1"),
+		},
+		"messages to gemini: nor what is Anthropic's": {
+			protocol.AnthropicMessages, protocol.GeminiGenerate, append(fields("OpenAI-Project", "p"), messages...),
+			Instance{Forward: true},
+			fields("X-Mine", "1", "Authorization", "Bearer k"),
+		},
+		"a header of that name that is configured goes along": {
+			protocol.OpenAIChat, protocol.BedrockConverse, chat,
+			Instance{Forward: true, Credentials: true, Header: fields("OpenAI-Organization", "own")},
+			fields("X-Mine", "1", "OpenAI-Organization", "own"),
+		},
+		"within a family: they stay": {
 			protocol.OpenAIResponses, protocol.OpenAIChat, chat, Instance{Forward: true}, chat,
 		},
 	}
