@@ -22,6 +22,7 @@ func Main(path string, program config.Program, etcd Etcd, out io.Writer) error {
 	for _, n := range notices {
 		log.Warn().Msg(string(n))
 	}
+	log = log.Level(levelOf(c.Nginx.LogLevel))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	hup := make(chan os.Signal, 1)
@@ -31,6 +32,21 @@ func Main(path string, program config.Program, etcd Etcd, out io.Writer) error {
 		Program: program, Config: c, Etcd: etcd, Out: out, Log: log, Reopen: hup,
 		Settings: again(path),
 	})
+}
+
+// levelOf is a level by nginx's name for it; what is worse than an error is the end.
+func levelOf(name string) zerolog.Level {
+	switch name {
+	case "debug":
+		return zerolog.DebugLevel
+	case "warn":
+		return zerolog.WarnLevel
+	case "error":
+		return zerolog.ErrorLevel
+	case "crit", "alert", "emerg":
+		return zerolog.FatalLevel
+	}
+	return zerolog.InfoLevel
 }
 
 // again reads the settings at path once more.

@@ -422,3 +422,26 @@ func TestSettingsNameTheServer(t *testing.T) {
 		}
 	}
 }
+
+func TestALevelByItsNameInNginx(t *testing.T) {
+	for name, want := range map[string]string{
+		"debug": "debug info warn error", "info": "info warn error", "notice": "info warn error", "warn": "warn error",
+		"error": "error", "crit": "", "alert": "", "emerg": "",
+	} {
+		var out strings.Builder
+		log := zerolog.New(&out).Level(levelOf(name))
+		log.Debug().Msg("debug")
+		log.Info().Msg("info")
+		log.Warn().Msg("warn")
+		log.Error().Msg("error")
+		var got []string
+		for _, level := range []string{"debug", "info", "warn", "error"} {
+			if strings.Contains(out.String(), `"message":"`+level+`"`) {
+				got = append(got, level)
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}

@@ -122,6 +122,7 @@ func (c *Config) check() issues {
 	c.checkApisix(&is)
 	c.checkAdmin(&is)
 	c.checkEtcd(&is)
+	oneOf(&is, "nginx_config.error_log_level", c.Nginx.LogLevel, "debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
 	oneOf(&is, "nginx_config.http.access_log_format_escape", c.Nginx.HTTP.Escape, "default", "json")
 	if c.Nginx.HTTP.EnableAccessLog && c.Nginx.HTTP.AccessLog == "" {
 		is.add("nginx_config.http.access_log", "is empty; enable_access_log: false switches the log off")

@@ -110,7 +110,9 @@ type Limits struct {
 
 // Nginx is what of nginx_config has a meaning here; every other key under it is accepted.
 type Nginx struct {
-	HTTP NginxHTTP `yaml:"http"`
+	// LogLevel is the lowest that is logged, by nginx's names: "debug" to "emerg".
+	LogLevel string    `yaml:"error_log_level"`
+	HTTP     NginxHTTP `yaml:"http"`
 }
 
 // NginxHTTP is the access log and the size of request bodies.
@@ -221,7 +223,7 @@ func Default() *Config {
 				HeaderTime: 60, BodyTime: 60, IdleTime: 60, SendTime: 60,
 			},
 		},
-		Nginx:      Nginx{HTTP: NginxHTTP{EnableAccessLog: true, AccessLog: "logs/access.log", Escape: "default"}},
+		Nginx:      Nginx{LogLevel: "info", HTTP: NginxHTTP{EnableAccessLog: true, AccessLog: "logs/access.log", Escape: "default"}},
 		GraphQL:    GraphQL{MaxSize: 1 << 20},
 		PluginAttr: map[string]json.RawMessage{},
 		Deployment: Deployment{

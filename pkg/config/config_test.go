@@ -267,6 +267,7 @@ func TestErrors(t *testing.T) {
 		"a proxy mode that does not exist":       {"apisix: {proxy_mode: tcp}", `apisix.proxy_mode: "tcp" is not one of`},
 		"a third way with unknown plugins":       {"apisix: {unknown_plugins: ask}", `apisix.unknown_plugins: "ask" is not one of fail, skip`},
 		"an encryption that does not exist":      {"apisix: {data_encryption: {format: rot13}}", `apisix.data_encryption.format: "rot13" is not one of gcm, cbc`},
+		"a level that does not exist":            {"nginx_config: {error_log_level: loud}", `conf.yaml:1: nginx_config.error_log_level: "loud" is not one of`},
 		"an escape that does not exist":          {"nginx_config: {http: {access_log_format_escape: xml}}", `conf.yaml:1: nginx_config.http.access_log_format_escape: "xml" is not one of`},
 		"an access log without a path":           {"nginx_config: {http: {access_log: \"\"}}", "nginx_config.http.access_log: is empty"},
 		"no listener":                            {"apisix: {node_listen: []}", "conf.yaml:1: apisix.node_listen: names no address"},

@@ -143,6 +143,7 @@ func (p *proxy) choose(c *plugin.Context, w *pending) error {
 		}
 		p.watch()
 		if err := p.next(c, w); err != nil {
+			p.sayPicked(c, "nil")
 			return &plugin.ExitError{Status: http.StatusServiceUnavailable, Body: err.Error(), Err: err}
 		}
 	}
@@ -150,9 +151,17 @@ func (p *proxy) choose(c *plugin.Context, w *pending) error {
 	return nil
 }
 
+// sayPicked is for those who debug a configuration, in the reference's words.
+func (p *proxy) sayPicked(c *plugin.Context, name string) {
+	if e := c.Log.Debug(); e.Enabled() && p.name == "ai-proxy-multi" {
+		e.Str("route", c.Route.RouteID).Str("request", c.ID).Msg("picked instance: " + name)
+	}
+}
+
 // take notes which instance is in use.
 func (p *proxy) take(c *plugin.Context, w *pending) {
 	i := p.instances[w.picked]
+	p.sayPicked(c, i.Name)
 	c.Facts.BalancerIP, c.Facts.BalancerPort = i.Name, ""
 	c.Facts.LLM.Model = c.Facts.LLM.RequestModel
 	for _, o := range i.Options {

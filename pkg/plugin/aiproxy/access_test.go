@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/exchange"
@@ -330,3 +331,25 @@ func (p *countingPicker) Pick(*balancer.Attempt) (int, error) { p.picked++; retu
 func (p *countingPicker) Done(int, balancer.Outcome)          { p.done++ }
 
 var _ exchange.Sink = (*sink)(nil)
+
+func TestWhatIsLoggedForThoseWhoDebug(t *testing.T) {
+	_, addr := fake(t, "owl")
+	broken := provider(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }))
+	for level, want := range map[zerolog.Level]int{zerolog.DebugLevel: 1, zerolog.InfoLevel: 0} {
+		for _, stream := range []bool{false, true} {
+			r := newRig(t)
+			r.level = level
+			chain := r.route("ai-proxy-multi", multi("instances", `,"fallback_strategy":["http_5xx"]`, member("a", broken, `,"priority":1`), member("b", addr, "")))
+			r.ask(chain, request{body: streamed(stream)})
+			log := r.log.String()
+			for _, line := range []string{`"message":"picked instance: a"`, `"message":"picked instance: b"`, `"message":"got token usage from ai service:"`} {
+				if got := strings.Count(log, line); got != want {
+					t.Errorf("at %s, stream %v: %s comes %d times, want %d: %s", level, stream, line, got, want, log)
+				}
+			}
+			if strings.Contains(log, "Bearer") || strings.Contains(log, "hello") {
+				t.Errorf("a secret or a payload is in %s", log)
+			}
+		}
+	}
+}

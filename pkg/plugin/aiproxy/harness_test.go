@@ -47,6 +47,7 @@ type rig struct {
 	checker  *health.Checker
 	account  string // the program's service account
 	metrics  *prometheus.Metrics
+	level    zerolog.Level // of the log of requests; the zero value is debug
 }
 
 func allDrivers() *drivers.Set {
@@ -211,7 +212,7 @@ func (r *rig) ask(chain *plugin.Chain, q request) (*sink, *plugin.Context) {
 	}
 	x.Request.Body.SetSource(strings.NewReader(q.body), int64(len(q.body)))
 	c := &plugin.Context{}
-	c.Begin(x, nil, nil, zerolog.New(r.log))
+	c.Begin(x, nil, nil, zerolog.New(r.log).Level(r.level))
 	c.SetRoute(chain, plugin.Labels{RouteID: "1"})
 	if q.consumer != "" {
 		c.Attach(&plugin.Identity{Consumer: &plugin.Consumer{Name: q.consumer}})

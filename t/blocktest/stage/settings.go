@@ -125,7 +125,9 @@ func place(root tree, dir string, ipv6 bool) error {
 	set(admin, "allow_admin", []any{})
 	set(admin, "admin_key_in", []any{"header", "query", "cookie"})
 
-	http := object(object(root, "nginx_config"), "http")
+	nginx := object(root, "nginx_config")
+	nginx["error_log_level"] = "debug" // whatever a block looks for is there
+	http := object(nginx, "http")
 	http["access_log"] = dir + "/access.log"
 	set(http, "access_log_format", accessLogFormat)
 	return nil
