@@ -27,6 +27,7 @@ type Ledger struct {
 	Finished bool   // the model said why it ended
 	Terminal bool   // the protocol's last event came
 	Fault    *Fault // the provider said itself that it failed; nil: it did not
+	Failed   bool   // the fault stands in a body in place of an answer
 	// Extra: the last event is one that only those get who ask a chat for its usage.
 	Extra bool
 	// Text is what the model said, if New was asked to keep it: of a stream the pieces
@@ -127,6 +128,37 @@ func (l *Ledger) Whole(body []byte) {
 	case protocol.VertexPredict:
 		l.predictBody(doc)
 	}
+	l.failedBody(doc)
+}
+
+// failedBody finds out whether a body reports a failure instead of an answer. One beside an
+// answer is a part of that.
+func (l *Ledger) failedBody(doc *jsonedit.Doc) {
+	answers := ""
+	switch l.id {
+	case protocol.OpenAIChat:
+		answers = "choices"
+	case protocol.OpenAIEmbeddings:
+		answers = "data"
+	case protocol.OpenAIResponses:
+		answers = "output"
+	case protocol.AnthropicMessages:
+		answers = "content"
+	case protocol.GeminiGenerate:
+		answers = "candidates"
+	case protocol.VertexPredict:
+		answers = "predictions"
+	default:
+		return // of Bedrock a failure is known by its status alone
+	}
+	raw, kind, _ := doc.Get("error")
+	if !valued(raw) || kind != jsonedit.Object && kind != jsonedit.String {
+		return
+	}
+	if said, _, ok := doc.Get(answers); ok && valued(said) {
+		return
+	}
+	l.Fault, l.Failed = fault(raw, kind), true
 }
 
 // Tail looks at the last bytes of a body that was too long to be kept: the usage is near its

@@ -132,7 +132,8 @@ func requestID(h *exchange.Header) string {
 	return ""
 }
 
-// Status is that of the provider's answer, or of the failure that it reported in a stream.
+// Status is that of the provider's answer, or of the failure that it reported in a stream or
+// in a body that was converted.
 func (r *Reply) Status() int { return r.status }
 
 // ContentType is that of the body.
@@ -140,6 +141,15 @@ func (r *Reply) ContentType() string { return r.kind }
 
 // Encoding is the Content-Encoding of the body; empty: none.
 func (r *Reply) Encoding() string { return r.encoding }
+
+// Failed is the status that the provider's answer would have had, were it not a body with
+// status 200 that reports a failure; 0: it is none, or has that status already.
+func (r *Reply) Failed() int {
+	if r.status >= 300 || !r.book.Failed {
+		return 0
+	}
+	return r.book.Fault.Status()
+}
 
 // Fault is a failure that the provider reported inside its answer; nil: none so far.
 func (r *Reply) Fault() *ledger.Fault { return r.book.Fault }

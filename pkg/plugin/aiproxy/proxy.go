@@ -142,6 +142,9 @@ type failed struct {
 	body      any          // what the client gets where there is no reply
 	err       error
 	transport bool
+	// asSent: the reply has a status of its own, with which it goes to the client if nobody
+	// else is asked; status is what the provider should have said.
+	asSent bool
 }
 
 func (f *failed) close() {
@@ -202,8 +205,12 @@ func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) 
 	if f := answer.Fault(); f != nil && answer.Status() >= 300 {
 		tried.Status, tried.Err = answer.Status(), f
 	}
-	if s := answer.Status(); s == http.StatusTooManyRequests || s >= 500 || p.statuses[s] {
-		t.failure, t.rest = &failed{status: s, reply: answer}, p.resting(s, &res.Header)
+	s, asSent := answer.Status(), false
+	if n := answer.Failed(); n != 0 {
+		s, asSent, tried.Err, tried.End = n, true, answer.Fault(), "error"
+	}
+	if s == http.StatusTooManyRequests || s >= 500 || p.statuses[s] {
+		t.failure, t.rest = &failed{status: s, reply: answer, asSent: asSent}, p.resting(s, &res.Header)
 		return
 	}
 	t.reply = answer
@@ -368,7 +375,9 @@ func (f *failed) excerpt() string {
 // fail answers with a failure that is the last: the provider's own error, else ours.
 func (p *proxy) fail(c *plugin.Context, f *failed) error {
 	if f.reply != nil {
-		c.Response.Status = f.status
+		if !f.asSent {
+			c.Response.Status = f.status
+		}
 		return p.deliver(c, f.reply)
 	}
 	err := f.err

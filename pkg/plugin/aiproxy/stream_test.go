@@ -68,6 +68,46 @@ func TestAStreamThatFailsBeforeItsFirstTokenFallsBack(t *testing.T) {
 	}
 }
 
+// A provider that says 200 and means a failure has failed: another may be asked, and if none
+// is, the client gets what the provider sent.
+func TestAnErrorInPlaceOfAnAnswerFallsBack(t *testing.T) {
+	const lost, limit = `{"error":{"message":"lost","type":"server_error"}}`, `{"error":{"message":"slow down","code":429}}`
+	const strange = `{"error":{"message":"what?","type":"invalid_request_error","code":400}}`
+	const beside = `{"choices":[{"message":{"content":"x"}}],"error":{"message":"lost"}}`
+	_, alive := fake(t, "owl")
+	tests := map[string]struct {
+		strategy, body, uri string
+		status              int
+		attempts, got       string
+	}{
+		"an error of the server":            {`"http_5xx"`, lost, "", 200, "a:200 error, b:200", "owl"},
+		"a limit":                           {`"http_429"`, limit, "", 200, "a:200 error, b:200", "owl"},
+		"a strategy that does not cover it": {`"http_429"`, lost, "", 200, "a:200 error", lost},
+		"the client's own fault":            {`"http_5xx"`, strange, "", 200, "a:200 error", strange},
+		"an error beside an answer":         {`"http_5xx"`, beside, "", 200, "a:200", beside},
+		"an error that is null":             {`"http_5xx"`, `{"error":null}`, "", 200, "a:200", `{"error":null}`},
+		"to a client of another protocol":   {`"http_429"`, lost, "/v1/messages", 502, "a:502", `"type":"error"`},
+		"converted, and another is asked":   {`"http_5xx"`, lost, "/v1/messages", 200, "a:502, b:200", "owl"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			a := provider(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = fmt.Fprint(w, tt.body)
+			}))
+			chain := r.route("ai-proxy-multi", multi("instances", `,"fallback_strategy":`+tt.strategy, member("a", a, `,"priority":1`), member("b", alive, "")))
+			got, c := r.ask(chain, request{body: `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}`, uri: tt.uri})
+			if got.status != tt.status || !strings.Contains(got.body(), tt.got) || got.aborted {
+				t.Errorf("got %d %s", got.status, got.body())
+			}
+			if line := string(variable.CompileTemplate("$llm_attempts").Append(nil, c.Exchange)); line != tt.attempts {
+				t.Errorf("the log names %q, want %q", line, tt.attempts)
+			}
+		})
+	}
+}
+
 func TestWhatLogsMayHaveOfARequest(t *testing.T) {
 	_, addr := fake(t, "owl")
 	const summary = `{"request_model":"m","model":"m","duration":`
