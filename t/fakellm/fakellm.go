@@ -12,6 +12,7 @@
 //	words=N endless                 how long the answer is
 //	cut=N cut_byte=N                the connection breaks after N events, after N bytes of the body
 //	stall=N malformed=N error=N     nothing comes from the Nth event on; it is no JSON; it reports a failure
+//	no_usage                        a chat's stream does not tell its usage, asked or not
 //	no_end                          the stream ends without its protocol's last event
 //	empty html gzip long            200 without a body, with a page, compressed, with a length that is too long
 //	tool think                      the first tool that is offered is called; thoughts come first
@@ -172,6 +173,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // reply makes up an answer.
 func (s *Server) reply(q question, do script) *reply {
+	q.counted = q.counted && !do.noUsage
 	out := &reply{question: q, think: do.think, noEnd: do.noEnd}
 	if do.tool && q.tool != "" {
 		out.call = true

@@ -29,6 +29,7 @@ type script struct {
 	long       bool          // the head announces more than comes
 	tool       bool          // the first tool that is offered is called
 	think      bool          // thoughts come before the answer
+	noUsage    bool          // a chat's stream says nothing of its usage
 	noEnd      bool          // the protocol's last event is missing, the framing ends well
 }
 
@@ -55,7 +56,7 @@ func scriptOf(q url.Values) script {
 		words: number("words", -1), endless: q.Has("endless"),
 		cutByte: number("cut_byte", -1), stall: number("stall", 0), malformed: number("malformed", 0), broken: number("error", 0),
 		empty: q.Has("empty"), html: q.Has("html"), gzip: q.Has("gzip"), long: q.Has("long"),
-		tool: q.Has("tool"), think: q.Has("think"), noEnd: q.Has("no_end"),
+		tool: q.Has("tool"), think: q.Has("think"), noEnd: q.Has("no_end"), noUsage: q.Has("no_usage"),
 	}
 	if n := number("cut", -1); n >= 0 {
 		s.cut = n + 1

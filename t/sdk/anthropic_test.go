@@ -169,3 +169,15 @@ func TestAnAnthropicClientSeesThoughts(t *testing.T) {
 		})
 	}
 }
+
+// The event message_delta has no usage then.
+func TestAnAnthropicClientLivesWithoutUsage(t *testing.T) {
+	c := anthropicClient(route(t, chatProviders[0], "no_usage"))
+	m, last, err := gather(c, message("hello"))
+	if err != nil || last != "message_stop" || textOf(m) != "I am owl, and I hear: hello" || m.StopReason != "end_turn" {
+		t.Fatalf("got %q (%s), the stream ends with %s (%v)", textOf(m), m.StopReason, last, err)
+	}
+	if m.Usage.OutputTokens != 0 {
+		t.Errorf("the usage is %s, of which nobody said anything", m.Usage.RawJSON())
+	}
+}
