@@ -132,8 +132,7 @@ func requestID(h *exchange.Header) string {
 	return ""
 }
 
-// Status is that of the provider's answer, or of the failure that it reported in a stream or
-// in a body that was converted.
+// Status is that of the provider's answer, or of the failure that it reported in a stream.
 func (r *Reply) Status() int { return r.status }
 
 // ContentType is that of the body.

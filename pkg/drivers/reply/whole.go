@@ -71,10 +71,6 @@ func (r *Reply) convertWhole() error {
 	switch {
 	case r.call.Answer == nil:
 		return nil
-	case r.book.Failed:
-		// Clients of another protocol would take it for an answer.
-		r.status = r.book.Fault.Status()
-		fallthrough
 	case r.status >= 300:
 		r.head, r.kind = r.call.Answer.Error(r.status, r.head), jsonType
 		return nil

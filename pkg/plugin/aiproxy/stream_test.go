@@ -86,8 +86,8 @@ func TestAnErrorInPlaceOfAnAnswerFallsBack(t *testing.T) {
 		"the client's own fault":            {`"http_5xx"`, strange, "", 200, "a:200 error", strange},
 		"an error beside an answer":         {`"http_5xx"`, beside, "", 200, "a:200", beside},
 		"an error that is null":             {`"http_5xx"`, `{"error":null}`, "", 200, "a:200", `{"error":null}`},
-		"to a client of another protocol":   {`"http_429"`, lost, "/v1/messages", 502, "a:502", `"type":"error"`},
-		"converted, and another is asked":   {`"http_5xx"`, lost, "/v1/messages", 200, "a:502, b:200", "owl"},
+		"to a client of another protocol":   {`"http_429"`, lost, "/v1/messages", 200, "a:200 error", `"type":"error"`},
+		"converted, and another is asked":   {`"http_5xx"`, lost, "/v1/messages", 200, "a:200 error, b:200", "owl"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
