@@ -170,7 +170,6 @@ func TestAnAnthropicClientSeesThoughts(t *testing.T) {
 	}
 }
 
-// The event message_delta has no usage then.
 func TestAnAnthropicClientLivesWithoutUsage(t *testing.T) {
 	c := anthropicClient(route(t, chatProviders[0], "no_usage"))
 	m, last, err := gather(c, message("hello"))

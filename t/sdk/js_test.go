@@ -29,6 +29,7 @@ func TestJavaScriptClients(t *testing.T) {
 		"openaiCut":      {chatProviders, "cut=3&words=9"},
 		"anthropic":      {messengers, ""},
 		"anthropicTools": {messengers, "tool"},
+		"anthropicMute":  {chatProviders[:1], "no_usage"},
 		"anthropicError": {messengers, "status=429"},
 		"ai":             {responders, ""},
 		"aiTools":        {chatProviders, "tool"},

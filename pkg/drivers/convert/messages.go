@@ -174,9 +174,9 @@ func appendBlockStop(dst []byte, index int) []byte {
 }
 
 type messageDelta struct {
-	Type  string         `json:"type"` // message_delta
-	Delta stopDelta      `json:"delta"`
-	Usage *messagesUsage `json:"usage,omitzero"`
+	Type  string        `json:"type"` // message_delta
+	Delta stopDelta     `json:"delta"`
+	Usage messagesUsage `json:"usage"`
 }
 
 type stopDelta struct {

@@ -173,14 +173,10 @@ func (a *messagesOfChat) Close(dst []byte) []byte {
 	dst = a.advance(dst, true)
 	end := messageDelta{Type: "message_delta", Delta: stopDelta{a.reason}}
 	if a.usage != nil {
-		u := a.usage.messages(false)
-		end.Usage = &u
-	}
+		end.Usage = a.usage.messages(false)
+	} // else zeros: Anthropic's JavaScript SDK fails on an event without usage
 	if a.reason == "" {
 		end.Delta.StopReason = "end_turn"
-		if end.Usage == nil {
-			end.Usage = &messagesUsage{}
-		}
 	}
 	return append(appendMessagesEvent(dst, "message_delta", encode(end)), messageStop...)
 }

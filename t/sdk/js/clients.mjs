@@ -73,6 +73,12 @@ const clients = {
     assert.equal((await stream.finalText()).trim(), said)
     assert.equal((await stream.finalMessage()).usage.output_tokens, 7)
   },
+  async anthropicMute() {
+    const c = new Anthropic({ baseURL: gateway, apiKey: 'client', fetch: send, maxRetries: 0 })
+    const stream = c.messages.stream({ model: 'm', max_tokens: 100, messages: [{ role: 'user', content: 'hello' }] })
+    assert.equal((await stream.finalText()).trim(), said)
+    assert.equal((await stream.finalMessage()).usage.output_tokens, 0)
+  },
   async anthropicTools() {
     const c = new Anthropic({ baseURL: gateway, apiKey: 'client', fetch: send, maxRetries: 0 })
     const params = { model: 'm', max_tokens: 100, messages: [{ role: 'user', content: 'the sky' }], tools: [{ name: 'look', input_schema: look }] }
