@@ -21,6 +21,7 @@ func main() {
 		},
 	}
 	root.Flags().StringVarP(&conf, "config", "c", "", "settings (default: built-in ones)")
+	root.AddCommand(node.HealthCommand())
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "gateway:", err)
 		os.Exit(1)

@@ -20,7 +20,7 @@ func main() {
 		Use: "gosix", Short: "An AI and API gateway that speaks Apache APISIX's language", Version: node.Version(),
 		SilenceUsage: true, SilenceErrors: true, CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.AddCommand(run(), check(), version())
+	root.AddCommand(run(), check(), node.HealthCommand(), version())
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "gosix:", err)
 		os.Exit(1)

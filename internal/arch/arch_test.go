@@ -51,7 +51,7 @@ var libraries = map[string][]string{
 	"go.etcd.io/etcd/client":                  {"pkg/store/etcdstore", "pkg/store/embedetcd", "t/blocktest/lua"},
 	"go.etcd.io/etcd/api":                     {"pkg/store/etcdstore"},
 	"google.golang.org/grpc":                  {"pkg/store/etcdstore"},
-	"github.com/spf13/cobra":                  {"cmd/gosix", "cmd/admin", "cmd/gateway"},
+	"github.com/spf13/cobra":                  {"cmd/gosix", "cmd/admin", "cmd/gateway", "internal/node"},
 	"github.com/go-json-experiment/json":      {"pkg/plugin", "pkg/drivers/convert"},
 	"github.com/prometheus/":                  {"pkg/plugin/prometheus"},
 	"github.com/yuin/gopher-lua":              {"t/blocktest/lua"},
