@@ -30,6 +30,9 @@ import (
 var programs string
 
 func TestMain(m *testing.M) {
+	if os.Getenv(inCluster) != "" {
+		os.Exit(m.Run()) // what it needs is built
+	}
 	dir, err := os.MkdirTemp("", "gosix-t")
 	if err != nil {
 		panic(err)
@@ -158,24 +161,30 @@ func launch(t *testing.T, program, conf string, args ...string) *node {
 	}
 	n.cmd = exec.Command(filepath.Join(programs, program), append(args, "-c", file)...)
 	n.cmd.Dir = n.dir
+	n.begin(program)
+	return n
+}
+
+// begin starts the command of a program, and ends it with the test.
+func (n *node) begin(program string) {
+	n.t.Helper()
 	n.cmd.Stdout, n.cmd.Stderr = n.out, n.log
 	if err := n.cmd.Start(); err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
 	go func() {
 		n.err = n.cmd.Wait()
 		close(n.exited)
 	}()
-	t.Cleanup(func() {
+	n.t.Cleanup(func() {
 		n.stop(syscall.SIGTERM)
 		if strings.Contains(n.log.String(), "panic") {
-			t.Errorf("%s panicked:\n%s", program, n.log)
+			n.t.Errorf("%s panicked:\n%s", program, n.log)
 		}
-		if t.Failed() {
-			t.Logf("%s:\n%s%s", program, n.out, n.log)
+		if n.t.Failed() {
+			n.t.Logf("%s:\n%s%s", program, n.out, n.log)
 		}
 	})
-	return n
 }
 
 // stop sends a signal and waits for the end.

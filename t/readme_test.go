@@ -15,6 +15,7 @@ import (
 // Every curl of the README is run, in order, against a fresh gosix; only addresses and the
 // key file are put in.
 func TestReadme(t *testing.T) {
+	one, _ := readme(t)
 	n := gosix(t)
 	keyFile(t, n)
 	put := addresses(n, serve(t, fakellm.New("readme")))
@@ -36,8 +37,8 @@ func TestReadme(t *testing.T) {
 		{"prometheus/metrics", `apisix_http_status{code="401",route="hello"`},
 	}
 	preamble, next := "set -eu\n", 0
-	for _, block := range blocks(t, "../README.md", "sh") {
-		for _, command := range commands(put.Replace(block.text)) {
+	for _, block := range one {
+		for _, command := range commands(put.Replace(block)) {
 			if !strings.HasPrefix(command, "curl ") {
 				preamble += command
 				continue
@@ -99,6 +100,26 @@ func curl(t *testing.T, n *node, preamble, command string) string {
 		t.Errorf("%s\n%v", command, err)
 	}
 	return string(out)
+}
+
+// readme returns the README's blocks of commands: those for one gosix, and those for a cluster.
+func readme(t *testing.T) (one, cluster []string) {
+	t.Helper()
+	inside := false
+	for _, b := range blocks(t, "../README.md", "sh") {
+		for _, heading := range regexp.MustCompile(`(?m)^## .*$`).FindAllString(b.before, -1) {
+			inside = heading == "## A cluster to try"
+		}
+		if inside {
+			cluster = append(cluster, b.text)
+		} else {
+			one = append(one, b.text)
+		}
+	}
+	if len(cluster) == 0 {
+		t.Fatal("the README has no commands under \"A cluster to try\"")
+	}
+	return one, cluster
 }
 
 var writtenAt = regexp.MustCompile(`X-Gosix-Revision: (\d+)`)
