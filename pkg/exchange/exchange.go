@@ -8,6 +8,7 @@ package exchange
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -40,7 +41,15 @@ func (x *Exchange) Reset(ctx context.Context, sink Sink) {
 	clear(x.slots)
 }
 
-// Context ends when the client has left or the process gives up on the exchange.
+// ErrEnding is the cause of a context that ended because the process ends: its client is
+// still there, and is to be told.
+var ErrEnding = errors.New("the gateway is ending")
+
+// Ending reports whether ctx ended because the process does.
+func Ending(ctx context.Context) bool { return context.Cause(ctx) == ErrEnding }
+
+// Context ends when the client has left or the process gives up on the exchange, with the
+// cause ErrEnding.
 func (x *Exchange) Context() context.Context { return x.ctx }
 
 // SetContext replaces the context, for a deadline that covers the whole exchange.

@@ -8,6 +8,7 @@ import (
 	"github.com/gosix/gosix/pkg/drivers/eventstream"
 	"github.com/gosix/gosix/pkg/drivers/protocol"
 	"github.com/gosix/gosix/pkg/drivers/sse"
+	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/jsonedit"
 )
 
@@ -107,7 +108,7 @@ const keepAlive = ": keep-alive\n\n"
 // errorEvent is how a client of that protocol hears that a stream was broken off.
 func errorEvent(id protocol.ID, inMessages bool, err error) []byte {
 	message := "upstream stream ended before it was complete"
-	if errors.Is(err, ErrTooLarge) || errors.Is(err, ErrTooLong) {
+	if errors.Is(err, ErrTooLarge) || errors.Is(err, ErrTooLong) || errors.Is(err, exchange.ErrEnding) {
 		message = err.Error()
 	}
 	text := jsonedit.AppendQuote(nil, message)

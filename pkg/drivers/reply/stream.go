@@ -278,7 +278,10 @@ func (r *Reply) complete() bool {
 // that the error event does not end up inside it. Within an encoding it would be garbage.
 func (r *Reply) relayStream(out *exchange.Response) error {
 	err := r.events(out)
-	if err == nil || r.book.Fault != nil || r.encoding != "" || r.ctx.Err() != nil || out.Err() != nil {
+	if err != nil && exchange.Ending(r.ctx) {
+		err = exchange.ErrEnding
+	}
+	if err == nil || r.book.Fault != nil || r.encoding != "" || r.ctx.Err() != nil && err != exchange.ErrEnding || out.Err() != nil {
 		return err
 	}
 	event := errorEvent(r.call.Protocol, r.inMessages(), err)

@@ -51,6 +51,9 @@ func (p *proxy) beforeProxy(c *plugin.Context) error {
 			failure.close()
 			p.accountBroken(c, failure.err)
 			p.end(w, silent, balancer.Outcome{})
+			if exchange.Ending(c.Context()) {
+				return &plugin.ExitError{Status: http.StatusServiceUnavailable, Err: exchange.ErrEnding}
+			}
 			return &plugin.ExitError{Status: statusClientGone, Err: gone}
 		}
 		p.end(w, w.try.verdict(), w.try.outcome())
@@ -258,6 +261,8 @@ func ended(err error) string {
 	var sent *upstream.Error
 	var own *drivers.Failure
 	switch {
+	case errors.Is(err, exchange.ErrEnding):
+		return "ending"
 	case errors.Is(err, context.Canceled):
 		return "left"
 	case errors.Is(err, reply.ErrEmpty):
@@ -422,7 +427,7 @@ func (p *proxy) deliver(c *plugin.Context, answer *reply.Reply) error {
 		case errors.Is(err, reply.ErrTooLarge):
 			text = "aborting AI stream: max_response_bytes exceeded"
 		}
-		if c.Context().Err() != nil || c.Response.Err() != nil {
+		if c.Context().Err() != nil && !exchange.Ending(c.Context()) || c.Response.Err() != nil {
 			tried.End = "left"
 			e, text = c.Log.Info(), "client disconnected during AI streaming, aborting upstream read"
 		}
