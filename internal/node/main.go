@@ -12,7 +12,9 @@ import (
 	"github.com/gosix/gosix/pkg/config"
 )
 
-// Main runs a program with the settings at path until a signal ends it. etcd may be nil.
+// Main runs a program with the settings at path until a signal ends it: SIGTERM after the
+// lame duck, SIGINT without it, a second one of either at once, and a third without any more
+// ado. etcd may be nil.
 func Main(path string, program config.Program, etcd Etcd, out io.Writer) error {
 	log := zerolog.New(os.Stderr).With().Timestamp().Logger()
 	c, notices, err := config.Load(path, os.LookupEnv)
@@ -23,13 +25,13 @@ func Main(path string, program config.Program, etcd Etcd, out io.Writer) error {
 		log.Warn().Msg(string(n))
 	}
 	log = log.Level(levelOf(c.Nginx.LogLevel))
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, end, stop := signals()
 	defer stop()
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	return Run(ctx, Options{
-		Program: program, Config: c, Etcd: etcd, Out: out, Log: log, Reopen: hup,
+		Program: program, Config: c, Etcd: etcd, Out: out, Log: log, Reopen: hup, Now: end,
 		Settings: again(path),
 	})
 }
@@ -47,6 +49,29 @@ func levelOf(name string) zerolog.Level {
 		return zerolog.FatalLevel
 	}
 	return zerolog.InfoLevel
+}
+
+// signals returns a context that the first signal to end ends, with ErrTerminated if that is
+// SIGTERM, and one that the second ends.
+func signals() (ctx, now context.Context, stop func()) {
+	ctx, first := context.WithCancelCause(context.Background())
+	now, second := context.WithCancel(context.Background())
+	got := make(chan os.Signal, 2)
+	signal.Notify(got, syscall.SIGTERM, syscall.SIGINT)
+	go func() {
+		var cause error
+		if s, ok := <-got; ok && s == syscall.SIGTERM {
+			cause = ErrTerminated
+		}
+		first(cause)
+		<-got
+		signal.Stop(got) // a third one ends the process as if nobody listened
+		second()
+	}()
+	return ctx, now, func() {
+		signal.Stop(got)
+		close(got)
+	}
 }
 
 // again reads the settings at path once more.

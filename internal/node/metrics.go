@@ -75,12 +75,12 @@ func (n *node) startMetrics(syncer *route.Syncer, checker *health.Checker) error
 	if checker != nil {
 		watched = checker.Each
 	}
-	n.serve(l, n.metrics.Handler(prometheus.Sources{
+	n.about = append(n.about, n.serve(l, nil, n.metrics.Handler(prometheus.Sources{
 		Hostname: hostname, Version: Version(), Connections: n.served.connections, Requests: n.served.requests,
 		Reachable: func() bool { return syncer.Behind() == 0 },
 		Revisions: func() map[string]int64 { return revisions(syncer) },
 		Upstreams: watched,
-	}))
+	})))
 	return nil
 }
 

@@ -7,9 +7,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -38,6 +38,7 @@ type Options struct {
 	// Settings reads the settings again, for a reload of the plugins; nil: they cannot be.
 	Settings func() (*config.Config, error)
 	Reopen   <-chan os.Signal // each says that the access log was moved away; nil: never
+	Now      context.Context  // ends when the process is to wait for nothing any more; nil: never
 }
 
 // node is one process.
@@ -52,7 +53,9 @@ type node struct {
 	engines []*gateway.Std
 	metrics *prometheus.Metrics
 	served  served         // what metrics tell of the gateway
-	servers []*http.Server // admin, control, status and metrics
+	api     []*smallServer // the Admin API
+	about   []*smallServer // control, status and metrics: what tells of the node, to its end
+	leaving chan struct{}  // closed when the node is to get no new clients
 	access  *gateway.AccessLog
 
 	background context.Context // of what goes on until no request is left
@@ -62,26 +65,37 @@ type node struct {
 	failed     chan error
 }
 
+// ErrTerminated is the cause of Run's context where others are to notice that the process
+// ends before it stops accepting: a balancer in front of it.
+var ErrTerminated = errors.New("terminated")
+
 // Run runs a process until ctx ends or a part of it fails. It returns nil after an orderly
-// end.
+// end, which begins with the lame duck if the cause of ctx is ErrTerminated.
 func Run(ctx context.Context, o Options) error {
 	if err := o.Config.Validate(o.Program); err != nil {
 		return err
 	}
-	n := &node{Options: o, c: o.Config, failed: make(chan error, 1)}
+	n := &node{Options: o, c: o.Config, failed: make(chan error, 1), leaving: make(chan struct{})}
+	if n.Now == nil {
+		n.Now = context.Background()
+	}
 	n.gateway, n.admin = o.Config.Runs(o.Program)
 	n.background, n.stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer n.end()
 	if err := n.start(ctx); err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-			return n.drain() // asked to end before all of it ran
+			return n.drain(0) // asked to end before all of it ran
 		}
 		return err
 	}
 	for {
 		select {
 		case <-ctx.Done():
-			return n.drain()
+			lame := time.Duration(0)
+			if errors.Is(context.Cause(ctx), ErrTerminated) {
+				lame = config.Seconds(n.c.Apisix.LameDuck)
+			}
+			return n.drain(lame)
 		case err := <-n.failed:
 			return err
 		case <-o.Reopen:
@@ -174,48 +188,5 @@ func (n *node) fail(err error) {
 	select {
 	case n.failed <- err:
 	default:
-	}
-}
-
-// drain stops accepting and lets what runs finish, for as long as the settings say.
-func (n *node) drain() error {
-	limit := config.Seconds(n.c.Apisix.DrainTimeout)
-	n.Log.Info().Dur("limit_ms", limit).Msg("gosix is ending")
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	var group sync.WaitGroup
-	for _, e := range n.engines {
-		group.Go(func() {
-			if err := e.Shutdown(ctx); err != nil {
-				n.Log.Warn().Err(err).Msg("requests were broken off")
-			}
-		})
-	}
-	for _, s := range n.servers {
-		group.Go(func() {
-			if s.Shutdown(ctx) != nil {
-				_ = s.Close()
-			}
-		})
-	}
-	group.Wait()
-	return nil
-}
-
-// end takes everything down, from the requests to the store.
-func (n *node) end() {
-	over, cancel := context.WithCancel(context.Background())
-	cancel()
-	for _, e := range n.engines {
-		_ = e.Shutdown(over) // nothing is left after drain; after a failure nothing may stay
-	}
-	for _, s := range n.servers {
-		_ = s.Close()
-	}
-	// Before the store goes, so that nobody misses it.
-	n.stop()
-	n.running.Wait()
-	for i := len(n.ends) - 1; i >= 0; i-- {
-		n.ends[i]()
 	}
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +22,11 @@ type Ports struct {
 
 // listen opens an address; an error names the setting.
 func listen(setting, addr string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
+	// Multipath TCP, net's default, has no way to close a listener without resetting the
+	// clients that were just accepted (pkg/drain).
+	var c net.ListenConfig
+	c.SetMultipathTCP(false)
+	l, err := c.Listen(context.Background(), "tcp", addr)
 	if err == nil {
 		return l, nil
 	}

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	stdlog "log"
 	"net"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/gosix/gosix/pkg/adminapi"
 	"github.com/gosix/gosix/pkg/config"
+	"github.com/gosix/gosix/pkg/drain"
 	"github.com/gosix/gosix/pkg/gateway"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/route"
@@ -43,15 +43,30 @@ func small(h http.Handler, log zerolog.Logger) *http.Server {
 	}
 }
 
-// serve runs one of the small servers.
-func (n *node) serve(l net.Listener, h http.Handler) {
-	s := small(h, n.Log)
-	n.servers = append(n.servers, s)
+// smallServer is one that ends in order.
+type smallServer struct {
+	*http.Server
+	drain *drain.Server
+}
+
+// end lets what runs finish until ctx ends.
+func (s *smallServer) end(ctx context.Context) {
+	if s.drain.Shutdown(ctx) != nil {
+		_ = s.Close()
+	}
+}
+
+// serve runs one of the small servers, over TLS unless secure is nil.
+func (n *node) serve(l net.Listener, secure *tls.Config, h http.Handler) *smallServer {
+	s := &smallServer{Server: small(h, n.Log)}
+	s.drain = drain.Attach(s.Server)
+	s.Handler = s.drain.Handler(h)
 	n.running.Go(func() {
-		if err := s.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		if err := s.drain.Serve(l, secure); err != nil {
 			n.fail(err)
 		}
 	})
+	return s
 }
 
 func (n *node) startAdmin(st *etcdstore.Store, registry *plugin.Registry, ring *seal.Ring) error {
@@ -84,10 +99,9 @@ func (n *node) startAdmin(st *etcdstore.Store, registry *plugin.Registry, ring *
 		return err
 	}
 	n.ports.Admin = reachable(l.Addr())
-	if secure != nil {
-		l = tls.NewListener(l, secure)
-	}
-	n.serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.loaded.current.Load().ServeHTTP(w, r) }))
+	n.api = append(n.api, n.serve(l, secure, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n.loaded.current.Load().ServeHTTP(w, r)
+	})))
 	n.running.Go(func() {
 		// Nobody here needs the markers, so that an etcd that is away holds nothing up.
 		for api.Init(n.background) != nil || n.correctPlugins(n.background) != nil {
@@ -120,7 +134,7 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 			return err
 		}
 		n.ports.Control = reachable(l.Addr())
-		n.serve(l, gateway.Control(syncer.Router(), syncer))
+		n.about = append(n.about, n.serve(l, nil, gateway.Control(syncer.Router(), syncer)))
 	}
 	if a.Status != nil {
 		l, err := listen("apisix.status", a.Status.String())
@@ -128,7 +142,7 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 			return err
 		}
 		n.ports.Status = reachable(l.Addr())
-		n.serve(l, gateway.Status(syncer.Ready()))
+		n.about = append(n.about, n.serve(l, nil, gateway.Status(syncer.Ready(), n.leaving)))
 	}
 	if err := n.startMetrics(syncer, checker); err != nil {
 		return err
@@ -158,7 +172,7 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 		e := n.engines[i]
 		n.ports.Gateway = append(n.ports.Gateway, reachable(l.Addr()))
 		n.running.Go(func() {
-			if err := e.Serve(l); err != nil {
+			if err := e.Serve(l, nil); err != nil {
 				n.fail(err)
 			}
 		})

@@ -48,6 +48,7 @@ type Apisix struct {
 	ServletPaths   bool           `yaml:"normalize_uri_like_servlet"`
 	KeepSlashes    bool           `yaml:"match_uri_encoded_slash"`
 	MaxPostArgs    int            `yaml:"max_post_args_readable_size" unit:"MiB"`
+	LameDuck       float64        `yaml:"lame_duck" unit:"seconds"` // after SIGTERM; 0: none
 	DrainTimeout   float64        `yaml:"drain_timeout" unit:"seconds"`
 	DataEncryption DataEncryption `yaml:"data_encryption"`
 	Limits         Limits         `yaml:"limits"`
@@ -216,6 +217,7 @@ func Default() *Config {
 			ServerTokens:   true,
 			UnknownPlugins: "fail",
 			MaxPostArgs:    64,
+			LameDuck:       5,
 			DrainTimeout:   30,
 			DataEncryption: DataEncryption{Enable: true, Keyring: []Secret{}, Format: "gcm"},
 			Limits: Limits{

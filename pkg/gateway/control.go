@@ -50,13 +50,20 @@ func Control(router *route.Router, sync Sync) http.Handler {
 	return mux
 }
 
-// Status serves the status API (spec/08 §2). ready is closed once the node may serve.
-func Status(ready <-chan struct{}) http.Handler {
+// Status serves the status API (spec/08 §2). ready is closed once the node may serve, ending
+// once it is to get no new clients.
+func Status(ready, ending <-chan struct{}) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		statusReply(w, http.StatusOK, `{"status":"ok"}`)
 	})
 	mux.HandleFunc("GET /status/ready", func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case <-ending:
+			statusReply(w, http.StatusServiceUnavailable, `{"status":"error","error":"the node is ending"}`)
+			return
+		default:
+		}
 		select {
 		case <-ready:
 			statusReply(w, http.StatusOK, `{"status":"ok"}`)

@@ -272,7 +272,7 @@ func (g *Gateway) complete(c *plugin.Context) {
 	r := &c.Response
 	switch {
 	case r.Aborted():
-	case gone(c) && !r.Committed():
+	case gone(c) && !exchange.Ending(c.Context()) && !r.Committed():
 		// Nobody reads it; the log shows what nginx would (spec/00 22).
 		r.Status = statusClientGone
 		r.Abort()
@@ -284,6 +284,8 @@ func (g *Gateway) complete(c *plugin.Context) {
 // statusClientGone is what the access log shows when the client left first.
 const statusClientGone = 499
 
+// gone reports whether nothing is to be done for a request any more: its client has left, or
+// the process ends.
 func gone(c *plugin.Context) bool {
 	return errors.Is(c.Context().Err(), context.Canceled)
 }

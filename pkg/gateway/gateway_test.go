@@ -134,7 +134,7 @@ func newLimitedWorld(t *testing.T, limits Limits, change func(*Options)) *world 
 	w.engine, w.served = engine, make(chan struct{})
 	running.Go(func() {
 		defer close(w.served)
-		_ = engine.Serve(l)
+		_ = engine.Serve(l, nil)
 	})
 	t.Cleanup(func() {
 		over, cancel := context.WithCancel(context.Background())

@@ -247,6 +247,10 @@ func (g *Gateway) failed(c *plugin.Context, err error) {
 			return
 		}
 	}
+	if exchange.Ending(c.Context()) {
+		answer(c, http.StatusServiceUnavailable, exchange.ErrEnding)
+		return
+	}
 	if gone(c) {
 		return
 	}

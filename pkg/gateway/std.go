@@ -18,6 +18,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/gosix/gosix/pkg/drain"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/plugin"
 )
@@ -46,7 +47,9 @@ type Std struct {
 	gateway *Gateway
 	limits  Limits
 	server  http.Server
-	pool    sync.Pool // *stdExchange
+	drain   *drain.Server
+	cut     context.CancelCauseFunc // of every request
+	pool    sync.Pool               // *stdExchange
 	tunnels tunnels
 
 	accepted, open, serving atomic.Int64
@@ -86,8 +89,11 @@ func NewStd(g *Gateway, l Limits, h2c bool, errorLog zerolog.Logger) *Std {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(h2c)
+	var all context.Context
+	all, e.cut = context.WithCancelCause(context.Background())
 	e.server = http.Server{
 		Handler:           e,
+		BaseContext:       func(net.Listener) context.Context { return all },
 		ConnState:         e.changed,
 		ReadHeaderTimeout: l.HeaderRead,
 		IdleTimeout:       l.Idle,
@@ -103,6 +109,7 @@ func NewStd(g *Gateway, l Limits, h2c bool, errorLog zerolog.Logger) *Std {
 		// Without this net/http answers OPTIONS * by itself.
 		DisableGeneralOptionsHandler: true,
 	}
+	e.drain = drain.Attach(&e.server)
 	return e
 }
 
@@ -120,29 +127,30 @@ func addrOf(a net.Addr) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// Serve accepts connections until Shutdown or Close.
-func (e *Std) Serve(l net.Listener) error {
-	err := e.server.Serve(l)
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
-}
+// Serve accepts connections until Shutdown, over TLS unless secure is nil.
+func (e *Std) Serve(l net.Listener, secure *tls.Config) error { return e.drain.Serve(l, secure) }
+
+// Drain begins the end of an engine that still accepts: clients learn from every answer that
+// they are to take other connections. One that says nothing for the time of grace is closed.
+func (e *Std) Drain(grace time.Duration) { e.drain.Begin(grace) }
 
 // Shutdown stops accepting and waits for requests in flight, tunnels among them, until ctx
-// ends; then it breaks off what is left.
+// ends; then it breaks off what is left. An answer that has not begun is a 503 then, and a
+// stream of a language model ends with the error event of its protocol.
 func (e *Std) Shutdown(ctx context.Context) error {
-	err := e.server.Shutdown(ctx)
+	err := e.drain.Shutdown(ctx)
 	if err == nil {
 		err = e.tunnels.wait(ctx)
 	}
 	if err != nil {
-		_ = e.server.Close()
+		e.cut(exchange.ErrEnding)
 		e.tunnels.close()
-		// What runs after a tunnel, as the access log, is short.
+		// What it takes to say so, and what runs after a tunnel, as the access log, is short.
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), lingerTime)
 		defer cancel()
+		_ = e.server.Shutdown(ending)
 		_ = e.tunnels.wait(ending)
+		_ = e.server.Close()
 	}
 	return err
 }
@@ -161,7 +169,7 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// HTTP/2 has a timer for each stream instead of deadlines that only calls notice.
 	timers := r.ProtoMajor >= 2
 	control := http.NewResponseController(w)
-	x.sink = stdSink{w: w, control: control, stall: e.limits.WriteStall, timers: timers, tunnels: &e.tunnels}
+	x.sink = stdSink{w: w, control: control, stall: e.limits.WriteStall, timers: timers, tunnels: &e.tunnels, drain: e.drain, ctx: r.Context()}
 	x.Reset(r.Context(), &x.sink)
 	e.fill(&x.Exchange, r)
 	if r.Body != nil && r.Body != http.NoBody {
@@ -204,11 +212,7 @@ func reset(ctx context.Context) {
 	if !ok {
 		return
 	}
-	conn := a.conn
-	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn()
-	}
-	if t, ok := conn.(*net.TCPConn); ok {
+	if t, ok := drain.Unwrap(a.conn).(*net.TCPConn); ok {
 		_ = t.SetLinger(0)
 	}
 }
@@ -326,6 +330,8 @@ type stdSink struct {
 	written bool     // the head went out
 	away    net.Conn // the connection that is somebody else's; nil: it was not given away
 	tunnels *tunnels
+	drain   *drain.Server
+	ctx     context.Context // of the request
 }
 
 func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error {
@@ -345,6 +351,9 @@ func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error 
 	// net/http would wait without limit for the rest of a body before it answers; of a
 	// connection that it closes it does not.
 	if status >= 200 && !s.timers && s.body != nil && !s.body.ended.Load() && !s.body.drop() {
+		out["Connection"] = []string{"close"}
+	}
+	if status >= 200 && s.drain.Last(s.ctx) {
 		out["Connection"] = []string{"close"}
 	}
 	s.written = s.written || status >= 200
