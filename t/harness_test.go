@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -98,6 +97,7 @@ func settings(dir, etcd string) string {
   node_listen: [{ip: 127.0.0.1, port: 0, enable_http2: true}]
   control: {port: 0}
   status: {ip: 127.0.0.1, port: 0}
+  lame_duck: 0
 nginx_config: {http: {access_log: %q}}
 plugin_attr: {prometheus: {export_addr: {port: 0}}}
 deployment:
@@ -177,7 +177,7 @@ func (n *node) begin(program string) {
 		close(n.exited)
 	}()
 	n.t.Cleanup(func() {
-		n.stop(syscall.SIGTERM)
+		n.stop(os.Interrupt)
 		if strings.Contains(n.log.String(), "panic") {
 			n.t.Errorf("%s panicked:\n%s", program, n.log)
 		}

@@ -15,7 +15,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/gosix/gosix/t/fakellm"
@@ -82,7 +81,7 @@ func run(binary string) error {
 		return err
 	}
 	defer func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Process.Signal(os.Interrupt)
 		_ = cmd.Wait()
 	}()
 	var ports struct {

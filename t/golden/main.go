@@ -21,7 +21,6 @@ import (
 	"regexp"
 	"sort"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -166,7 +165,7 @@ func start(binary, dir string) (*node, error) {
 	}
 }
 
-func (n *node) stop() { _ = n.cmd.Process.Signal(syscall.SIGTERM) }
+func (n *node) stop() { _ = n.cmd.Process.Signal(os.Interrupt) }
 
 func (n *node) plugins() (map[string]bool, error) {
 	req, err := http.NewRequest(http.MethodGet, n.admin+"/apisix/admin/plugins/list", nil)

@@ -14,7 +14,6 @@ import (
 	"sort"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/gosix/gosix/t/blocktest"
@@ -174,7 +173,7 @@ func (p *process) kill() {
 
 // stop ends the process, which may say its last words.
 func (p *process) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	_ = p.cmd.Process.Signal(os.Interrupt)
 	select {
 	case <-p.exited:
 	case <-time.After(patience):
