@@ -41,10 +41,10 @@ func (n *node) drain(lame time.Duration) error {
 	}
 	group.Wait()
 	// Until here somebody may have wanted to know how far it is.
-	ctx, cancel = context.WithTimeout(n.Now, aboutTime)
-	defer cancel()
+	last, done := context.WithTimeout(n.Now, aboutTime)
+	defer done()
 	for _, s := range n.about {
-		group.Go(func() { s.end(ctx) })
+		group.Go(func() { s.end(last) })
 	}
 	group.Wait()
 	return nil
