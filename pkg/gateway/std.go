@@ -144,13 +144,13 @@ func (e *Std) Shutdown(ctx context.Context) error {
 	}
 	if err != nil {
 		e.cut(exchange.ErrEnding)
-		e.tunnels.close()
-		// What it takes to say so, and what runs after a tunnel, as the access log, is short.
+		// What it takes to say so, and what comes after it, as the access log, is short.
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), lingerTime)
 		defer cancel()
 		_ = e.server.Shutdown(ending)
 		_ = e.tunnels.wait(ending)
 		_ = e.server.Close()
+		e.tunnels.close()
 	}
 	return err
 }

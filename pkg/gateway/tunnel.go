@@ -2,12 +2,14 @@ package gateway
 
 import (
 	"context"
+	"encoding/binary"
 	"io"
 	"net"
 	"net/http"
 	"sync"
 	"time"
 
+	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/upstream"
 )
@@ -35,9 +37,19 @@ func (g *Gateway) tunnel(c *plugin.Context, res *upstream.Response, idle time.Du
 	for _, f := range c.Response.Header.Fields() {
 		head = append(append(append(append(head, f.Name...), ": "...), f.Value...), "\r\n"...)
 	}
-	if _, err := client.Write(append(append(head, "\r\n"...), early...)); err != nil {
+	if _, err := client.Write(append(head, "\r\n"...)); err != nil {
 		return
 	}
+	out := &farewell{Conn: client, silent: !exchange.EqualName(upgrade, "websocket")}
+	if _, err := out.Write(early); err != nil {
+		return
+	}
+	defer context.AfterFunc(c.Context(), func() {
+		if exchange.Ending(c.Context()) {
+			out.say()
+			_ = client.Close()
+		}
+	})()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -47,10 +59,86 @@ func (g *Gateway) tunnel(c *plugin.Context, res *upstream.Response, idle time.Du
 		// on a connection whose client is gone.
 		_ = server.Close()
 	}()
-	n, _ := io.Copy(client, pulsing{server, alive})
+	n, _ := io.Copy(out, pulsing{server, alive})
 	c.Response.Sent = n
 	_ = client.Close()
 	<-done
+}
+
+// goingAway is the frame with which a server that ends closes a WebSocket (RFC 6455 §7.4.1).
+var goingAway = []byte{0x88, 2, 1001 >> 8, 1001 & 0xff}
+
+// farewell is the way to a client, on which goingAway can be said between two frames.
+type farewell struct {
+	net.Conn
+	silent bool // another protocol than WebSocket: nothing is known of it
+
+	mu   sync.Mutex
+	head [14]byte // of the frame that is being written
+	got  int      // bytes in head; 0 between frames and while there is something left
+	left uint64   // bytes of the frame's payload to come
+}
+
+// Write implements net.Conn.
+func (f *farewell) Write(p []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, err := f.Conn.Write(p)
+	if !f.silent {
+		f.follow(p[:n])
+	}
+	return n, err
+}
+
+func (f *farewell) follow(p []byte) {
+	for len(p) > 0 {
+		if f.left > 0 {
+			n := min(f.left, uint64(len(p)))
+			f.left -= n
+			p = p[n:]
+			continue
+		}
+		f.head[f.got] = p[0]
+		f.got++
+		p = p[1:]
+		if size, payload := frameHead(&f.head, f.got); f.got == size {
+			f.left, f.got = payload, 0
+		}
+	}
+}
+
+// frameHead returns the size of the head of a WebSocket frame of which got bytes are there,
+// 0 while it is not known, and when all of it is there the size of the payload.
+func frameHead(head *[14]byte, got int) (size int, payload uint64) {
+	if got < 2 {
+		return 0, 0
+	}
+	size = 2
+	switch n := head[1] & 0x7f; n {
+	case 126:
+		size, payload = 4, uint64(binary.BigEndian.Uint16(head[2:]))
+	case 127:
+		size, payload = 10, binary.BigEndian.Uint64(head[2:])
+	default:
+		payload = uint64(n)
+	}
+	if head[1]&0x80 != 0 {
+		size += 4 // a mask, which servers do not send
+	}
+	return size, payload
+}
+
+// say says goingAway where a frame has ended; inside one there is no way to say it. A client
+// that does not read is not waited for.
+func (f *farewell) say() {
+	if f.silent || !f.mu.TryLock() {
+		return
+	}
+	defer f.mu.Unlock()
+	if f.got == 0 && f.left == 0 {
+		_ = f.SetWriteDeadline(time.Now().Add(lingerTime / 2))
+		_, _ = f.Conn.Write(goingAway)
+	}
 }
 
 // pulse ends a tunnel in which nothing moves: a byte from either side gives both another

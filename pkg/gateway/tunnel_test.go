@@ -117,6 +117,65 @@ func TestShutdownCutsTunnelsInTheEnd(t *testing.T) {
 	}
 }
 
+func TestAWebSocketIsClosedInTheEnd(t *testing.T) {
+	for name, tt := range map[string]struct{ upgrade, sent, want string }{
+		"between two frames":   {"websocket", "\x81\x02hi", "\x81\x02hi\x88\x02\x03\xe9"},
+		"inside a frame":       {"websocket", "\x81\x03hi", "\x81\x03hi"},
+		"another protocol":     {"echo", "\x81\x02hi", "\x81\x02hi"},
+		"behind a longer head": {"websocket", "\x82\x7e\x00\x01x", "\x82\x7e\x00\x01x\x88\x02\x03\xe9"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			up := backend(t, func(rw http.ResponseWriter, _ *http.Request) {
+				conn, buf, err := http.NewResponseController(rw).Hijack()
+				if err != nil {
+					return
+				}
+				defer func() { _ = conn.Close() }()
+				_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+tt.upgrade+"\r\n\r\n"+tt.sent)
+				_, _ = io.Copy(io.Discard, buf)
+			})
+			w.put("routes/1", `{"uri":"/ws","enable_websocket":true,"upstream":`+nodes(up)+`}`)
+			c := w.dial()
+			_, _ = io.WriteString(c, "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: "+tt.upgrade+"\r\n\r\n")
+			if res, err := http.ReadResponse(c.r, nil); err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+				t.Fatalf("got %v, %v", res, err)
+			}
+			if _, err := c.r.Peek(len(tt.sent)); err != nil {
+				t.Fatal(err)
+			}
+			over, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := w.engine.Shutdown(over); !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+			if got, err := io.ReadAll(c.r); err != nil || string(got) != tt.want {
+				t.Errorf("got %x, %v, want %x", got, err, tt.want)
+			}
+		})
+	}
+}
+
+// However frames are cut into writes, their ends are found.
+func FuzzFramesOfAWebSocketAreFollowed(f *testing.F) {
+	f.Add([]byte("\x81\x02hi\x82\x7e\x00\x01x"), uint8(1))
+	f.Add([]byte("\x81\x82maskhi\x89\x00"), uint8(3))
+	f.Add([]byte("\x82\x7f\x00\x00\x00\x00\x00\x00\x00\x01x"), uint8(5))
+	f.Add([]byte("\x82\x7f\xff\xff\xff\xff\xff\xff\xff\xff"), uint8(2))
+	f.Fuzz(func(t *testing.T, text []byte, step uint8) {
+		var whole, pieces farewell
+		whole.follow(text)
+		for rest := text; len(rest) > 0; {
+			n := min(int(step)+1, len(rest))
+			pieces.follow(rest[:n])
+			rest = rest[n:]
+		}
+		if whole.got != pieces.got || whole.left != pieces.left || whole.head != pieces.head {
+			t.Errorf("got %d of a head and %d to come, and in one piece %d and %d", pieces.got, pieces.left, whole.got, whole.left)
+		}
+	})
+}
+
 func TestConnectionsAreCounted(t *testing.T) {
 	w := newWorld(t, nil)
 	come := func(what string, want Connections) {
