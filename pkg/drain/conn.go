@@ -3,6 +3,7 @@ package drain
 import (
 	"crypto/tls"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"os"
 	"sync"
@@ -81,9 +82,14 @@ func (c *conn) hurry() {
 }
 
 // cap sets the deadline of the engine or that of the grace, whichever is sooner; c.mu is
-// held.
+// held. Connections are not to end all at once: a client that is busy with many of them
+// notices each later, and may have sent something by then.
 func (c *conn) cap() {
-	at := time.Now().Add(time.Duration(c.server.grace.Load()))
+	grace := time.Duration(c.server.grace.Load())
+	if half := grace / 2; half > 0 {
+		grace = half + rand.N(half)
+	}
+	at := time.Now().Add(grace)
 	if c.asked.IsZero() || at.Before(c.asked) {
 		c.capped = true
 		_ = c.TCPConn.SetReadDeadline(at)

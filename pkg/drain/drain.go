@@ -11,7 +11,7 @@
 //     its client takes another connection for what comes next. New connections are served.
 //   - Shutdown: the listeners close, after what the kernel has accepted was taken over.
 //   - A connection without a request closes by itself once it was silent for the grace given to
-//     Begin, after a last look for bytes. One whose answer had begun before the end did gets
+//     Begin, or for some time from half of it on, after a last look for bytes. One whose answer had begun before the end did gets
 //     that time too: its client could not know.
 //   - Connections with HTTP/2 get the last GOAWAY, and end with their streams.
 package drain
@@ -91,7 +91,8 @@ func (d *Server) closed(o *door) {
 }
 
 // Begin begins the end: from now on clients are told to take other connections, and one
-// that says nothing for the time of grace is closed. A second call can shorten that.
+// that says nothing for the time of grace, or more than half of it, is closed. A second call
+// can shorten that.
 func (d *Server) Begin(grace time.Duration) {
 	d.grace.Store(int64(grace))
 	d.ending.Store(true)
