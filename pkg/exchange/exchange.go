@@ -75,6 +75,7 @@ type Request struct {
 	Remote, Local               netip.AddrPort
 	RemoteIP, LocalPort         string               // parts of Remote and Local as text, which engines make once a connection
 	TLS                         *tls.ConnectionState // nil on plain connections
+	ClientVerify                string               // of the certificate that the client showed over TLS: "SUCCESS", "NONE" or "FAILED:reason"; empty on plain connections
 	HeadBytes                   int64                // size of request line and header, in bytes, as far as the engine knows
 	PostLimit                   int64                // bytes of a body that variables may read; 0: 64 MiB, below 0: no limit
 	GraphQLLimit                int64                // bytes of a body that is read as GraphQL; 0: 1 MiB

@@ -2,12 +2,14 @@ package variable
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/tlsname"
 )
 
 // plain are the variables that stand alone: the gateway's (spec/03 §6), those of AI
@@ -92,10 +94,21 @@ var plain = map[string]Getter{
 	"msec":             func(*exchange.Exchange) Value { return millis(time.Duration(time.Now().UnixNano())) },
 
 	"ssl_server_name": ofTLS(func(s *tls.ConnectionState) Value { return Some(s.ServerName) }),
-	"ssl_protocol": ofTLS(func(s *tls.ConnectionState) Value {
-		return Text(strings.Replace(tls.VersionName(s.Version), " ", "v", 1))
-	}),
-	"ssl_cipher": ofTLS(func(s *tls.ConnectionState) Value { return Text(tls.CipherSuiteName(s.CipherSuite)) }),
+	"ssl_protocol":    ofTLS(func(s *tls.ConnectionState) Value { return Some(tlsname.OfVersion(s.Version)) }),
+	"ssl_cipher":      ofTLS(func(s *tls.ConnectionState) Value { return Text(tlsname.OfSuite(s.CipherSuite)) }),
+
+	"ssl_alpn_protocol":       ofTLS(func(s *tls.ConnectionState) Value { return Some(s.NegotiatedProtocol) }),
+	"ssl_session_reused":      ofTLS(sessionReused),
+	"ssl_client_verify":       clientVerify,
+	"ssl_client_s_dn":         ofClient(func(c *x509.Certificate) string { return distinguished(c.RawSubject) }),
+	"ssl_client_i_dn":         ofClient(func(c *x509.Certificate) string { return distinguished(c.RawIssuer) }),
+	"ssl_client_serial":       ofClient(serial),
+	"ssl_client_fingerprint":  ofClient(fingerprint),
+	"ssl_client_v_start":      ofClient(func(c *x509.Certificate) string { return certTime(c.NotBefore) }),
+	"ssl_client_v_end":        ofClient(func(c *x509.Certificate) string { return certTime(c.NotAfter) }),
+	"ssl_client_v_remain":     ofClient(func(c *x509.Certificate) string { return daysLeft(c.NotAfter) }),
+	"ssl_client_raw_cert":     ofClient(func(c *x509.Certificate) string { return pemOf(c) }),
+	"ssl_client_escaped_cert": ofClient(func(c *x509.Certificate) string { return escapedCert(pemOf(c)) }),
 }
 
 // hostname is asked for when a name is compiled: it does not change while a process runs.
@@ -189,15 +202,6 @@ func status(x *exchange.Exchange) Value {
 		return Text("000")
 	}
 	return digits(int64(x.Response.Status))
-}
-
-func ofTLS(get func(*tls.ConnectionState) Value) Getter {
-	return func(x *exchange.Exchange) Value {
-		if x.Request.TLS == nil {
-			return Value{}
-		}
-		return get(x.Request.TLS)
-	}
 }
 
 // attempts lists what one attempt after the other gave, "-" for those that gave nothing.

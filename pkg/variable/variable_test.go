@@ -2,9 +2,15 @@ package variable_test
 
 import (
 	"context"
+	"crypto/sha1" //nolint:gosec // what nginx calls the fingerprint is that of SHA-1
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"fmt"
+	"math/big"
 	"net/netip"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -12,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gosix/gosix/internal/certtest"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/variable"
 )
@@ -287,10 +294,45 @@ func TestVariablesOfTLS(t *testing.T) {
 	x.Request.TLS = &tls.ConnectionState{ServerName: "api.example.com", Version: tls.VersionTLS13, CipherSuite: tls.TLS_AES_128_GCM_SHA256}
 	for name, want := range map[string]string{
 		"https": "on", "scheme": "https", "ssl_server_name": "api.example.com",
-		"ssl_protocol": "TLSv1.3", "ssl_cipher": "TLS_AES_128_GCM_SHA256",
+		"ssl_protocol": "TLSv1.3", "ssl_cipher": "TLS_AES_128_GCM_SHA256", "ssl_alpn_protocol": absent,
+		"ssl_session_reused": ".", "ssl_client_verify": absent, "ssl_client_s_dn": absent,
 	} {
 		check(t, x, name, want)
 	}
+	x.Request.TLS = &tls.ConnectionState{
+		Version: tls.VersionTLS12, CipherSuite: tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, DidResume: true, NegotiatedProtocol: "h2",
+	}
+	for name, want := range map[string]string{
+		"ssl_protocol": "TLSv1.2", "ssl_cipher": "ECDHE-RSA-AES128-GCM-SHA256", "ssl_session_reused": "r", "ssl_alpn_protocol": "h2",
+	} {
+		check(t, x, name, want)
+	}
+}
+
+func TestVariablesOfAClientsCertificate(t *testing.T) {
+	text, _ := certtest.Pair(t, "jo@client.test")
+	block, _ := pem.Decode(text)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert.SerialNumber, cert.NotAfter = big.NewInt(0xabc), time.Now().Add(49*time.Hour)
+	cert.NotBefore = time.Date(2026, 3, 1, 4, 5, 6, 0, time.FixedZone("", 3600))
+	x := request()
+	x.Request.ClientVerify = "SUCCESS"
+	x.Request.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}
+	for name, want := range map[string]string{
+		"ssl_client_verify": "SUCCESS", "ssl_client_s_dn": "CN=jo@client.test", "ssl_client_i_dn": "CN=jo@client.test",
+		"ssl_client_serial": "0ABC", "ssl_client_fingerprint": fmt.Sprintf("%x", sha1.Sum(block.Bytes)),
+		"ssl_client_v_start": "Mar  1 03:05:06 2026 GMT", "ssl_client_v_remain": "2", "ssl_client_raw_cert": string(text),
+	} {
+		check(t, x, name, want)
+	}
+	if got, err := url.PathUnescape(value(t, x, "ssl_client_escaped_cert").String()); err != nil || got != string(text) {
+		t.Errorf("ssl_client_escaped_cert: got %q, %v", got, err)
+	}
+	cert.NotAfter = time.Now().Add(-time.Hour)
+	check(t, x, "ssl_client_v_remain", "0")
 }
 
 func TestRemoteUserNeedsBasicCredentials(t *testing.T) {

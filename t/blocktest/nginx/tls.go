@@ -9,9 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
+	"github.com/gosix/gosix/pkg/tlsname"
 	"github.com/gosix/gosix/t/blocktest/lua"
 )
 
@@ -77,15 +77,11 @@ func loadClientCA(s *scope, d *Directive) error {
 	return nil
 }
 
-var tlsVersions = map[string]uint16{
-	"TLSv1": tls.VersionTLS10, "TLSv1.1": tls.VersionTLS11, "TLSv1.2": tls.VersionTLS12, "TLSv1.3": tls.VersionTLS13,
-}
-
 func loadProtocols(s *scope, d *Directive) error {
 	t := s.ssl()
 	t.minVersion, t.maxVersion = tls.VersionTLS13, 0
 	for _, a := range d.Args {
-		v, ok := tlsVersions[a]
+		v, ok := tlsname.Version(a)
 		if !ok {
 			return d.unsupported(a)
 		}
@@ -229,26 +225,11 @@ func (r *request) verifyClient() (page string) {
 	return htmlPage("400 "+what, "400 Bad Request", "<center>"+what+"</center>\r\n")
 }
 
-func tlsVersionName(t *tls.ConnectionState) string {
-	for name, v := range tlsVersions {
-		if v == t.Version {
-			return name
-		}
-	}
-	return ""
-}
-
 func tlsCipherName(t *tls.ConnectionState) string {
 	if t.Version == 0 {
 		return ""
 	}
-	name := tls.CipherSuiteName(t.CipherSuite)
-	if t.Version == tls.VersionTLS13 {
-		return name // OpenSSL's names are the same there
-	}
-	name = strings.TrimPrefix(name, "TLS_")
-	name = strings.NewReplacer("_WITH_AES_128_", "-AES128-", "_WITH_AES_256_", "-AES256-", "_WITH_", "-", "_", "-").Replace(name)
-	return strings.TrimPrefix(name, "RSA-") // a plain RSA key exchange goes without saying
+	return tlsname.OfSuite(t.CipherSuite)
 }
 
 func tlsReused(t *tls.ConnectionState) string {

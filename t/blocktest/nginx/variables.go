@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gosix/gosix/pkg/tlsname"
 	"github.com/gosix/gosix/t/blocktest/lua"
 )
 
@@ -80,7 +81,7 @@ func init() {
 		"upstream_connect_time":     nonEmpty(func(r *request) string { return r.upstream.timeText(r.upstream.connectTook) }),
 		"upstream_response_length":  nonEmpty(func(r *request) string { return r.upstream.lengthText() }),
 		"ssl_server_name":           nonEmpty(func(r *request) string { return r.tls().ServerName }),
-		"ssl_protocol":              nonEmpty(func(r *request) string { return tlsVersionName(r.tls()) }),
+		"ssl_protocol":              nonEmpty(func(r *request) string { return tlsname.OfVersion(r.tls().Version) }),
 		"ssl_cipher":                nonEmpty(func(r *request) string { return tlsCipherName(r.tls()) }),
 		"ssl_session_reused":        nonEmpty(func(r *request) string { return tlsReused(r.tls()) }),
 		"ssl_client_verify":         nonEmpty(func(r *request) string { return tlsVerified(r.tls()) }),
