@@ -125,7 +125,7 @@ func TestDecodeUpstream(t *testing.T) {
 
 func TestDecodeOthers(t *testing.T) {
 	cert, key := newPair(t)
-	pair, err := json.Marshal(map[string]any{"cert": cert, "key": key, "sni": "A.test", "client": map[string]any{"ca": cert}})
+	pair, err := json.Marshal(map[string]any{"cert": cert, "key": key, "sni": "A.test.", "client": map[string]any{"ca": cert}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/gosix/gosix/pkg/expr"
 	"github.com/gosix/gosix/pkg/schema"
 )
 
@@ -28,7 +29,7 @@ type SSL struct {
 	ID          string
 	Type        string // server or client
 	Labels      map[string]string
-	SNIs        []string // of sni or snis, in lower case
+	SNIs        []string // of sni or snis, in lower case, without a dot at the end
 	Cert, Key   string
 	Certs, Keys []string   // further pairs
 	Client      *SSLClient // nil: clients need no certificate
@@ -52,7 +53,7 @@ func DecodeSSL(itemID string, p []byte) (*SSL, error) {
 	m := d.members
 	s := &SSL{
 		ID: itemID, Type: text(m["type"]), Labels: labels(m["labels"]),
-		SNIs: lowered(oneOrMany(m, "sni", "snis")),
+		SNIs: serverNames(oneOrMany(m, "sni", "snis")),
 		Cert: text(m["cert"]), Key: text(m["key"]), Certs: texts(m["certs"]), Keys: texts(m["keys"]),
 		Status: integer(m["status"]), Protocols: texts(m["ssl_protocols"]),
 	}
@@ -62,6 +63,15 @@ func DecodeSSL(itemID string, p []byte) (*SSL, error) {
 		}
 	}
 	return s, nil
+}
+
+// serverNames are names as clients say them.
+func serverNames(names []string) []string {
+	names = lowered(names)
+	for i, name := range names {
+		names[i] = strings.TrimSuffix(name, ".")
+	}
+	return names
 }
 
 func checkSSL(doc any) error {
@@ -84,6 +94,11 @@ func checkSSL(doc any) error {
 	if client := object(m["client"]); len(client) > 0 && !schema.IsReference(text(client["ca"])) {
 		if _, err := parseCert(text(client["ca"])); err != nil {
 			return fmt.Errorf("failed to validate client_cert: %w", err)
+		}
+	}
+	for i, source := range texts(object(m["client"])["skip_mtls_uri_regex"]) {
+		if _, err := expr.CompilePattern(source, false); err != nil {
+			return fmt.Errorf("client.skip_mtls_uri_regex[%d]: invalid regular expression %q: %w", i, source, err)
 		}
 	}
 	return nil

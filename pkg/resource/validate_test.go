@@ -213,6 +213,7 @@ func TestValidateSSL(t *testing.T) {
 		{name: "a client pair", doc: doc("cert", cert, "key", key, "type", "client")},
 		{name: "references", doc: doc("cert", "$env://C", "key", "$secret://vault/1/k", "sni", "heron.test", "certs", list("$ENV://C"), "keys", list("$env://K"), "client", map[string]any{"ca": "$env://CA"})},
 		{name: "mutual TLS", doc: doc("cert", cert, "key", key, "sni", "heron.test", "client", map[string]any{"ca": cert2, "depth": 2, "skip_mtls_uri_regex": list("^/a")})},
+		{name: "a pattern of paths that is none", doc: doc("cert", cert, "key", key, "sni", "heron.test", "client", map[string]any{"ca": cert2, "skip_mtls_uri_regex": list("^/a", "(")}), want: "client.skip_mtls_uri_regex[1]: invalid regular expression \"(\": error parsing regexp: missing closing ) in `(`"},
 		{name: "no key", doc: doc("cert", cert, "sni", "heron.test"), want: `invalid configuration: then clause did not match`},
 		{name: "no certificate", doc: doc("key", key, "sni", "heron.test"), want: `invalid configuration: then clause did not match`},
 		{name: "no name", doc: doc("cert", cert, "key", key), want: `invalid configuration: then clause did not match`},
