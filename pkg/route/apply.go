@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/gosix/gosix/pkg/certificate"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/resource"
 	"github.com/gosix/gosix/pkg/store"
@@ -43,6 +44,7 @@ type object struct {
 	created, revision int64
 	doc               any // *resource.Route, …
 	plugins           resource.Plugins
+	server            *certificate.Server // of a ssl that is shown to clients
 	// unknown is the plugin that this program does not have: what is built from the
 	// object is answered 503 (spec/00 19).
 	unknown error
@@ -117,6 +119,7 @@ func applyBatch(prev *Snapshot, b store.Batch, env Env, anew bool) (*Snapshot, R
 	w.next.objects = w.objects.commit() // a route may have fallen back
 	w.compileConsumers()
 	w.compileGlobal()
+	w.indexServers()
 
 	w.next.rejected, w.next.uses = w.rejected.commit(), w.uses.commit()
 	w.report.Panics = int(w.panics.Load())
@@ -321,6 +324,11 @@ func (w *build) readItem(c *change) error {
 	}
 	if err := w.checkPlugins(o, c); err != nil {
 		return err
+	}
+	if s, ok := o.doc.(*resource.SSL); ok {
+		if o.server, err = w.compileServer(s); err != nil {
+			return err
+		}
 	}
 	c.object = o
 	return nil

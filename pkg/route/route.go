@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/gosix/gosix/pkg/balancer"
+	"github.com/gosix/gosix/pkg/certificate"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/upstream"
@@ -48,6 +49,8 @@ type Env struct {
 	// without a leading slash. nil: documents are taken as they are. It is called
 	// concurrently.
 	Decrypt func(key string, doc []byte) ([]byte, error)
+	// TLS is what the node gives every certificate that is shown to clients.
+	TLS certificate.Settings
 	// Roots verify https upstreams with `tls.verify`; nil: the system's.
 	Roots *x509.CertPool
 }

@@ -37,6 +37,7 @@ type Snapshot struct {
 	auth      map[string]tree[[]holder] // by plugin, then by key; copied when it changes
 
 	matcher   matcher
+	names     serverNames
 	global    *plugin.Chain
 	globalErr error
 	tls       *tlsConfigs

@@ -42,6 +42,22 @@ func (t tree[V]) get(key string) (v V, ok bool) {
 	return v, false
 }
 
+// longest returns the longest key that key starts with, and its value.
+func (t tree[V]) longest(key string) (length int, v V, ok bool) {
+	at := 0
+	for n := t.root; n != nil && strings.HasPrefix(key[at:], n.prefix); {
+		at += len(n.prefix)
+		if n.has {
+			length, v, ok = at, n.value, true
+		}
+		if at == len(key) {
+			break
+		}
+		n = n.child(key[at])
+	}
+	return length, v, ok
+}
+
 // child returns the child whose prefix starts with b, nil if there is none.
 func (n *node[V]) child(b byte) *node[V] {
 	if i, ok := n.find(b); ok {

@@ -38,6 +38,7 @@ func TestTreeAgreesWithAMap(t *testing.T) {
 		if step%20 == 0 {
 			checkTree(t, now, model)
 		}
+		checkLongest(t, now, model, key()+key())
 		if step%400 == 0 {
 			copied := map[string]int{}
 			for k, v := range model {
@@ -77,6 +78,20 @@ func checkTree(t *testing.T, got tree[int], want map[string]int) {
 		if diff := cmp.Diff(wanted, keys); diff != "" {
 			t.Fatalf("keys under %q (-want +got):\n%s", prefix, diff)
 		}
+	}
+}
+
+func checkLongest(t *testing.T, got tree[int], want map[string]int, key string) {
+	t.Helper()
+	length := -1
+	for k := range want {
+		if strings.HasPrefix(key, k) {
+			length = max(length, len(k))
+		}
+	}
+	n, v, ok := got.longest(key)
+	if ok != (length >= 0) || ok && (n != length || v != want[key[:n]]) {
+		t.Fatalf("got longest(%q) = %d, %d, %v, want length %d of %v", key, n, v, ok, length, want)
 	}
 }
 
