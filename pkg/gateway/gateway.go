@@ -125,7 +125,7 @@ func (g *Gateway) recovered(c *plugin.Context) {
 
 // serve is the order of spec/04 §2.
 func (g *Gateway) serve(c *plugin.Context, snap *route.Snapshot) {
-	if !g.admit(c) {
+	if !g.admit(c, snap) {
 		return
 	}
 	r := snap.Match(c.Exchange)
@@ -169,7 +169,7 @@ var (
 )
 
 // admit refuses what no route may see and removes what only the gateway may say.
-func (g *Gateway) admit(c *plugin.Context) bool {
+func (g *Gateway) admit(c *plugin.Context, snap *route.Snapshot) bool {
 	r := &c.Request
 	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
 		answer(c, http.StatusMethodNotAllowed, nil)
@@ -179,12 +179,20 @@ func (g *Gateway) admit(c *plugin.Context) bool {
 	if ok {
 		r.Path, ok = CleanPath(raw)
 	}
-	if ok && g.o.KeepSlashes {
-		r.Path = keepSlashes(raw, r.Path)
-	}
 	if !ok {
 		answer(c, http.StatusBadRequest, errAboveRoot)
 		return false
+	}
+	if r.TLS != nil {
+		if err := g.checkClient(c, snap); err != nil {
+			// The client may do better on another connection, not on this one.
+			c.Response.Header.Set("Connection", "close")
+			answer(c, http.StatusBadRequest, err)
+			return false
+		}
+	}
+	if g.o.KeepSlashes {
+		r.Path = keepSlashes(raw, r.Path)
 	}
 	if g.o.ServletPaths {
 		if r.Path, ok = servletPath(r.Path); !ok {

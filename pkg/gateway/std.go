@@ -18,6 +18,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/gosix/gosix/pkg/certificate"
 	"github.com/gosix/gosix/pkg/drain"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/plugin"
@@ -51,7 +52,9 @@ type Std struct {
 	cut     context.CancelCauseFunc // of every request
 	pool    sync.Pool               // *stdExchange
 	tunnels tunnels
+	log     zerolog.Logger
 
+	strangers               strangers
 	accepted, open, serving atomic.Int64
 }
 
@@ -83,7 +86,7 @@ type connKey struct{}
 // NewStd returns an engine that feeds g. With h2c it speaks HTTP/2 on plain
 // connections to clients that begin with its preface.
 func NewStd(g *Gateway, l Limits, h2c bool, errorLog zerolog.Logger) *Std {
-	e := &Std{gateway: g, limits: l}
+	e := &Std{gateway: g, limits: l, log: errorLog}
 	e.pool.New = func() any { return new(stdExchange) }
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
@@ -102,7 +105,7 @@ func NewStd(g *Gateway, l Limits, h2c bool, errorLog zerolog.Logger) *Std {
 		ErrorLog:          log.New(errorWriter{errorLog}, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			// Two addresses parsed and written out once a connection, not once a request.
-			a := connAddrs{conn: c, remote: addrOf(c.RemoteAddr()), local: addrOf(c.LocalAddr())}
+			a := connection{conn: c, remote: addrOf(c.RemoteAddr()), local: addrOf(c.LocalAddr())}
 			a.remoteIP, a.localPort = a.remote.Addr().String(), strconv.Itoa(int(a.local.Port()))
 			return context.WithValue(ctx, connKey{}, &a)
 		},
@@ -113,10 +116,17 @@ func NewStd(g *Gateway, l Limits, h2c bool, errorLog zerolog.Logger) *Std {
 	return e
 }
 
-type connAddrs struct {
+// connection is what is known of a client's connection.
+type connection struct {
 	conn                net.Conn
 	remote, local       netip.AddrPort
 	remoteIP, localPort string
+
+	// Over TLS, set by the handshake: what it was made with, and the name that the client
+	// asked for. nil on plain connections.
+	server  *certificate.Server
+	name    string
+	verdict atomic.Pointer[verdict]
 }
 
 func addrOf(a net.Addr) netip.AddrPort {
@@ -208,7 +218,7 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // reset makes the connection of a request end with an error. What a client of HTTP/1.0 gets
 // ends with its connection, so that it would take an answer that was cut for a whole one.
 func reset(ctx context.Context) {
-	a, ok := ctx.Value(connKey{}).(*connAddrs)
+	a, ok := ctx.Value(connKey{}).(*connection)
 	if !ok {
 		return
 	}
@@ -241,12 +251,12 @@ func (e *Std) fill(x *exchange.Exchange, r *http.Request) {
 	q := &x.Request
 	q.Method, q.Host, q.Proto, q.Target = r.Method, r.Host, r.Proto, r.RequestURI
 	q.RawQuery, q.TLS, q.Scheme = r.URL.RawQuery, r.TLS, "http"
-	if r.TLS != nil {
-		q.Scheme = "https"
-	}
 	q.Path = r.URL.Path
-	if a, ok := r.Context().Value(connKey{}).(*connAddrs); ok {
+	if a, ok := r.Context().Value(connKey{}).(*connection); ok {
 		q.Remote, q.Local, q.RemoteIP, q.LocalPort = a.remote, a.local, a.remoteIP, a.localPort
+		if r.TLS != nil {
+			q.Scheme, q.ClientVerify = "https", a.clientVerify(r.TLS)
+		}
 	}
 	size := len(q.Method) + len(q.Target) + len(q.Proto) + 4
 	for name, values := range r.Header {
