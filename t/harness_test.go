@@ -76,12 +76,13 @@ type node struct {
 	exited   chan struct{}
 	err      error
 
-	Gateway []string `json:"gateway"`
-	Admin   string   `json:"admin"`
-	Control string   `json:"control"`
-	Status  string   `json:"status"`
-	Metrics string   `json:"metrics"`
-	Etcd    string   `json:"etcd"`
+	Gateway    []string `json:"gateway"`
+	GatewayTLS []string `json:"gateway_tls"`
+	Admin      string   `json:"admin"`
+	Control    string   `json:"control"`
+	Status     string   `json:"status"`
+	Metrics    string   `json:"metrics"`
+	Etcd       string   `json:"etcd"`
 }
 
 const testKey = "test-admin-key-of-no-value-00001"
@@ -95,6 +96,7 @@ func settings(dir, etcd string) string {
 	}
 	return fmt.Sprintf(`apisix:
   node_listen: [{ip: 127.0.0.1, port: 0, enable_http2: true}]
+  ssl: {listen: [{ip: 127.0.0.1, port: 0}]}
   control: {port: 0}
   status: {ip: 127.0.0.1, port: 0}
   lame_duck: 0

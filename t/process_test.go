@@ -82,8 +82,8 @@ func TestAKeyIsMadeAndKept(t *testing.T) {
 	if strings.Contains(n.log.String(), n.key) {
 		t.Error("the log shows the key")
 	}
-	if lines := strings.Count(n.out.String(), "\n"); lines != 6 {
-		t.Errorf("%d lines for people, want 6:\n%s", lines, n.out)
+	if lines := strings.Count(n.out.String(), "\n"); lines != 7 {
+		t.Errorf("%d lines for people, want 7:\n%s", lines, n.out)
 	}
 }
 

@@ -131,7 +131,12 @@ func (n *node) start(ctx context.Context) error {
 		return err
 	}
 	n.loaded.store = st
-	n.loaded.env = func(r *plugin.Registry) route.Env { return environment(n.c, r, ring, pickers, checker, n.Log) }
+	secure := handshakes(n.c) // once: whoever reloads plugins keeps the keys of sessions
+	n.loaded.env = func(r *plugin.Registry) route.Env {
+		env := environment(n.c, r, ring, pickers, checker, n.Log)
+		env.TLS = secure
+		return env
+	}
 	n.loaded.registry = func(list resource.PluginList) *plugin.Registry {
 		c := *n.c
 		c.Plugins = list.HTTP

@@ -51,6 +51,7 @@ type process struct {
 func settings(t *testing.T) *config.Config {
 	c := config.Default()
 	c.Apisix.NodeListen = config.Listens{{IP: "127.0.0.1"}}
+	c.Apisix.SSL.Listen = config.SSLListens{{IP: "127.0.0.1", HTTP2: true}}
 	c.Apisix.Control.Port = 0
 	c.PluginAttr["prometheus"] = []byte(`{"export_addr":{"port":0}}`)
 	c.Apisix.Status = &config.Address{IP: "127.0.0.1"}
@@ -132,7 +133,7 @@ func TestANewKeyIsShownOnceAndKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first.eventually("the lines are printed", func() bool { return strings.Count(first.out.String(), "\n") == 6 })
+	first.eventually("the lines are printed", func() bool { return strings.Count(first.out.String(), "\n") == 7 })
 	first.stop()
 	text := strings.TrimSpace(string(key))
 	if !strings.Contains(first.out.String(), text) {
@@ -142,7 +143,7 @@ func TestANewKeyIsShownOnceAndKept(t *testing.T) {
 	c = settings(t)
 	c.Deployment.DataDir = dir
 	second := begin(t, config.ProgramGosix, c)
-	second.eventually("the lines are printed", func() bool { return strings.Count(second.out.String(), "\n") == 6 })
+	second.eventually("the lines are printed", func() bool { return strings.Count(second.out.String(), "\n") == 7 })
 	second.stop()
 	for name, want := range map[string][]byte{"admin.key": key, "keyring": ring} {
 		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(got, want) {
@@ -179,6 +180,7 @@ func TestAPortInUseNamesItsSetting(t *testing.T) {
 	port := taken.Addr().(*net.TCPAddr).Port
 	tests := map[string]func(*config.Config){
 		"apisix.node_listen[0]": func(c *config.Config) { c.Apisix.NodeListen[0].Port = port },
+		"apisix.ssl.listen[0]":  func(c *config.Config) { c.Apisix.SSL.Listen[0].Port = port },
 		"apisix.control":        func(c *config.Config) { c.Apisix.Control.Port = port },
 		"plugin_attr.prometheus.export_addr": func(c *config.Config) {
 			c.PluginAttr["prometheus"] = fmt.Appendf(nil, `{"export_addr":{"port":%d}}`, port)

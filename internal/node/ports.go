@@ -12,12 +12,13 @@ import (
 // Ports is where a process listens, as written to ports.json. An address is one that a
 // client on the same machine can use.
 type Ports struct {
-	Gateway []string `json:"gateway,omitempty"`
-	Admin   string   `json:"admin,omitempty"`
-	Control string   `json:"control,omitempty"`
-	Status  string   `json:"status,omitempty"`
-	Metrics string   `json:"metrics,omitempty"`
-	Etcd    string   `json:"etcd,omitempty"` // of its own
+	Gateway    []string `json:"gateway,omitempty"`
+	GatewayTLS []string `json:"gateway_tls,omitempty"`
+	Admin      string   `json:"admin,omitempty"`
+	Control    string   `json:"control,omitempty"`
+	Status     string   `json:"status,omitempty"`
+	Metrics    string   `json:"metrics,omitempty"`
+	Etcd       string   `json:"etcd,omitempty"` // of its own
 }
 
 // listen opens an address; an error names the setting.
@@ -61,6 +62,9 @@ func (n *node) greet() {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(n.Out, format+"\n", args...) }
 	if len(n.ports.Gateway) > 0 {
 		say("gateway  http://%s", strings.Join(n.ports.Gateway, " http://"))
+	}
+	if len(n.ports.GatewayTLS) > 0 {
+		say("         https://%s", strings.Join(n.ports.GatewayTLS, " https://"))
 	}
 	if n.ports.Control != "" {
 		say("control  http://%s/v1/config", n.ports.Control)

@@ -160,19 +160,23 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 		URIBytes: a.Limits.URI, HeaderBytes: a.Limits.Header, HeaderFields: a.Limits.HeaderFields, HeaderRead: config.Seconds(a.Limits.HeaderTime),
 		BodyRead: config.Seconds(a.Limits.BodyTime), Idle: config.Seconds(a.Limits.IdleTime), WriteStall: config.Seconds(a.Limits.SendTime),
 	}
-	listeners, err := n.openGateway()
+	doors, err := n.openGateway()
 	if err != nil {
 		return err
 	}
-	for i := range listeners {
-		n.engines = append(n.engines, gateway.NewStd(g, limits, a.NodeListen[i].HTTP2, n.Log))
+	for _, d := range doors {
+		n.engines = append(n.engines, gateway.NewStd(g, limits, d.http2 && !d.tls, n.Log))
 	}
 	n.served.set(g, n.engines)
-	for i, l := range listeners {
+	for i, d := range doors {
 		e := n.engines[i]
-		n.ports.Gateway = append(n.ports.Gateway, reachable(l.Addr()))
+		if d.tls {
+			n.ports.GatewayTLS = append(n.ports.GatewayTLS, reachable(d.Addr()))
+		} else {
+			n.ports.Gateway = append(n.ports.Gateway, reachable(d.Addr()))
+		}
 		n.running.Go(func() {
-			if err := e.Serve(l, nil); err != nil {
+			if err := n.serveDoor(e, d); err != nil {
 				n.fail(err)
 			}
 		})
@@ -199,23 +203,33 @@ func (n *node) await(ctx context.Context, ready <-chan struct{}) error {
 	}
 }
 
+// door is where the gateway listens.
+type door struct {
+	net.Listener
+	http2, tls bool
+}
+
 // openGateway opens every address of the gateway, or none.
-func (n *node) openGateway() ([]net.Listener, error) {
-	var listeners []net.Listener
+func (n *node) openGateway() ([]door, error) {
+	var doors []door
 	for i, a := range n.c.Apisix.NodeListen {
 		l, err := listen(fmt.Sprintf("apisix.node_listen[%d]", i), a.String())
 		if err != nil {
-			return nil, closeAll(listeners, err)
+			return nil, closeAll(doors, err)
 		}
-		listeners = append(listeners, l)
+		doors = append(doors, door{Listener: l, http2: a.HTTP2})
 	}
-	return listeners, nil
+	secure, err := n.openTLS()
+	if err != nil {
+		return nil, closeAll(doors, err)
+	}
+	return append(doors, secure...), nil
 }
 
 // closeAll closes listeners and returns err.
-func closeAll(listeners []net.Listener, err error) error {
-	for _, l := range listeners {
-		_ = l.Close()
+func closeAll(doors []door, err error) error {
+	for _, d := range doors {
+		_ = d.Close()
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/gosix/gosix/pkg/tlsname"
 )
 
 // Program is one of the three programs that share the settings.
@@ -99,6 +102,11 @@ func (c *Config) checkClash(is *issues, runsAdmin, runsGateway bool) {
 		for i, l := range c.Apisix.NodeListen {
 			take(fmt.Sprintf("apisix.node_listen[%d]", i), l.IP, l.Port)
 		}
+		if c.Apisix.SSL.Enable {
+			for i, l := range c.Apisix.SSL.Listen {
+				take(fmt.Sprintf("apisix.ssl.listen[%d]", i), l.IP, l.Port)
+			}
+		}
 		if c.Apisix.EnableControl {
 			take("apisix.control", c.Apisix.Control.IP, c.Apisix.Control.Port)
 		}
@@ -148,6 +156,7 @@ func (c *Config) checkApisix(is *issues) {
 			}
 		}
 	}
+	c.checkSSL(is)
 	address(is, "apisix.control", a.Control.IP, a.Control.Port)
 	if a.Status != nil {
 		address(is, "apisix.status", a.Status.IP, a.Status.Port)
@@ -168,6 +177,42 @@ func (c *Config) checkApisix(is *issues) {
 		if name == "" {
 			is.add(fmt.Sprintf("plugins[%d]", i), "is empty")
 		}
+	}
+}
+
+func (c *Config) checkSSL(is *issues) {
+	s := &c.Apisix.SSL
+	if !s.Enable {
+		return
+	}
+	if len(s.Listen) == 0 {
+		is.add("apisix.ssl.listen", "names no address; enable: false switches TLS off")
+	}
+	for i, l := range s.Listen {
+		path := fmt.Sprintf("apisix.ssl.listen[%d]", i)
+		address(is, path, l.IP, l.Port)
+		for j, other := range s.Listen[:i] {
+			if l.Port != 0 && l.Port == other.Port && l.IP == other.IP {
+				is.add(path, "is the same address as apisix.ssl.listen[%d]", j)
+			}
+		}
+	}
+	for _, name := range strings.Fields(s.Protocols) {
+		if _, ok := tlsname.Version(name); !ok {
+			is.add("apisix.ssl.ssl_protocols", "%q is not one of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3", name)
+		}
+	}
+	if len(Versions(s.Protocols)) == 0 {
+		is.add("apisix.ssl.ssl_protocols", "%q names no version", s.Protocols)
+	}
+	for _, name := range cipherNames(s.Ciphers) {
+		// What is taken away again, or a rule for all: to leave it out would allow more.
+		if strings.ContainsAny(name[:1], "!-+@") {
+			is.add("apisix.ssl.ssl_ciphers", "%q is a rule; name the suites that are allowed", name)
+		}
+	}
+	if len(Suites(s.Ciphers)) == 0 {
+		is.add("apisix.ssl.ssl_ciphers", "%q names no suite that is built", s.Ciphers)
 	}
 }
 
@@ -295,6 +340,35 @@ func Prefixes(key string, list []string) ([]netip.Prefix, error) {
 	return nets, nil
 }
 
+// Versions are the TLS versions that ssl_protocols names, ascending.
+func Versions(protocols string) []uint16 {
+	var all []uint16
+	for _, name := range strings.Fields(protocols) {
+		if v, ok := tlsname.Version(name); ok {
+			all = append(all, v)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Suites are the cipher suites before TLS 1.3 that ssl_ciphers names; those that are not
+// built are left out.
+func Suites(ciphers string) []uint16 {
+	var all []uint16
+	for _, name := range cipherNames(ciphers) {
+		if id, ok := tlsname.Suite(name); ok {
+			all = append(all, id)
+		}
+	}
+	return all
+}
+
+// cipherNames takes OpenSSL's list of suites apart.
+func cipherNames(ciphers string) []string {
+	return strings.FieldsFunc(ciphers, func(r rune) bool { return r == ':' || r == ',' || r == ' ' })
+}
+
 func prefix(s string) (netip.Prefix, error) {
 	if p, err := netip.ParsePrefix(s); err == nil {
 		return p.Masked(), nil
@@ -350,6 +424,7 @@ func (l *loader) warn(c *Config) {
 	if len(c.StreamPlugins) > 0 {
 		l.noteKey("stream_plugins", "is ignored, stream listeners are not built; its names are passed on to nodes of the reference")
 	}
+	l.warnSSL(&a.SSL)
 	for i, k := range a.DataEncryption.Keyring {
 		if isPublished(k) {
 			l.noteKey(fmt.Sprintf("apisix.data_encryption.keyring[%d]", i), "is a published key of the reference, everybody knows it")
@@ -368,6 +443,22 @@ func (l *loader) warn(c *Config) {
 	}
 	if a.ProxyMode != "http" {
 		l.noteKey("apisix.proxy_mode", "stream routes may be written, but nothing serves them")
+	}
+}
+
+func (l *loader) warnSSL(s *SSL) {
+	if !s.Enable {
+		return
+	}
+	for _, name := range cipherNames(s.Ciphers) {
+		if _, ok := tlsname.Suite(name); !ok {
+			l.noteKey("apisix.ssl.ssl_ciphers", "%q is ignored, a suite of that name is not built for TLS 1.2", name)
+		}
+	}
+	for _, v := range Versions(s.Protocols) {
+		if name := tlsname.OfVersion(v); v < tls.VersionTLS12 {
+			l.noteKey("apisix.ssl.ssl_protocols", "%s is broken, and nobody needs it", name)
+		}
 	}
 }
 

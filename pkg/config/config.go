@@ -32,7 +32,8 @@ type Config struct {
 // Apisix is the data plane.
 type Apisix struct {
 	NodeListen     Listens        `yaml:"node_listen" list:"single"`
-	HTTP2          bool           `yaml:"enable_http2"` // of each node_listen that does not say itself
+	HTTP2          bool           `yaml:"enable_http2"` // of each node_listen and ssl.listen that does not say itself
+	SSL            SSL            `yaml:"ssl"`
 	Router         Router         `yaml:"router"`
 	ProxyMode      string         `yaml:"proxy_mode"` // "http"; "stream" and "http&stream" let stream routes be written
 	EnableControl  bool           `yaml:"enable_control"`
@@ -86,6 +87,30 @@ func (l Listen) String() string { return joinHostPort(l.IP, l.Port) }
 
 // Listens is node_listen: ports and addresses, at least one.
 type Listens []Listen
+
+// SSL is the gateway over TLS. Its certificates are stored (ssls).
+type SSL struct {
+	Enable    bool       `yaml:"enable"`
+	Listen    SSLListens `yaml:"listen" list:"single"`
+	Protocols string     `yaml:"ssl_protocols"`       // names with spaces between: "TLSv1.2 TLSv1.3"
+	Ciphers   string     `yaml:"ssl_ciphers"`         // of TLS 1.2 and older, OpenSSL's names with colons between
+	Tickets   bool       `yaml:"ssl_session_tickets"` // whether clients may resume sessions
+	Fallback  string     `yaml:"fallback_sni"`        // the name of clients that say none; empty: they are refused
+}
+
+// SSLListen is an address of the gateway with TLS, read as Address is; the port is 9443
+// unless said.
+type SSLListen struct {
+	IP    string `yaml:"ip"`
+	Port  int    `yaml:"port"`
+	HTTP2 bool   `yaml:"enable_http2"`
+}
+
+// String returns the address as net.Listen takes it.
+func (l SSLListen) String() string { return joinHostPort(l.IP, l.Port) }
+
+// SSLListens is ssl.listen: ports and addresses, at least one where TLS is on.
+type SSLListens []SSLListen
 
 // DataEncryption is how secrets are kept in etcd (spec/00 6).
 type DataEncryption struct {
@@ -208,8 +233,13 @@ func (s Secret) Reveal() string { return string(s) }
 func Default() *Config {
 	return &Config{
 		Apisix: Apisix{
-			NodeListen:     Listens{{Port: 9080, HTTP2: true}},
-			HTTP2:          true,
+			NodeListen: Listens{{Port: 9080, HTTP2: true}},
+			HTTP2:      true,
+			SSL: SSL{
+				Enable: true, Listen: SSLListens{{Port: sslPort, HTTP2: true}}, Protocols: "TLSv1.2 TLSv1.3",
+				Ciphers: "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:" +
+					"ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305",
+			},
 			Router:         Router{HTTP: "radixtree_host_uri"},
 			ProxyMode:      "http",
 			EnableControl:  true,
@@ -241,6 +271,8 @@ func Default() *Config {
 		},
 	}
 }
+
+const sslPort = 9443
 
 // Seconds turns a setting in seconds into a duration.
 func Seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

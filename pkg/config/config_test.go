@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -100,7 +101,7 @@ func TestAFileOfTheReferenceIsAccepted(t *testing.T) {
 		if !found {
 			t.Errorf("%s: it is neither obeyed nor ignored", n)
 		}
-		said[key[strings.LastIndex(key, " ")+1:]]++
+		said[element.ReplaceAllString(key[strings.LastIndex(key, " ")+1:], "[]")]++
 	}
 	for key := range ignored {
 		if n := said[key]; n != 1 {
@@ -167,30 +168,38 @@ func TestLoad(t *testing.T) {
 		"a list of ports and addresses":    {"apisix: {node_listen: [8080, {ip: 127.0.0.1, port: 0, enable_http2: false}]}", func(c *Config) { c.Apisix.NodeListen = Listens{{Port: 8080, HTTP2: true}, {IP: "127.0.0.1"}} }},
 		"a listener follows enable_http2": {"apisix: {enable_http2: false, node_listen: [1, {port: 2, enable_http2: true}]}", func(c *Config) {
 			c.Apisix.HTTP2, c.Apisix.NodeListen = false, Listens{{Port: 1}, {Port: 2, HTTP2: true}}
+			c.Apisix.SSL.Listen[0].HTTP2 = false
 		}},
-		"the default listener follows, too": {"apisix: {enable_http2: false}", func(c *Config) { c.Apisix.HTTP2, c.Apisix.NodeListen[0].HTTP2 = false, false }},
-		"objects merge":                     {"apisix: {control: {port: 1}}", func(c *Config) { c.Apisix.Control.Port = 1 }},
-		"lists replace":                     {"deployment: {admin: {allow_admin: [10.0.0.0/8]}}", func(c *Config) { c.Deployment.Admin.Allow = []string{"10.0.0.0/8"} }},
-		"null takes a list away":            {"deployment: {admin: {allow_admin: null}}", func(c *Config) { c.Deployment.Admin.Allow = nil }},
-		"null takes a number away":          {"apisix: {limits: {uri_bytes: null}}", func(c *Config) { c.Apisix.Limits.URI = 0 }},
-		"an empty list is not unset":        {"apisix: {trusted_addresses: []}", func(c *Config) { c.Apisix.Trusted = []string{} }},
-		"an empty list of plugins is none":  {"plugins: []", func(c *Config) { c.Plugins = []string{} }},
-		"an empty status is no listener":    {"apisix: {status: {}}", func(*Config) {}},
-		"a status port has an address":      {"apisix: {status: {port: 1}}", func(c *Config) { c.Apisix.Status = &Address{"127.0.0.1", 1} }},
-		"a status address has a port":       {"apisix: {status: {ip: 127.0.0.2}}", func(c *Config) { c.Apisix.Status = &Address{"127.0.0.2", 7085} }},
-		"a variable becomes a number":       {"apisix:\n  control:\n    port: ${{PORT}}", func(c *Config) { c.Apisix.Control.Port = 9999 }},
-		"a variable becomes a fraction":     {"apisix:\n  drain_timeout: ${{ TIME }}", func(c *Config) { c.Apisix.DrainTimeout = 1.5 }},
-		"a variable becomes a boolean":      {"apisix:\n  show_upstream_status_in_response_header: \"${{YES}}\"", func(c *Config) { c.Apisix.ShowStatus = true }},
-		"a variable is a part of a text":    {"apisix:\n  server_header: a-${{PORT}}-b", func(c *Config) { c.Apisix.ServerHeader = "a-9999-b" }},
-		"a variable is a key":               {"apisix:\n  ${{NAME}}: a", func(c *Config) { c.Apisix.ServerHeader = "a" }},
-		"a variable has a default":          {"apisix: {control: {port: \"${{NONE:=7}}\"}}", func(c *Config) { c.Apisix.Control.Port = 7 }},
-		"a default may be empty":            {"apisix: {server_header: \"${{NONE:=}}\"}", func(*Config) {}},
-		"an empty variable is set":          {"apisix: {server_header: \"${{EMPTY:=x}}\"}", func(*Config) {}},
-		"a key of digits stays a text":      {"apisix: {data_encryption: {keyring: [\"${{DIGITS}}\"]}}", func(c *Config) { c.Apisix.DataEncryption.Keyring = []Secret{"0123456789012345"} }},
-		"one key of a keyring":              {"apisix: {data_encryption: {keyring: 0123456789abcdef}}", func(c *Config) { c.Apisix.DataEncryption.Keyring = []Secret{"0123456789abcdef"} }},
-		"one etcd host":                     {"deployment: {etcd: {host: \"http://a:1\"}}", func(c *Config) { c.Deployment.Etcd.Host = []string{"http://a:1"} }},
-		"a time with a unit":                {"deployment: {etcd: {timeout: 1500ms}}", func(c *Config) { c.Deployment.Etcd.Timeout = 1.5 }},
-		"sizes with units":                  {"nginx_config: {http: {client_max_body_size: 10m}}\napisix: {limits: {ai_body_bytes: 1G}}", func(c *Config) { c.Nginx.HTTP.MaxBody, c.Apisix.Limits.AIBody = 10<<20, 1<<30 }},
+		"the default listeners follow, too": {"apisix: {enable_http2: false}", func(c *Config) {
+			c.Apisix.HTTP2, c.Apisix.NodeListen[0].HTTP2, c.Apisix.SSL.Listen[0].HTTP2 = false, false, false
+		}},
+		"one port for TLS": {"apisix: {ssl: {listen: 8443}}", func(c *Config) { c.Apisix.SSL.Listen[0].Port = 8443 }},
+		"ports for TLS": {"apisix: {ssl: {listen: [0, {ip: 127.0.0.1}, {port: 0, enable_http2: false}]}}", func(c *Config) {
+			c.Apisix.SSL.Listen = SSLListens{{HTTP2: true}, {IP: "127.0.0.1", Port: 9443, HTTP2: true}, {}}
+		}},
+		"no TLS":                           {"apisix: {ssl: {enable: false, listen: []}}", func(c *Config) { c.Apisix.SSL.Enable, c.Apisix.SSL.Listen = false, SSLListens{} }},
+		"objects merge":                    {"apisix: {control: {port: 1}}", func(c *Config) { c.Apisix.Control.Port = 1 }},
+		"lists replace":                    {"deployment: {admin: {allow_admin: [10.0.0.0/8]}}", func(c *Config) { c.Deployment.Admin.Allow = []string{"10.0.0.0/8"} }},
+		"null takes a list away":           {"deployment: {admin: {allow_admin: null}}", func(c *Config) { c.Deployment.Admin.Allow = nil }},
+		"null takes a number away":         {"apisix: {limits: {uri_bytes: null}}", func(c *Config) { c.Apisix.Limits.URI = 0 }},
+		"an empty list is not unset":       {"apisix: {trusted_addresses: []}", func(c *Config) { c.Apisix.Trusted = []string{} }},
+		"an empty list of plugins is none": {"plugins: []", func(c *Config) { c.Plugins = []string{} }},
+		"an empty status is no listener":   {"apisix: {status: {}}", func(*Config) {}},
+		"a status port has an address":     {"apisix: {status: {port: 1}}", func(c *Config) { c.Apisix.Status = &Address{"127.0.0.1", 1} }},
+		"a status address has a port":      {"apisix: {status: {ip: 127.0.0.2}}", func(c *Config) { c.Apisix.Status = &Address{"127.0.0.2", 7085} }},
+		"a variable becomes a number":      {"apisix:\n  control:\n    port: ${{PORT}}", func(c *Config) { c.Apisix.Control.Port = 9999 }},
+		"a variable becomes a fraction":    {"apisix:\n  drain_timeout: ${{ TIME }}", func(c *Config) { c.Apisix.DrainTimeout = 1.5 }},
+		"a variable becomes a boolean":     {"apisix:\n  show_upstream_status_in_response_header: \"${{YES}}\"", func(c *Config) { c.Apisix.ShowStatus = true }},
+		"a variable is a part of a text":   {"apisix:\n  server_header: a-${{PORT}}-b", func(c *Config) { c.Apisix.ServerHeader = "a-9999-b" }},
+		"a variable is a key":              {"apisix:\n  ${{NAME}}: a", func(c *Config) { c.Apisix.ServerHeader = "a" }},
+		"a variable has a default":         {"apisix: {control: {port: \"${{NONE:=7}}\"}}", func(c *Config) { c.Apisix.Control.Port = 7 }},
+		"a default may be empty":           {"apisix: {server_header: \"${{NONE:=}}\"}", func(*Config) {}},
+		"an empty variable is set":         {"apisix: {server_header: \"${{EMPTY:=x}}\"}", func(*Config) {}},
+		"a key of digits stays a text":     {"apisix: {data_encryption: {keyring: [\"${{DIGITS}}\"]}}", func(c *Config) { c.Apisix.DataEncryption.Keyring = []Secret{"0123456789012345"} }},
+		"one key of a keyring":             {"apisix: {data_encryption: {keyring: 0123456789abcdef}}", func(c *Config) { c.Apisix.DataEncryption.Keyring = []Secret{"0123456789abcdef"} }},
+		"one etcd host":                    {"deployment: {etcd: {host: \"http://a:1\"}}", func(c *Config) { c.Deployment.Etcd.Host = []string{"http://a:1"} }},
+		"a time with a unit":               {"deployment: {etcd: {timeout: 1500ms}}", func(c *Config) { c.Deployment.Etcd.Timeout = 1.5 }},
+		"sizes with units":                 {"nginx_config: {http: {client_max_body_size: 10m}}\napisix: {limits: {ai_body_bytes: 1G}}", func(c *Config) { c.Nginx.HTTP.MaxBody, c.Apisix.Limits.AIBody = 10<<20, 1<<30 }},
 		"the reference's names of timeouts": {"nginx_config: {http: {client_header_timeout: 1s, client_body_timeout: 2, keepalive_timeout: \"3\", send_timeout: 4s}}", func(c *Config) {
 			l := &c.Apisix.Limits
 			l.HeaderTime, l.BodyTime, l.IdleTime, l.SendTime = 1, 2, 3, 4
@@ -273,6 +282,15 @@ func TestErrors(t *testing.T) {
 		"no listener":                            {"apisix: {node_listen: []}", "conf.yaml:1: apisix.node_listen: names no address"},
 		"a listener twice":                       {"apisix: {node_listen: [1, 1]}", "conf.yaml:1: apisix.node_listen[1]: is the same address as apisix.node_listen[0]"},
 		"a port that is none":                    {"apisix: {node_listen: 70000}", "conf.yaml:1: apisix.node_listen[0].port: 70000 is no port (0 to 65535)"},
+		"no listener for TLS":                    {"apisix: {ssl: {listen: []}}", "conf.yaml:1: apisix.ssl.listen: names no address; enable: false switches TLS off"},
+		"a listener for TLS twice":               {"apisix: {ssl: {listen: [1, 1]}}", "conf.yaml:1: apisix.ssl.listen[1]: is the same address as apisix.ssl.listen[0]"},
+		"a port for TLS that is none":            {"apisix: {ssl: {listen: 70000}}", "conf.yaml:1: apisix.ssl.listen[0].port: 70000 is no port (0 to 65535)"},
+		"an unknown key of TLS":                  {"apisix: {ssl: {fallbck_sni: a}}", `apisix.ssl.fallbck_sni: unknown key (did you mean "fallback_sni"?)`},
+		"an unknown key of a listener for TLS":   {"apisix: {ssl: {listen: [{enable_http4: true}]}}", `apisix.ssl.listen[0].enable_http4: unknown key (did you mean "enable_http2"?)`},
+		"a version that is none":                 {"apisix: {ssl: {ssl_protocols: TLSv1.2 SSLv3}}", `conf.yaml:1: apisix.ssl.ssl_protocols: "SSLv3" is not one of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3`},
+		"no version":                             {"apisix: {ssl: {ssl_protocols: \"\"}}", `apisix.ssl.ssl_protocols: "" names no version`},
+		"suites by a rule":                       {"apisix: {ssl: {ssl_ciphers: \"ECDHE-RSA-AES128-GCM-SHA256:!SHA1\"}}", `apisix.ssl.ssl_ciphers: "!SHA1" is a rule; name the suites that are allowed`},
+		"suites that are not built":              {"apisix: {ssl: {ssl_ciphers: \"HIGH\"}}", `apisix.ssl.ssl_ciphers: "HIGH" names no suite that is built`},
 		"an address that is none":                {"apisix: {control: {ip: here}}", `conf.yaml:1: apisix.control.ip: "here" is no IP address`},
 		"a status address that is none":          {"apisix: {status: {ip: here}}", `conf.yaml:1: apisix.status.ip: "here" is no IP address`},
 		"a header with a line break":             {"apisix: {server_header: \"a\\nb\"}", "apisix.server_header"},
@@ -375,6 +393,9 @@ func TestNotices(t *testing.T) {
 		want []Notice
 	}{
 		"an ignored key of the reference":      {"apisix:\n  enable_ipv6: true", []Notice{"conf.yaml:2: apisix.enable_ipv6: is ignored, IPv4 and IPv6 are both used"}},
+		"HTTP/3":                               {"apisix: {ssl: {listen: [{port: 1, enable_http3: true}]}}", []Notice{"conf.yaml:1: apisix.ssl.listen[0].enable_http3: is ignored, HTTP/3 is not built"}},
+		"a suite that is not built":            {"apisix: {ssl: {ssl_ciphers: \"ECDHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES128-GCM-SHA256\"}}", []Notice{`conf.yaml:1: apisix.ssl.ssl_ciphers: "DHE-RSA-AES128-GCM-SHA256" is ignored, a suite of that name is not built for TLS 1.2`}},
+		"an old version":                       {"apisix: {ssl: {ssl_protocols: TLSv1.1 TLSv1.2}}", []Notice{"conf.yaml:1: apisix.ssl.ssl_protocols: TLSv1.1 is broken, and nobody needs it"}},
 		"a whole section is told once":         {"discovery: {dns: {servers: [a]}}", []Notice{"conf.yaml:1: discovery: is ignored, service discovery is not built"}},
 		"any key under nginx_config":           {"nginx_config: {event: {worker_connections: 1}, http: {upstream: {}}}", []Notice{"conf.yaml:1: nginx_config.event: is ignored, there is no nginx", "conf.yaml:1: nginx_config.http.upstream: is ignored, there is no nginx"}},
 		"an ignored key that is null":          {"discovery: null", nil},
@@ -433,6 +454,8 @@ func TestValidate(t *testing.T) {
 		"a control plane that nobody reaches": {ProgramGosix, func(c *Config) { c.Deployment.Role = "control_plane" }, "deployment.etcd.host: is required, or deployment.etcd.listen"},
 		"a control plane with a fixed etcd":   {ProgramGosix, func(c *Config) { c.Deployment.Role, c.Deployment.Etcd.Listen = "control_plane", "127.0.0.1:2379" }, ""},
 		"admin takes the gateway's port":      {ProgramGosix, func(c *Config) { c.Deployment.Admin.Listen.Port = 9080 }, "deployment.admin.admin_listen: port 9080 is taken by apisix.node_listen[0]"},
+		"admin takes the gateway's TLS port":  {ProgramGosix, func(c *Config) { c.Deployment.Admin.Listen.Port = 9443 }, "deployment.admin.admin_listen: port 9443 is taken by apisix.ssl.listen[0]"},
+		"TLS is off and leaves its port":      {ProgramGosix, func(c *Config) { c.Apisix.SSL.Enable, c.Deployment.Admin.Listen.Port = false, 9443 }, ""},
 		"one port at two addresses":           {ProgramGosix, func(c *Config) { c.Deployment.Admin.Listen = Address{"127.0.0.2", 9090} }, ""},
 		"free ports do not clash":             {ProgramGosix, func(c *Config) { c.Apisix.Control.Port, c.Deployment.Admin.Listen.Port = 0, 0 }, ""},
 		"what a caller changed is checked":    {ProgramGosix, func(c *Config) { c.Apisix.ProxyMode = "x" }, "apisix.proxy_mode"},
@@ -500,4 +523,21 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("accepted, and refused by check: %v", c.check())
 		}
 	})
+}
+
+func TestSuitesAndVersionsForHandshakes(t *testing.T) {
+	s := Default().Apisix.SSL
+	if diff := cmp.Diff([]uint16{tls.VersionTLS12, tls.VersionTLS13}, Versions(s.Protocols)); diff != "" {
+		t.Error(diff)
+	}
+	if got := Suites(s.Ciphers); len(got) != 6 || got[0] != tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 {
+		t.Errorf("got %x", got)
+	}
+	s = SSL{Protocols: " TLSv1.3  TLSv1.1 TLSv1.3", Ciphers: "ECDHE-RSA-AES128-GCM-SHA256, RC4-SHA"}
+	if diff := cmp.Diff([]uint16{tls.VersionTLS11, tls.VersionTLS13}, Versions(s.Protocols)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}, Suites(s.Ciphers)); diff != "" {
+		t.Error(diff)
+	}
 }

@@ -39,8 +39,9 @@ func (l *loader) set(n *yaml.Node, v reflect.Value, path, unit string) {
 	}
 	switch v.Kind() {
 	case reflect.Struct:
-		if v.Type() == reflect.TypeFor[Listen]() && n.Kind == yaml.ScalarNode {
+		if n.Kind == yaml.ScalarNode && (v.Type() == reflect.TypeFor[Listen]() || v.Type() == reflect.TypeFor[SSLListen]()) {
 			l.set(n, v.FieldByName("Port"), path, "")
+			l.at[join(path, "port")] = n.Line
 			return
 		}
 		l.setStruct(n, v, path)

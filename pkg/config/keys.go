@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -11,42 +12,49 @@ import (
 )
 
 // ignored are keys of the reference that mean nothing here, with the reason. Everything
-// below one is accepted with it.
+// below one is accepted with it. Those of the elements of a list have [].
 var ignored = map[string]string{
-	"discovery":                            "service discovery is not built",
-	"ext-plugin":                           "external plugin runners are not built",
-	"wasm":                                 "Wasm plugins are not built",
-	"xrpc":                                 "xRPC is not built",
-	"apisix.ssl":                           "HTTPS listeners are not built",
-	"apisix.stream_proxy":                  "stream listeners are not built",
-	"apisix.proxy_protocol":                "the PROXY protocol is not built",
-	"apisix.proxy_cache":                   "the proxy cache is not built",
-	"apisix.enable_ipv6":                   "IPv4 and IPv6 are both used",
-	"apisix.enable_reuseport":              "one process accepts all connections",
-	"apisix.enable_dev_mode":               "there are no worker processes",
-	"apisix.enable_debug":                  "there is no debug mode",
-	"apisix.enable_heartbeat":              "nothing is sent anywhere",
-	"apisix.enable_resolv_search_opt":      "names are resolved by the system",
-	"apisix.dns_resolver":                  "names are resolved by the system",
-	"apisix.dns_resolver_valid":            "names are resolved by the system",
-	"apisix.resolver_timeout":              "names are resolved by the system",
-	"apisix.extra_lua_path":                "there is no Lua",
-	"apisix.extra_lua_cpath":               "there is no Lua",
-	"apisix.lua_module_hook":               "there is no Lua",
-	"apisix.events":                        "there are no worker processes",
-	"apisix.worker_startup_time_threshold": "there are no worker processes",
+	"discovery":                                      "service discovery is not built",
+	"ext-plugin":                                     "external plugin runners are not built",
+	"wasm":                                           "Wasm plugins are not built",
+	"xrpc":                                           "xRPC is not built",
+	"apisix.ssl.ssl_trusted_certificate":             "the environment variables SSL_CERT_FILE and SSL_CERT_DIR name the authorities, else they are the system's",
+	"apisix.ssl.ssl_cert":                            "certificates are stored",
+	"apisix.ssl.ssl_cert_key":                        "certificates are stored",
+	"apisix.ssl.key_encrypt_salt":                    "apisix.data_encryption.keyring does",
+	"apisix.ssl.listen[].enable_http3":               "HTTP/3 is not built",
+	"apisix.ssl.listen[].enable_quic":                "HTTP/3 is not built",
+	"apisix.ssl.listen_port":                         "apisix.ssl.listen does",
+	"apisix.ssl.enable_http2":                        "apisix.enable_http2 does",
+	"apisix.stream_proxy":                            "stream listeners are not built",
+	"apisix.proxy_protocol":                          "the PROXY protocol is not built",
+	"apisix.proxy_cache":                             "the proxy cache is not built",
+	"apisix.enable_ipv6":                             "IPv4 and IPv6 are both used",
+	"apisix.enable_reuseport":                        "one process accepts all connections",
+	"apisix.enable_dev_mode":                         "there are no worker processes",
+	"apisix.enable_debug":                            "there is no debug mode",
+	"apisix.enable_heartbeat":                        "nothing is sent anywhere",
+	"apisix.enable_resolv_search_opt":                "names are resolved by the system",
+	"apisix.dns_resolver":                            "names are resolved by the system",
+	"apisix.dns_resolver_valid":                      "names are resolved by the system",
+	"apisix.resolver_timeout":                        "names are resolved by the system",
+	"apisix.extra_lua_path":                          "there is no Lua",
+	"apisix.extra_lua_cpath":                         "there is no Lua",
+	"apisix.lua_module_hook":                         "there is no Lua",
+	"apisix.events":                                  "there are no worker processes",
+	"apisix.worker_startup_time_threshold":           "there are no worker processes",
 	"apisix.disable_sync_configuration_during_start": "the proxy port opens after the first full state",
-	"apisix.lru":                           "caches size themselves",
-	"apisix.tracing":                       "tracing is not built",
-	"apisix.id":                            "the node's id is not configured",
-	"deployment.certs":                     "only deployment.etcd.tls is used",
-	"deployment.admin.enable_admin_ui":     "the dashboard is not built",
-	"deployment.etcd.watch_timeout":        "a watch that is silent for three seconds is opened again",
-	"deployment.etcd.startup_retry":        "a node tries until etcd answers",
-	"deployment.etcd.resync_delay":         "what failed is tried again at once, then with growing pauses",
-	"deployment.etcd.health_check_timeout": "a call asks the next host when one is slow or fails",
-	"deployment.etcd.health_check_retry":   "a call asks the next host when one is slow or fails",
-	"deployment.etcd.use_grpc":             "etcd is always spoken to over gRPC",
+	"apisix.lru":                                     "caches size themselves",
+	"apisix.tracing":                                 "tracing is not built",
+	"apisix.id":                                      "the node's id is not configured",
+	"deployment.certs":                               "only deployment.etcd.tls is used",
+	"deployment.admin.enable_admin_ui":               "the dashboard is not built",
+	"deployment.etcd.watch_timeout":                  "a watch that is silent for three seconds is opened again",
+	"deployment.etcd.startup_retry":                  "a node tries until etcd answers",
+	"deployment.etcd.resync_delay":                   "what failed is tried again at once, then with growing pauses",
+	"deployment.etcd.health_check_timeout":           "a call asks the next host when one is slow or fails",
+	"deployment.etcd.health_check_retry":             "a call asks the next host when one is slow or fails",
+	"deployment.etcd.use_grpc":                       "etcd is always spoken to over gRPC",
 }
 
 // fixed are settings of the reference that have one value here: that one is accepted,
@@ -132,7 +140,7 @@ func (l *loader) noField(p pair, t reflect.Type, full, path string) {
 		}
 		return
 	}
-	why, ok := ignored[full]
+	why, ok := ignored[element.ReplaceAllString(full, "[]")]
 	if !ok && strings.HasPrefix(full, "nginx_config.") {
 		why, ok = "there is no nginx", true
 	}
@@ -143,6 +151,8 @@ func (l *loader) noField(p pair, t reflect.Type, full, path string) {
 		l.noteKey(full, "is ignored, %s", why)
 	}
 }
+
+var element = regexp.MustCompile(`\[[0-9]+\]`)
 
 // within tells whether path is an object that only holds fixed settings.
 func within(path string) bool {
@@ -163,7 +173,7 @@ func suggestion(key string, t reflect.Type, path string) string {
 	}
 	for _, table := range [][]string{slices.Sorted(maps.Keys(ignored)), slices.Sorted(maps.Keys(fixed)), slices.Sorted(maps.Keys(otherNames))} {
 		for _, full := range table {
-			below, ok := strings.CutPrefix(full, join(path, ""))
+			below, ok := strings.CutPrefix(full, join(element.ReplaceAllString(path, "[]"), ""))
 			if path == "" {
 				below, ok = full, true
 			}

@@ -246,6 +246,15 @@ func (l *loader) inherit(c *Config) {
 			c.Apisix.NodeListen[i].HTTP2 = c.Apisix.HTTP2
 		}
 	}
+	for i := range c.Apisix.SSL.Listen {
+		at := "apisix.ssl.listen[" + strconv.Itoa(i) + "]"
+		if _, set := l.at[at+".enable_http2"]; !set {
+			c.Apisix.SSL.Listen[i].HTTP2 = c.Apisix.HTTP2
+		}
+		if _, set := l.at[at+".port"]; !set && c.Apisix.SSL.Listen[i].Port == 0 {
+			c.Apisix.SSL.Listen[i].Port = sslPort
+		}
+	}
 	if s := c.Apisix.Status; s != nil {
 		if _, set := l.at["apisix.status.ip"]; !set {
 			s.IP = "127.0.0.1"

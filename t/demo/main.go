@@ -31,6 +31,7 @@ func main() {
 
 const settings = `apisix:
   node_listen: [{ip: 127.0.0.1, port: 0}]
+  ssl: {enable: false}
   control: {port: 0}
 nginx_config: {http: {enable_access_log: false}}
 plugin_attr: {prometheus: {export_addr: {port: 0}}}

@@ -45,6 +45,7 @@ const (
 // settings is what the corpus asks of a gateway: a viewer's key, encryption, no stream.
 const settings = `apisix:
   node_listen: [{ip: 127.0.0.1, port: 0}]
+  ssl: {enable: false}
   control: {port: 0}
   data_encryption: {keyring: ["golden-keyring-1", "golden-keyring-2"]}
 nginx_config: {http: {enable_access_log: false}}

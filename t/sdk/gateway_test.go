@@ -46,6 +46,7 @@ func run(m *testing.M) int {
 	}
 	conf := fmt.Sprintf(`apisix:
   node_listen: [{ip: 127.0.0.1, port: 0, enable_http2: true}]
+  ssl: {enable: false}
   control: {port: 0}
 nginx_config: {http: {access_log: %q}}
 deployment:

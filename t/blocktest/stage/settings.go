@@ -103,6 +103,7 @@ func place(root tree, dir string, ipv6 bool) error {
 		listen = append(listen, tree{"ip": gatewayHost6, "port": frontPort})
 	}
 	apisix["node_listen"] = listen
+	object(apisix, "ssl")["enable"] = false
 	apisix["control"] = address(controlAddr)
 	apisix["status"] = address("127.0.0.1:7085")
 	delete(apisix, "enable_admin")
