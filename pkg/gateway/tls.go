@@ -66,7 +66,11 @@ func (s *strangers) refuse(log zerolog.Logger, name string) {
 	if now < next || !s.next.CompareAndSwap(next, now+int64(time.Minute)) {
 		return
 	}
-	log.Warn().Str("name", name).Int64("refused", s.number.Swap(0)).Msg("no certificate for the name that a TLS client asks for")
+	said := "failed to match any SSL certificate by SNI" // the reference's words, as the other
+	if name == "" {
+		said = "failed to find SNI: please check if the client requests via IP or uses an outdated protocol"
+	}
+	log.Warn().Str("sni", name).Int64("refused", s.number.Swap(0)).Msg(said)
 }
 
 // verdict is what became of a client's certificate with those who ask for it.
@@ -84,20 +88,35 @@ func (n *connection) verify(c *certificate.Client, s *tls.ConnectionState) error
 		return v.err
 	}
 	err := c.Verify(s.PeerCertificates)
+	if err != nil && len(s.PeerCertificates) > 0 {
+		err = failedError{err}
+	}
 	n.verdict.Store(&verdict{c, err})
 	return err
 }
 
 // clientVerify is the variable $ssl_client_verify.
 func (n *connection) clientVerify(s *tls.ConnectionState) string {
-	if n.server == nil || n.server.Client == nil || len(s.PeerCertificates) == 0 {
+	if n.server == nil || n.server.Client == nil {
 		return "NONE"
 	}
 	if err := n.verify(n.server.Client, s); err != nil {
-		return "FAILED:" + err.Error()
+		if failed, ok := err.(failedError); ok {
+			return "FAILED:" + failed.error.Error()
+		}
+		return "NONE"
 	}
 	return "SUCCESS"
 }
+
+// failedError is a certificate that was shown and does not do.
+type failedError struct{ error }
+
+func (e failedError) Error() string {
+	return "client certificate verification is not passed: FAILED:" + e.error.Error()
+}
+
+func (e failedError) Unwrap() error { return e.error }
 
 // checkClient says why a request may not pass for what its client did not show: to the name
 // of the connection, or to the host that it asks for on it. The reference's rules, but that
