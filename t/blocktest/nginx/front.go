@@ -33,10 +33,14 @@ type Front struct {
 	connections tracker
 }
 
-// NewFront listens on addr. Without a host nothing is answered here: connections are
+// NewFront listens on addr, a port or "unix:" and a path. Without a host nothing is answered here: connections are
 // relayed as they are, TLS too.
 func NewFront(addr string, host *Host, relay Relay) (*Front, error) {
-	ln, err := net.Listen("tcp", addr)
+	network, where := "tcp", addr
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		network, where = "unix", path
+	}
+	ln, err := net.Listen(network, where)
 	if err != nil {
 		return nil, &ListenError{Directive: "front", Addr: addr, Err: err}
 	}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/gosix/gosix/t/blocktest"
@@ -31,6 +32,24 @@ func source(p *blocktest.Prepared, home string) (src nginx.Source, err error) {
 	src.Server = read(get("config") + command(p))
 	src.Stream = read(get("stream_config"))
 	return src, errors.Join(errs...)
+}
+
+// withTLS takes the addresses out where the block's own server is to listen with TLS: they
+// are the gateway's, as its certificates are.
+func withTLS(src *nginx.Source) (addrs []string, err error) {
+	var kept []*nginx.Directive
+	for _, d := range src.Server {
+		switch {
+		case d.Name == "listen" && slices.Contains(d.Args, "quic"):
+			return nil, unsupported("listen " + strings.Join(d.Args, " ") + ": HTTP/3 is not built")
+		case d.Name == "listen" && slices.Contains(d.Args, "ssl"):
+			addrs = append(addrs, d.Args[0])
+		default:
+			kept = append(kept, d)
+		}
+	}
+	src.Server = kept
+	return addrs, nil
 }
 
 // dicts are those of every suite.

@@ -20,6 +20,7 @@ const (
 	// gatewayHost6 is for clients of IPv6, in a network of the runner's own.
 	gatewayHost6 = "fd00::1984"
 	frontPort    = 1984
+	securePort   = 1994 // with TLS
 	adminAddr    = "127.0.0.1:9180"
 	controlAddr  = "127.0.0.1:9090"
 	etcdAddr     = "127.0.0.1:2379"
@@ -103,7 +104,9 @@ func place(root tree, dir string, ipv6 bool) error {
 		listen = append(listen, tree{"ip": gatewayHost6, "port": frontPort})
 	}
 	apisix["node_listen"] = listen
-	object(apisix, "ssl")["enable"] = false
+	ssl := object(apisix, "ssl")
+	ssl["listen"] = []any{tree{"ip": gatewayHost, "port": securePort}}
+	ssl["ssl_protocols"] = "TLSv1.1 TLSv1.2 TLSv1.3"
 	apisix["control"] = address(controlAddr)
 	apisix["status"] = address("127.0.0.1:7085")
 	delete(apisix, "enable_admin")

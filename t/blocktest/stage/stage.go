@@ -49,6 +49,7 @@ type Stage struct {
 	host    *nginx.Host
 	scripts *scripts
 	fronts  []*nginx.Front
+	secure  []*nginx.Front // for TLS, of the block
 	client  *upstream.Client
 	events  *http.Server
 	control *http.Client // of gosix's control API
@@ -119,6 +120,11 @@ func (s *Stage) open() (err error) {
 		}
 		s.fronts = append(s.fronts, front)
 	}
+	front, err := nginx.NewFront(fmt.Sprintf("%s:%d", frontHost, securePort), nil, s.relayTLS)
+	if err != nil {
+		return err
+	}
+	s.fronts = append(s.fronts, front)
 	return nil
 }
 
@@ -156,6 +162,49 @@ func (s *Stage) relay(path string, client net.Addr) (string, net.Addr) {
 		s.log.add("warn", "gosix does not keep up: "+err.Error())
 	}
 	return s.gateway(client)
+}
+
+// relayTLS sends connections with TLS to gosix as they are: their certificates are its to
+// choose. A handshake must see what was written before it.
+func (s *Stage) relayTLS(string, net.Addr) (string, net.Addr) {
+	s.mu.Lock()
+	away := s.etcdAway
+	s.mu.Unlock()
+	if !away {
+		if err := s.settle(context.Background()); err != nil {
+			s.log.add("warn", "gosix does not keep up: "+err.Error())
+		}
+	}
+	return fmt.Sprintf("%s:%d", gatewayHost, securePort), &net.TCPAddr{IP: net.ParseIP(frontHost)}
+}
+
+// listenTLS opens where a block wants the gateway to listen with TLS, beside its usual port,
+// in place of where the last block wanted it.
+func (s *Stage) listenTLS(addrs []string) error {
+	s.closeTLS()
+	for _, addr := range addrs {
+		if addr == strconv.Itoa(securePort) {
+			continue
+		}
+		if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+			_ = os.Remove(path)
+		} else if !strings.Contains(addr, ":") {
+			addr = frontHost + ":" + addr
+		}
+		front, err := nginx.NewFront(addr, nil, s.relayTLS)
+		if err != nil {
+			return err
+		}
+		s.secure = append(s.secure, front)
+	}
+	return nil
+}
+
+func (s *Stage) closeTLS() {
+	for _, f := range s.secure {
+		_ = f.Close()
+	}
+	s.secure = nil
 }
 
 // providersPaths says whether a suite has routes below /v1/, where providers of language
@@ -199,9 +248,6 @@ func (s *Stage) Stage(ctx context.Context, p *blocktest.Prepared) error {
 		if v, ok := p.Get(name); ok && strings.TrimSpace(v) != "" {
 			return unsupported(name)
 		}
-	}
-	if err := encrypted(p); err != nil {
-		return err
 	}
 	conf, err := settings(p, s.dir, s.ipv6)
 	if err != nil {
@@ -302,6 +348,13 @@ func (s *Stage) serve(ctx context.Context, p *blocktest.Prepared) error {
 	if err != nil {
 		return staging(err)
 	}
+	addrs, err := withTLS(&src)
+	if err != nil {
+		return err
+	}
+	if err := s.listenTLS(addrs); err != nil {
+		return staging(err)
+	}
 	config, err := nginx.Load(src, nginx.Options{Root: s.root()})
 	if err != nil {
 		return staging(err)
@@ -318,17 +371,6 @@ func (s *Stage) root() string {
 		return s.o.Home
 	}
 	return s.dir
-}
-
-// encrypted refuses a block that listens beside the gateway with TLS: its certificates are
-// the gateway's to choose.
-func encrypted(p *blocktest.Prepared) error {
-	for _, line := range strings.Split(p.Values["config"], "\n") {
-		if listen := strings.TrimSpace(line); strings.HasPrefix(listen, "listen ") && strings.Contains(listen, " ssl") {
-			return unsupported("the gateway has no TLS listener: " + listen)
-		}
-	}
-	return nil
 }
 
 // staging turns what servers and scripts do not offer into a verdict.
@@ -397,6 +439,7 @@ func (s *Stage) Verdict() (blocktest.Verdict, string) {
 // Close ends everything.
 func (s *Stage) Close() error {
 	var errs []error
+	s.closeTLS()
 	for _, f := range slices.Backward(s.fronts) {
 		errs = append(errs, f.Close())
 	}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -236,13 +237,23 @@ func TestWhatErrorsMakeOfABlock(t *testing.T) {
 	}
 }
 
-func TestTLSBesideTheGatewayIsUnsupported(t *testing.T) {
-	for config, ok := range map[string]bool{
-		"location / { }": true, "listen 1994;": true, "# listen 1994 ssl;": true,
-		"listen 1994 ssl;": false, "\tlisten 1994 quic reuseport ssl;": false,
+func TestAddressesWithTLSAreTheGateways(t *testing.T) {
+	for config, want := range map[string]struct {
+		addrs []string
+		left  int // directives
+	}{
+		"location / { }":                    {nil, 1},
+		"listen 1994;":                      {nil, 1},
+		"# listen 1994 ssl;":                {nil, 0},
+		"listen 1994 ssl; location / { }":   {[]string{"1994"}, 1},
+		"listen unix:/a ssl; listen b ssl;": {[]string{"unix:/a", "b"}, 0},
 	} {
-		if err := encrypted(prepared(map[string]string{"config": config})); (err == nil) != ok {
-			t.Errorf("%q: %v", config, err)
+		src, err := source(prepared(map[string]string{"config": config}), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if addrs, err := withTLS(&src); err != nil || !slices.Equal(addrs, want.addrs) || len(src.Server) != want.left {
+			t.Errorf("%q: got %q, %v and %d directives left", config, addrs, err, len(src.Server))
 		}
 	}
 }

@@ -1,10 +1,13 @@
 package stage
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gosix/gosix/internal/certtest"
 	"github.com/gosix/gosix/t/blocktest"
 )
 
@@ -111,9 +114,9 @@ two
 GET /nowhere
 --- error_code: 200
 
-=== TEST 13: TLS, which the gateway has not
+=== TEST 13: HTTP/3, which the gateway has not
 --- config
-listen 1994 ssl;
+listen 1994 quic reuseport ssl;
 --- request
 GET /hello
 
@@ -135,7 +138,7 @@ GET /hello
 		7:  {blocktest.Unsupported, "mirror"},
 		8:  {blocktest.Unsupported, "gosix refused its configuration"},
 		12: {blocktest.NotOK, "404"},
-		13: {blocktest.Unsupported, "no TLS listener"},
+		13: {blocktest.Unsupported, "quic"},
 		14: {blocktest.Unsupported, "config_provider: yaml"},
 	}
 	for _, r := range got {
@@ -148,6 +151,59 @@ GET /hello
 		}
 	}
 	if len(got) != 14 {
+		t.Errorf("%d results", len(got))
+	}
+}
+
+// With TLS the gateway is at 1994 and wherever else a block wants it; who speaks to it sees
+// what was written before.
+func TestTLSIsTheGateways(t *testing.T) {
+	cert, key := certtest.Pair(t, "a.test")
+	doc, err := json.Marshal(map[string]string{"sni": "a.test", "cert": string(cert), "key": string(key)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(number int, where, listen string) string {
+		return fmt.Sprintf(`
+=== TEST %d: a handshake
+--- config
+%s
+location /t {
+	content_by_lua_block {
+		local sock = ngx.socket.tcp()
+		assert(sock:connect(%s))
+		local ok, err = sock:sslhandshake(nil, "a.test", false)
+		if not ok then
+			ngx.say(err)
+			return
+		end
+		sock:send("GET /nowhere HTTP/1.0\r\nHost: a.test\r\n\r\n")
+		ngx.say(sock:receive())
+	}
+}
+--- request
+GET /t
+--- response_body_like: %s
+`, number, listen, where, map[bool]string{true: "handshake failed", false: "404 Not Found"}[number == 1])
+	}
+	const port = `"127.0.0.1", 1994`
+	s := newStage(t)
+	got := results(t, s, block(1, port, "")+`
+=== TEST 2: a certificate
+--- request
+PUT /apisix/admin/ssls/1
+`+string(doc)+`
+--- error_code: 201
+`+block(3, port, "")+block(4, port, "listen 1994 ssl;")+
+		block(5, `"unix:$TEST_NGINX_HTML_DIR/nginx.sock"`, "listen unix:$TEST_NGINX_HTML_DIR/nginx.sock ssl;")+
+		block(6, `"127.0.0.1", 1995`, "listen 1995 ssl;")+
+		block(7, `"unix:$TEST_NGINX_HTML_DIR/nginx.sock"`, "listen unix:$TEST_NGINX_HTML_DIR/nginx.sock ssl;"), blocktest.RunOptions{Root: s.Root()})
+	for _, r := range got {
+		if r.Verdict != blocktest.OK {
+			t.Errorf("%d: %s %q %q", r.Number, r.Verdict, r.Why, r.Failures)
+		}
+	}
+	if len(got) != 7 {
 		t.Errorf("%d results", len(got))
 	}
 }
