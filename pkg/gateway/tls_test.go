@@ -7,8 +7,10 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -424,5 +426,41 @@ func TestTheAccessLogKnowsTheClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.logs(want)
+	}
+}
+
+// The certificate that an upstream is shown is one of the stored ones, too.
+func TestAnUpstreamIsShownAStoredCertificate(t *testing.T) {
+	ours, others := certtest.NewAuthority(t, "ours"), certtest.NewAuthority(t, "others")
+	up := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.TLS.PeerCertificates[0].Subject.CommonName)
+	}))
+	up.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: x509.NewCertPool()}
+	up.TLS.ClientCAs.AppendCertsFromPEM(ours.Cert)
+	up.Config.ErrorLog = log.New(io.Discard, "", 0)
+	up.StartTLS()
+	t.Cleanup(up.Close)
+	w := newWorld(t, nil)
+	client := func(by *certtest.Authority, name string) string {
+		return ssl(t, by, map[string]any{"type": "client"}, name)
+	}
+	w.put("routes/1", `{"uri":"/*","upstream":{"scheme":"https","type":"roundrobin","tls":{"client_cert_id":"c"},"nodes":{"`+strings.TrimPrefix(up.URL, "https://")+`":1}}}`)
+	for _, tt := range []struct {
+		what, stored string
+		status       int
+		body         string // "": any
+	}{
+		{"none is stored", "", 502, ""},
+		{"the one that is asked for", client(ours, "first"), 200, "first"},
+		{"another one in its place", client(ours, "second"), 200, "second"},
+		{"one of somebody else", client(others, "third"), 502, ""},
+		{"one that is for clients of ours", ssl(t, ours, nil, "a.test"), 502, ""},
+	} {
+		if tt.stored != "" {
+			w.put("ssls/c", tt.stored)
+		}
+		if res, body := w.do("GET", "/", ""); res.StatusCode != tt.status || tt.body != "" && body != tt.body {
+			t.Errorf("%s: got %d %q, want %d %q", tt.what, res.StatusCode, body, tt.status, tt.body)
+		}
 	}
 }
