@@ -5,8 +5,11 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -172,6 +175,29 @@ func TestCertificatesAreJudgedOnce(t *testing.T) {
 			t.Errorf("%s: the Admin API accepts it, the node says %+v", name, rejected)
 		case a.StatusCode >= 300 && (len(rejected) != 1 || rejected[0].Reason != refusal.Message):
 			t.Errorf("%s: the Admin API says %s, the node %+v", name, a.Text, rejected)
+		}
+	}
+}
+
+// Whom a server's certificate has to be signed by is a setting.
+func TestTrustedAuthorities(t *testing.T) {
+	cert, key := certtest.Files(t, "up.test")
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("up")) }))
+	up.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	up.Config.ErrorLog = log.New(io.Discard, "", 0)
+	up.StartTLS()
+	t.Cleanup(up.Close)
+	route := fmt.Sprintf(`{"uri":"/*","upstream":{"scheme":"https","type":"roundrobin","pass_host":"rewrite","upstream_host":"up.test","tls":{"verify":true},"nodes":{%q:1}}}`,
+		strings.TrimPrefix(up.URL, "https://"))
+	for setting, want := range map[string]int{"": 502, "ssl_trusted_certificate: " + cert + ", ": 200} {
+		n := start(t, "gosix", strings.Replace(settings("DIR", ""), "ssl: {", "ssl: {"+setting, 1))
+		n.must("PUT", "/routes/1", route)
+		if a := n.ask("GET", "/", ""); a.StatusCode != want {
+			t.Errorf("%q: got %d, want %d", setting, a.StatusCode, want)
 		}
 	}
 }

@@ -34,10 +34,13 @@ func Check(path string, stored bool, out io.Writer) error {
 	if err := c.Validate(config.ProgramGosix); err != nil {
 		return err
 	}
-	if _, err := etcdTLS(&c.Deployment.Etcd); err != nil {
+	if _, err := etcdTLS(c); err != nil {
 		return err
 	}
 	if _, err := adminTLS(&c.Deployment.Admin); err != nil {
+		return err
+	}
+	if _, err := trusted(c); err != nil {
 		return err
 	}
 	client := upstream.NewClient(upstream.Options{})

@@ -121,7 +121,11 @@ func (n *node) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client := upstream.NewClient(upstream.Options{})
+	roots, err := trusted(n.c)
+	if err != nil {
+		return err
+	}
+	client := upstream.NewClient(upstream.Options{Roots: roots})
 	n.onEnd(client.Close)
 	source := tokens(client, n.Log)
 	n.onEnd(source.Close)

@@ -325,6 +325,10 @@ func TestCheckFindsWhatRunWouldRefuse(t *testing.T) {
 			fmt.Sprintf("deployment: {admin: {https_admin: true, admin_api_mtls: {admin_ssl_cert: %s, admin_ssl_cert_key: %s, admin_ssl_ca_cert: %s}}}", cert, key, key),
 			"holds no certificate",
 		},
+		"trusted authorities that are not there": {"apisix: {ssl: {ssl_trusted_certificate: /none}}", "apisix.ssl.ssl_trusted_certificate: open /none: no such file or directory"},
+		"trusted authorities that are none": {
+			fmt.Sprintf("apisix: {ssl: {enable: false, ssl_trusted_certificate: %s}}", key), "apisix.ssl.ssl_trusted_certificate: " + key + " holds no certificate",
+		},
 		"an authority of etcd that is not there": {
 			`deployment: {admin: {admin_key_required: false}, etcd: {host: "https://127.0.0.1:1", tls: {ca: /none}}}`,
 			"deployment.etcd.tls.ca: open /none: no such file or directory",

@@ -28,7 +28,7 @@ import (
 // openStore opens the configured etcd.
 func openStore(c *config.Config, log zerolog.Logger) (*etcdstore.Store, error) {
 	e := &c.Deployment.Etcd
-	t, err := etcdTLS(e)
+	t, err := etcdTLS(c)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,8 @@ func openStore(c *config.Config, log zerolog.Logger) (*etcdstore.Store, error) {
 }
 
 // etcdTLS returns nil for an etcd that is spoken to in the clear.
-func etcdTLS(e *config.Etcd) (*tls.Config, error) {
+func etcdTLS(c *config.Config) (*tls.Config, error) {
+	e := &c.Deployment.Etcd
 	if len(e.Host) == 0 || !strings.HasPrefix(e.Host[0], "https://") {
 		return nil, nil
 	}
@@ -50,14 +51,25 @@ func etcdTLS(e *config.Etcd) (*tls.Config, error) {
 		}
 		t.Certificates = []tls.Certificate{pair}
 	}
+	var err error
 	if e.TLS.CA != "" {
-		pool, err := authorities("deployment.etcd.tls.ca", e.TLS.CA)
-		if err != nil {
-			return nil, err
-		}
-		t.RootCAs = pool
+		t.RootCAs, err = authorities("deployment.etcd.tls.ca", e.TLS.CA)
+	} else {
+		t.RootCAs, err = trusted(c)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return t, nil
+}
+
+// trusted are the authorities of the servers that the process speaks to; nil: the system's.
+func trusted(c *config.Config) (*x509.CertPool, error) {
+	file := c.Apisix.SSL.Trusted
+	if file == "" || file == "system" {
+		return nil, nil
+	}
+	return authorities("apisix.ssl.ssl_trusted_certificate", file)
 }
 
 // adminTLS returns nil for an Admin API in the clear.

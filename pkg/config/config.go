@@ -96,6 +96,9 @@ type SSL struct {
 	Ciphers   string     `yaml:"ssl_ciphers"`         // of TLS 1.2 and older, OpenSSL's names with colons between
 	Tickets   bool       `yaml:"ssl_session_tickets"` // whether clients may resume sessions
 	Fallback  string     `yaml:"fallback_sni"`        // the name of clients that say none; empty: they are refused
+	// Trusted is a PEM file with the authorities of every server that is spoken to, whether or
+	// not TLS is on; "system" or empty: the system's.
+	Trusted string `yaml:"ssl_trusted_certificate"`
 }
 
 // SSLListen is an address of the gateway with TLS, read as Address is; the port is 9443
@@ -200,7 +203,7 @@ type Etcd struct {
 type EtcdTLS struct {
 	Cert   string `yaml:"cert"`
 	Key    string `yaml:"key"`
-	CA     string `yaml:"ca"` // empty: the system's
+	CA     string `yaml:"ca"` // empty: apisix.ssl.ssl_trusted_certificate
 	Verify bool   `yaml:"verify"`
 	SNI    string `yaml:"sni"` // empty: the host's name
 }
@@ -239,6 +242,7 @@ func Default() *Config {
 				Enable: true, Listen: SSLListens{{Port: sslPort, HTTP2: true}}, Protocols: "TLSv1.2 TLSv1.3",
 				Ciphers: "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:" +
 					"ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305",
+				Trusted: "system",
 			},
 			Router:         Router{HTTP: "radixtree_host_uri"},
 			ProxyMode:      "http",

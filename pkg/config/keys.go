@@ -18,7 +18,6 @@ var ignored = map[string]string{
 	"ext-plugin":                                     "external plugin runners are not built",
 	"wasm":                                           "Wasm plugins are not built",
 	"xrpc":                                           "xRPC is not built",
-	"apisix.ssl.ssl_trusted_certificate":             "the environment variables SSL_CERT_FILE and SSL_CERT_DIR name the authorities, else they are the system's",
 	"apisix.ssl.ssl_cert":                            "certificates are stored",
 	"apisix.ssl.ssl_cert_key":                        "certificates are stored",
 	"apisix.ssl.key_encrypt_salt":                    "apisix.data_encryption.keyring does",

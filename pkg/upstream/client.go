@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"hash/maphash"
 	"io"
@@ -18,6 +19,8 @@ import (
 type Options struct {
 	// Dialer opens connections; nil: a net.Dialer. It must return when its context ends.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Roots verify the servers of targets whose configuration names none; nil: the system's.
+	Roots *x509.CertPool
 	// HeaderBytes and HeaderFields limit the head of an answer; 0: 64 KiB, 200.
 	HeaderBytes, HeaderFields int
 }

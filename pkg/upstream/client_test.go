@@ -1017,6 +1017,14 @@ func TestTLS(t *testing.T) {
 	if got := do(t, c, get(&other)); len(c.idle(target)) != 1 || len(c.idle(&other)) != 1 {
 		t.Errorf("got %q, want another connection for another configuration", got)
 	}
+	trusting := client(t, Options{Roots: roots})
+	nameless := *target
+	nameless.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	do(t, trusting, get(&nameless))
+	nameless.TLS = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
+	if _, err := trusting.Do(context.Background(), get(&nameless)); err == nil {
+		t.Error("the client's own roots count beside those of the target")
+	}
 	if config.NextProtos != nil || config.ServerName != "" {
 		t.Error("the caller's configuration was changed")
 	}

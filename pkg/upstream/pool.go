@@ -122,6 +122,9 @@ func (c *Client) tlsConfig(t *Target) *tls.Config {
 	if p.tls == nil {
 		p.tls = t.TLS.Clone()
 		p.tls.NextProtos = []string{"http/1.1"}
+		if p.tls.RootCAs == nil {
+			p.tls.RootCAs = c.o.Roots
+		}
 		if t.SNI != "" {
 			p.tls.ServerName = t.SNI
 		}

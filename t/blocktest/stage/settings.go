@@ -107,6 +107,7 @@ func place(root tree, dir string, ipv6 bool) error {
 	ssl := object(apisix, "ssl")
 	ssl["listen"] = []any{tree{"ip": gatewayHost, "port": securePort}}
 	ssl["ssl_protocols"] = "TLSv1.1 TLSv1.2 TLSv1.3"
+	delete(ssl, "ssl_trusted_certificate") // see trusts
 	apisix["control"] = address(controlAddr)
 	apisix["status"] = address("127.0.0.1:7085")
 	delete(apisix, "enable_admin")
