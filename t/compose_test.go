@@ -135,7 +135,7 @@ var composeKeys = map[string]string{"GOSIX_ADMIN_KEY": testKey, "GOSIX_KEYRING":
 // inCluster is set, to the folder of what was built, in the process that runs the cluster.
 const inCluster = "GOSIX_TEST_CLUSTER"
 
-// The cluster of docker-compose.yml, without a container engine: cluster says what stands for
+// The cluster of docker-compose.yml, without a container engine: engine says what stands for
 // what. Everything that it makes belongs to the namespaces of one process, and
 // goes with it however it ends.
 func TestCompose(t *testing.T) {
@@ -312,7 +312,7 @@ func TestComposeRefusesWhatItDoesNotKnow(t *testing.T) {
 // runReadme does what the README tells a user to do with the cluster, and looks in between
 // at what it does not show.
 func runReadme(t *testing.T, dir string) {
-	c := newCluster(t, dir)
+	c := newEngine(t, dir)
 	_, blocks := readme(t)
 	expect := []struct{ line, want string }{
 		{"9180/apisix/admin/routes/chat", `"key":"/apisix/routes/chat"`},
@@ -371,7 +371,7 @@ func route(uri string) string {
 
 // until runs a command of the README until it succeeds with want in what it prints: a write
 // takes a moment to be in force.
-func (c *cluster) until(t *testing.T, command, want string) {
+func (c *engine) until(t *testing.T, command, want string) {
 	t.Helper()
 	var out []byte
 	var err error
@@ -389,7 +389,7 @@ func (c *cluster) until(t *testing.T, command, want string) {
 }
 
 // put writes through an admin.
-func (c *cluster) put(t *testing.T, admin, path, body string) {
+func (c *engine) put(t *testing.T, admin, path, body string) {
 	t.Helper()
 	for address := range c.file.Services[admin].published() {
 		n := &node{t: t, key: c.env["GOSIX_ADMIN_KEY"], Admin: address}
@@ -405,7 +405,7 @@ const (
 )
 
 // chat asks both gateways for an answer, whole and streamed.
-func (c *cluster) chat(t *testing.T, path string) {
+func (c *engine) chat(t *testing.T, path string) {
 	t.Helper()
 	for _, address := range c.gateways() {
 		ask := func(body string) answer {
@@ -421,7 +421,7 @@ func (c *cluster) chat(t *testing.T, path string) {
 	}
 }
 
-func (c *cluster) gateways() (list []string) {
+func (c *engine) gateways() (list []string) {
 	for _, s := range c.file.Services {
 		if s.Command[0] == "gateway" {
 			list = slices.AppendSeq(list, maps.Keys(s.published()))
@@ -440,7 +440,7 @@ type visitors struct {
 	failed error // the first
 }
 
-func (c *cluster) visit(t *testing.T, path string) *visitors {
+func (c *engine) visit(t *testing.T, path string) *visitors {
 	t.Helper()
 	v := &visitors{stop: make(chan struct{})}
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{}}

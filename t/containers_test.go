@@ -18,7 +18,7 @@ import (
 	"github.com/gosix/gosix/t/blocktest/stage"
 )
 
-// cluster stands for a container engine that runs docker-compose.yml. It is in the first
+// engine stands for a container engine that runs docker-compose.yml. It is in the first
 // process of namespaces for processes, mounts and network that nobody else has.
 //
 //	a container        a process that is the first of its own, in a network and a root of its own
@@ -27,7 +27,7 @@ import (
 //	a named volume     a folder that begins as a copy of what the image has there
 //	the network        a bridge; /etc/hosts knows the services
 //	a published port   what listens there passes bytes on, as the engine's proxy does
-type cluster struct {
+type engine struct {
 	dir, work  string // of everything; where the user is
 	env        map[string]string
 	file       *composition
@@ -48,12 +48,12 @@ type container struct {
 const bridge = "172.28.0.1"
 
 // newCluster makes the network; dir has the images.
-func newCluster(t *testing.T, dir string) *cluster {
+func newEngine(t *testing.T, dir string) *engine {
 	t.Helper()
 	if err := stage.Loopback(); err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{dir: dir, work: filepath.Join(dir, "work"), containers: map[string]*container{}}
+	c := &engine{dir: dir, work: filepath.Join(dir, "work"), containers: map[string]*container{}}
 	if err := os.Mkdir(c.work, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func must(t *testing.T, words ...string) {
 
 // up is `docker compose up --wait`: what does not run is started, after what it depends on
 // is healthy, and in the end everything is.
-func (c *cluster) up(t *testing.T) {
+func (c *engine) up(t *testing.T) {
 	t.Helper()
 	if c.file == nil {
 		c.create(t)
@@ -105,7 +105,7 @@ func (c *cluster) up(t *testing.T) {
 }
 
 // create reads the compose file with the user's .env and makes a container of each service.
-func (c *cluster) create(t *testing.T) {
+func (c *engine) create(t *testing.T) {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(c.work, ".env"))
 	if err != nil {
@@ -265,7 +265,7 @@ func (c *container) healthy(t *testing.T) {
 }
 
 // kill is `docker compose kill`.
-func (c *cluster) kill(names ...string) {
+func (c *engine) kill(names ...string) {
 	for _, name := range names {
 		c.containers[name].node.stop(syscall.SIGKILL)
 	}
@@ -273,7 +273,7 @@ func (c *cluster) kill(names ...string) {
 
 // down is `docker compose down`: what depends on others ends before them, and everything in
 // the time that it has and with 0.
-func (c *cluster) down(t *testing.T) {
+func (c *engine) down(t *testing.T) {
 	t.Helper()
 	gone := map[string]bool{}
 	for len(gone) < len(c.containers) {
