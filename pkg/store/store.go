@@ -92,9 +92,27 @@ type Op struct {
 	Value []byte
 	// TTL is after which time the key goes by itself; 0: it stays. Stores may round it
 	// up, to whole seconds or to the shortest that they know.
-	TTL    time.Duration
+	TTL time.Duration
+	// Lease, in place of TTL, is what the key goes with: a lease of Grant's.
+	Lease  LeaseID
 	Delete bool
 	Prefix bool // with Delete: every key that begins with Key
+}
+
+// LeaseID names a lease of a store; 0 is none.
+type LeaseID int64
+
+// Leases are leases that are kept alive: one renewal, which changes nothing that a watch
+// delivers, keeps all keys of a lease. Every store has them. Commit fails with ErrNoLease, and
+// changes nothing, where a put names a lease that has ended.
+type Leases interface {
+	// Grant makes a lease that ends after ttl unless it is renewed. Stores may round ttl up,
+	// as those of Op.
+	Grant(ctx context.Context, ttl time.Duration) (LeaseID, error)
+	// Renew gives a lease its whole time again; ErrNoLease if it has ended.
+	Renew(ctx context.Context, lease LeaseID) error
+	// Revoke ends a lease now, and its keys; of one that has ended it does nothing.
+	Revoke(ctx context.Context, lease LeaseID) error
 }
 
 // Result is what a Commit did.
@@ -140,6 +158,7 @@ var (
 	ErrUnavailable    = errors.New("configuration store is not available")
 	ErrUnknownOutcome = errors.New("the store did not say whether the change happened")
 	ErrTooLarge       = errors.New("the configuration store does not take a value of this size")
+	ErrNoLease        = errors.New("the lease has ended")
 )
 
 // ConflictError is the Cond of a Commit that did not hold. It is an ErrConflict.

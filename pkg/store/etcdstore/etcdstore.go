@@ -287,6 +287,8 @@ func ops(ctx context.Context, client *clientv3.Client, then []store.Op) (thens [
 			thens[i] = clientv3.OpDelete(op.Key, clientv3.WithPrefix(), clientv3.WithPrevKV())
 		case op.Delete:
 			thens[i] = clientv3.OpDelete(op.Key, clientv3.WithPrevKV())
+		case op.Lease != 0:
+			thens[i] = clientv3.OpPut(op.Key, string(op.Value), clientv3.WithPrevKV(), clientv3.WithLease(clientv3.LeaseID(op.Lease)))
 		case op.TTL > 0:
 			lease, err := client.Grant(ctx, int64(math.Ceil(op.TTL.Seconds())))
 			if err != nil {
@@ -344,4 +346,49 @@ func (s *Store) revoke(client *clientv3.Client, leases []clientv3.LeaseID) {
 	}
 }
 
-var _ store.Store = (*Store)(nil)
+// Grant implements store.Leases.
+func (s *Store) Grant(ctx context.Context, ttl time.Duration) (store.LeaseID, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.c.Timeout)
+	defer cancel()
+	var lease store.LeaseID
+	// An answer that is lost leaves a lease of no key, which ends by itself.
+	_, err := s.read(ctx, "\x00", func(ctx context.Context, client *clientv3.Client) error {
+		res, err := client.Grant(ctx, int64(math.Ceil(ttl.Seconds())))
+		if err == nil {
+			lease = store.LeaseID(res.ID)
+		}
+		return err
+	})
+	return lease, err
+}
+
+// Renew implements store.Leases. It is the leader of the cluster who answers, and nothing is
+// written for it.
+func (s *Store) Renew(ctx context.Context, lease store.LeaseID) error {
+	ctx, cancel := context.WithTimeout(ctx, s.c.Timeout)
+	defer cancel()
+	_, err := s.read(ctx, "\x00", func(ctx context.Context, client *clientv3.Client) error {
+		_, err := client.KeepAliveOnce(ctx, clientv3.LeaseID(lease))
+		return err
+	})
+	return err
+}
+
+// Revoke implements store.Leases.
+func (s *Store) Revoke(ctx context.Context, lease store.LeaseID) error {
+	ctx, cancel := context.WithTimeout(ctx, s.c.Timeout)
+	defer cancel()
+	_, err := s.read(ctx, "\x00", func(ctx context.Context, client *clientv3.Client) error {
+		_, err := client.Revoke(ctx, clientv3.LeaseID(lease))
+		return err
+	})
+	if errors.Is(err, store.ErrNoLease) {
+		return nil
+	}
+	return err
+}
+
+var (
+	_ store.Store  = (*Store)(nil)
+	_ store.Leases = (*Store)(nil)
+)

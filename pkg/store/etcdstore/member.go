@@ -266,6 +266,8 @@ func (s *Store) failed(ctx context.Context, err error) error {
 		return fmt.Errorf("etcd: %w", context.Canceled)
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), codeOf(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "larger than max"):
 		return fmt.Errorf("%w: %w", store.ErrTooLarge, err)
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		return fmt.Errorf("etcd: %w", store.ErrNoLease)
 	case silent(err):
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	case errors.Is(err, errClosed):

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -28,13 +29,22 @@ type Store struct {
 	since    time.Time     // of the change to or from down
 	changed  chan struct{} // closed and replaced at every change
 	timers   map[string]*time.Timer
+	leases   map[store.LeaseID]*lease
+	granted  store.LeaseID // the last
+}
+
+// lease is a lease that is kept alive.
+type lease struct {
+	ttl   time.Duration
+	timer *time.Timer
+	keys  map[string]int64 // what goes with it, by the revision of its put
 }
 
 // New returns an empty store.
 func New() *Store {
 	return &Store{
-		items: map[string]store.Item{}, timers: map[string]*time.Timer{}, revision: 1, cluster: 1,
-		changed: make(chan struct{}), since: time.Now(),
+		items: map[string]store.Item{}, timers: map[string]*time.Timer{}, leases: map[store.LeaseID]*lease{},
+		revision: 1, cluster: 1, changed: make(chan struct{}), since: time.Now(),
 	}
 }
 
@@ -42,11 +52,19 @@ func New() *Store {
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stopTimers()
+	return nil
+}
+
+func (s *Store) stopTimers() {
 	for _, t := range s.timers {
 		t.Stop()
 	}
 	clear(s.timers)
-	return nil
+	for _, l := range s.leases {
+		l.timer.Stop()
+	}
+	clear(s.leases)
 }
 
 // SetDown makes the store fail until it is called with false; watches stand still.
@@ -94,10 +112,7 @@ func (s *Store) Compact() {
 func (s *Store) Restore(items []store.Item, revision int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, t := range s.timers {
-		t.Stop()
-	}
-	clear(s.timers)
+	s.stopTimers()
 	clear(s.items)
 	for _, it := range items {
 		s.items[it.Key] = it
@@ -186,6 +201,11 @@ func (s *Store) commit(ctx context.Context, when []store.Cond, then []store.Op, 
 			return store.Result{}, &store.ConflictError{Cond: c}
 		}
 	}
+	for _, op := range then {
+		if _, lives := s.leases[op.Lease]; op.Lease != 0 && !op.Delete && !lives {
+			return store.Result{}, store.ErrNoLease
+		}
+	}
 	next := s.revision + 1
 	var events []store.Event
 	res := store.Result{Prev: make([][]store.Item, len(then))}
@@ -209,7 +229,9 @@ func (s *Store) commit(ctx context.Context, when []store.Cond, then []store.Op, 
 			}
 			s.stopTimer(op.Key)
 			s.items[op.Key] = it
-			if op.TTL > 0 {
+			if l := s.leases[op.Lease]; l != nil {
+				l.keys[op.Key] = next
+			} else if op.TTL > 0 {
 				s.timers[op.Key] = time.AfterFunc(op.TTL, func() { s.expire(op.Key, it.Revision) })
 			}
 			events = append(events, store.Event{Item: it})
@@ -276,6 +298,89 @@ func (s *Store) expire(key string, revision int64) {
 	s.revision++
 	s.log = append(s.log, store.Batch{Events: []store.Event{s.remove(key, s.revision)}, Revision: s.revision, ClusterID: s.cluster})
 	s.wake()
+}
+
+// Grant implements store.Leases.
+func (s *Store) Grant(ctx context.Context, ttl time.Duration) (store.LeaseID, error) {
+	return s.grant(ctx, ttl, false)
+}
+
+func (d direct) Grant(ctx context.Context, ttl time.Duration) (store.LeaseID, error) {
+	return d.s.grant(ctx, ttl, true)
+}
+
+func (s *Store) grant(ctx context.Context, ttl time.Duration, always bool) (store.LeaseID, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.fails(ctx, always); err != nil {
+		return 0, err
+	}
+	s.granted++
+	id := s.granted
+	s.leases[id] = &lease{ttl: ttl, keys: map[string]int64{}, timer: time.AfterFunc(ttl, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.end(id)
+	})}
+	return id, nil
+}
+
+// Renew implements store.Leases.
+func (s *Store) Renew(ctx context.Context, id store.LeaseID) error { return s.renew(ctx, id, false) }
+
+func (d direct) Renew(ctx context.Context, id store.LeaseID) error { return d.s.renew(ctx, id, true) }
+
+func (s *Store) renew(ctx context.Context, id store.LeaseID, always bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.fails(ctx, always); err != nil {
+		return err
+	}
+	l := s.leases[id]
+	if l == nil {
+		return store.ErrNoLease
+	}
+	l.timer.Reset(l.ttl)
+	return nil
+}
+
+// Revoke implements store.Leases.
+func (s *Store) Revoke(ctx context.Context, id store.LeaseID) error { return s.revoke(ctx, id, false) }
+
+func (d direct) Revoke(ctx context.Context, id store.LeaseID) error {
+	return d.s.revoke(ctx, id, true)
+}
+
+func (s *Store) revoke(ctx context.Context, id store.LeaseID, always bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.fails(ctx, always); err != nil {
+		return err
+	}
+	s.end(id)
+	return nil
+}
+
+// end ends a lease and what goes with it.
+func (s *Store) end(id store.LeaseID) {
+	l := s.leases[id]
+	if l == nil {
+		return
+	}
+	l.timer.Stop()
+	delete(s.leases, id)
+	var events []store.Event
+	for _, key := range slices.Sorted(maps.Keys(l.keys)) {
+		// What was put again since then belongs to another lease, or to none.
+		if s.items[key].Revision == l.keys[key] {
+			events = append(events, s.remove(key, s.revision+1))
+		}
+	}
+	if len(events) > 0 {
+		s.revision++
+		s.log = append(s.log, store.Batch{Events: events, Revision: s.revision, ClusterID: s.cluster})
+		s.wake()
+	}
 }
 
 // Watch implements store.Source.
@@ -358,4 +463,8 @@ func (s *Store) State() store.State {
 	return store.State{Connected: !s.down, Since: s.since, Revision: s.revision, Observed: s.revision, Endpoint: "memory", ClusterID: s.cluster}
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store  = (*Store)(nil)
+	_ store.Leases = (*Store)(nil)
+	_ store.Leases = direct{}
+)

@@ -28,25 +28,30 @@ type Faults struct {
 // Run tests stores that open makes, each empty under the prefix "/t/".
 func Run(t *testing.T, open func(t *testing.T) (store.Store, Faults)) {
 	tests := map[string]func(*testing.T, store.Store){
-		"what was put is read back with its revisions":        putAndGet,
-		"a list is in key order and knows its revision":       list,
-		"an empty prefix is everything":                       everything,
-		"a condition that fails is named and changes nothing": conflicts,
-		"a condition on a prefix is about what was put below": prefixConflicts,
-		"of many that create a key one succeeds":              createOnly,
-		"a commit is all or nothing":                          atomic,
-		"a commit changes a key once":                         twice,
-		"a deletion tells what it removed":                    deletions,
-		"a key with a time to live goes by itself":            ttl,
-		"a key that is put again lives on":                    ttlEnds,
-		"a watch begins with everything there is":             watchStart,
-		"a watch delivers changes in order":                   watchChanges,
-		"a commit is one batch":                               watchAtomic,
-		"a put beside the start of a watch is not lost":       watchRace,
-		"a watch ends when its context does":                  watchEnd,
-		"a watch ends though nobody reads it":                 watchUnread,
-		"a call ends when its context does":                   callEnd,
-		"a long list is complete":                             longList,
+		"what was put is read back with its revisions":         putAndGet,
+		"a list is in key order and knows its revision":        list,
+		"an empty prefix is everything":                        everything,
+		"a condition that fails is named and changes nothing":  conflicts,
+		"a condition on a prefix is about what was put below":  prefixConflicts,
+		"of many that create a key one succeeds":               createOnly,
+		"a commit is all or nothing":                           atomic,
+		"a commit changes a key once":                          twice,
+		"a deletion tells what it removed":                     deletions,
+		"a key with a time to live goes by itself":             ttl,
+		"a key that is put again lives on":                     ttlEnds,
+		"keys go with their lease, at once when it is revoked": leaseRevoked,
+		"a lease that is not renewed ends with its keys":       leaseEnds,
+		"a lease that is renewed keeps its keys":               leaseRenewed,
+		"a key that is put again leaves its lease":             leaseLeft,
+		"nothing is put with a lease that has ended":           leaseGone,
+		"a watch begins with everything there is":              watchStart,
+		"a watch delivers changes in order":                    watchChanges,
+		"a commit is one batch":                                watchAtomic,
+		"a put beside the start of a watch is not lost":        watchRace,
+		"a watch ends when its context does":                   watchEnd,
+		"a watch ends though nobody reads it":                  watchUnread,
+		"a call ends when its context does":                    callEnd,
+		"a long list is complete":                              longList,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -276,6 +281,149 @@ func ttlEnds(t *testing.T, s store.Store) {
 	}
 	if _, _, err := s.Get(t.Context(), "/t/a"); err != nil {
 		t.Error(err)
+	}
+}
+
+// leases of a store: every one has them.
+func leases(t *testing.T, s store.Store, ttl time.Duration) (store.Leases, store.LeaseID) {
+	t.Helper()
+	l, ok := s.(store.Leases)
+	if !ok {
+		t.Fatalf("%T has no leases", s)
+	}
+	id, err := l.Grant(t.Context(), ttl)
+	if err != nil || id == 0 {
+		t.Fatalf("got lease %d, %v", id, err)
+	}
+	return l, id
+}
+
+func leaseRevoked(t *testing.T, s store.Store) {
+	w := watch(t, s)
+	w.next(t)
+	l, id := leases(t, s, time.Hour)
+	commit(t, s, store.Op{Key: "/t/a", Value: []byte("1"), Lease: id}, store.Op{Key: "/t/b", Value: []byte("1"), Lease: id})
+	commit(t, s, put("c", "1"))
+	for range 3 {
+		if e := w.event(t); e.Delete {
+			t.Fatalf("got %v, want the puts", e)
+		}
+	}
+	if err := l.Revoke(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if e := w.event(t); !e.Delete || e.Item.Key == "/t/c" {
+			t.Errorf("got %v, want the deletions of what went with the lease", e)
+		}
+	}
+	if _, _, err := s.Get(t.Context(), "/t/c"); err != nil {
+		t.Error(err)
+	}
+	if err := l.Revoke(t.Context(), id); err != nil {
+		t.Errorf("once more: %v", err)
+	}
+}
+
+func leaseEnds(t *testing.T, s store.Store) {
+	w := watch(t, s)
+	w.next(t)
+	_, id := leases(t, s, time.Second)
+	commit(t, s, store.Op{Key: "/t/a", Value: []byte("1"), Lease: id})
+	if e := w.event(t); e.Delete {
+		t.Fatalf("got %v, want the put", e)
+	}
+	if e := w.event(t); !e.Delete || e.Item.Key != "/t/a" {
+		t.Fatalf("got %v, want the deletion", e)
+	}
+}
+
+func leaseRenewed(t *testing.T, s store.Store) {
+	w := watch(t, s)
+	w.next(t)
+	kept := grantAndPut(t, s, "kept", 2*time.Second)
+	// What lasts longer, and is not renewed, ends before it.
+	grantAndPut(t, s, "other", 3*time.Second)
+	l, _ := s.(store.Leases)
+	ctx, cancel := context.WithCancel(t.Context())
+	renewed := make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				renewed <- nil
+				return
+			}
+			if err := l.Renew(ctx, kept); err != nil && ctx.Err() == nil {
+				renewed <- err
+				return
+			}
+		}
+	}()
+	defer cancel()
+	for {
+		e := w.event(t)
+		if e.Delete && e.Item.Key == "/t/kept" {
+			t.Fatal("a lease that was renewed ended")
+		}
+		if e.Delete {
+			break
+		}
+	}
+	cancel()
+	if err := <-renewed; err != nil {
+		t.Error(err)
+	}
+	if _, _, err := s.Get(t.Context(), "/t/kept"); err != nil {
+		t.Error(err)
+	}
+}
+
+func grantAndPut(t *testing.T, s store.Store, key string, ttl time.Duration) store.LeaseID {
+	t.Helper()
+	_, id := leases(t, s, ttl)
+	commit(t, s, store.Op{Key: "/t/" + key, Value: []byte("1"), Lease: id})
+	return id
+}
+
+func leaseLeft(t *testing.T, s store.Store) {
+	first, second := grantAndPut(t, s, "a", time.Hour), grantAndPut(t, s, "b", time.Hour)
+	commit(t, s, store.Op{Key: "/t/a", Value: []byte("2"), Lease: second}, put("b", "2"))
+	l, _ := s.(store.Leases)
+	if err := l.Revoke(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Get(t.Context(), "/t/a"); err != nil {
+		t.Errorf("a key went with the lease that it had before: %v", err)
+	}
+	if err := l.Revoke(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Get(t.Context(), "/t/a"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a key outlived its lease: %v", err)
+	}
+	if _, _, err := s.Get(t.Context(), "/t/b"); err != nil {
+		t.Errorf("a key that was put without a lease went with one: %v", err)
+	}
+}
+
+func leaseGone(t *testing.T, s store.Store) {
+	l, id := leases(t, s, time.Hour)
+	if err := l.Revoke(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	_, before, _ := s.Get(t.Context(), "/t/a")
+	if _, err := s.Commit(t.Context(), nil, []store.Op{put("b", "1"), {Key: "/t/a", Value: []byte("1"), Lease: id}}); !errors.Is(err, store.ErrNoLease) {
+		t.Errorf("a put got %v, want %v", err, store.ErrNoLease)
+	}
+	if _, after, err := s.Get(t.Context(), "/t/b"); !errors.Is(err, store.ErrNotFound) || after != before {
+		t.Errorf("it changed something: revision %d to %d, %v", before, after, err)
+	}
+	if err := l.Renew(t.Context(), id); !errors.Is(err, store.ErrNoLease) {
+		t.Errorf("a renewal got %v, want %v", err, store.ErrNoLease)
 	}
 }
 
