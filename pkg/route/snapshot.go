@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math/bits"
 	"strings"
-	"sync/atomic"
 	"weak"
 
 	"github.com/gosix/gosix/pkg/exchange"
@@ -150,13 +149,6 @@ func (s *Snapshot) Items(kind string, f func(id string, item store.Item) bool) {
 		return !ok || found != k || f(id, *item)
 	})
 }
-
-// Router holds the snapshot in force. A Syncer makes it and keeps it up to date. It is
-// safe for concurrent use.
-type Router struct{ current atomic.Pointer[Snapshot] }
-
-// Snapshot returns the snapshot in force, never nil. A request takes it once.
-func (r *Router) Snapshot() *Snapshot { return r.current.Load() }
 
 // addItem adds an item's hash to a digest, or takes it away.
 func addItem(sum *[32]byte, item *store.Item, away bool) {

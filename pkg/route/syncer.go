@@ -246,7 +246,7 @@ func (s *Syncer) apply(b store.Batch, build applier) {
 	if err {
 		next, report = s.oneByOne(prev, b, build)
 	}
-	s.router.current.Store(next)
+	s.router.swap(next)
 	now := time.Now()
 	if s.due.Before(now) {
 		s.due = now
