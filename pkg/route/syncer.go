@@ -13,13 +13,6 @@ import (
 	"github.com/gosix/gosix/pkg/store"
 )
 
-// While changes keep coming there are at most ten builds a second. After a pause the
-// first few are applied at once, so that people and scripts do not wait.
-const (
-	buildGap   = 100 * time.Millisecond
-	buildBurst = 4
-)
-
 // Syncer follows a store and keeps the snapshot in force up to date. Its methods are
 // safe for concurrent use; Run is called once.
 type Syncer struct {
@@ -40,8 +33,7 @@ type Syncer struct {
 	ready    chan struct{}
 	observed atomic.Int64
 	panics   atomic.Int64
-	// due is when the next build would be due if builds were spread evenly; Run's own.
-	due time.Time
+	pace     pace // Run's own
 }
 
 // NewSyncer returns a syncer whose router holds an empty snapshot until Run has applied
@@ -188,7 +180,7 @@ func (s *Syncer) observe(b store.Batch) {
 // reports false when ctx ended.
 func (s *Syncer) drain(ctx context.Context, batches <-chan store.Batch, b store.Batch) (store.Batch, bool) {
 	b.Events = slices.Clip(b.Events) // what is appended must not end up in the source's array
-	wait := time.Until(s.due.Add(-buildBurst * buildGap))
+	wait := s.pace.wait(time.Now())
 	var due <-chan time.Time
 	if wait > 0 {
 		timer := time.NewTimer(wait)
@@ -241,17 +233,13 @@ type applier func(prev *Snapshot, b store.Batch, env Env) (*Snapshot, Report)
 
 // apply builds the next snapshot and swaps it in.
 func (s *Syncer) apply(b store.Batch, build applier) {
-	prev := s.router.Snapshot()
+	prev, begin := s.router.Snapshot(), time.Now()
 	next, report, err := s.try(prev, b, build)
 	if err {
 		next, report = s.oneByOne(prev, b, build)
 	}
 	s.router.swap(next)
-	now := time.Now()
-	if s.due.Before(now) {
-		s.due = now
-	}
-	s.due = s.due.Add(buildGap)
+	s.pace.built(begin, time.Now(), len(b.Events))
 	s.tell(next, b, report)
 	select {
 	case <-s.ready:
