@@ -134,7 +134,7 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 			return err
 		}
 		n.ports.Control = reachable(l.Addr())
-		n.about = append(n.about, n.serve(l, nil, gateway.Control(syncer.Router(), syncer)))
+		n.about = append(n.about, n.serve(l, nil, gateway.Control(syncer.Router(), syncer, "")))
 	}
 	if a.Status != nil {
 		l, err := listen("apisix.status", a.Status.String())

@@ -19,8 +19,8 @@ type Sync interface {
 }
 
 // Control serves the control API (spec/08 §1, spec/00 20): what is in force on this
-// node. It has no authentication and belongs on a loopback address.
-func Control(router *route.Router, sync Sync) http.Handler {
+// node, which is called id. It has no authentication and belongs on a loopback address.
+func Control(router *route.Router, sync Sync, id string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/config", func(w http.ResponseWriter, _ *http.Request) {
 		s := router.Snapshot()
@@ -31,7 +31,8 @@ func Control(router *route.Router, sync Sync) http.Handler {
 			Digest    string  `json:"digest"`
 			Staleness float64 `json:"staleness_s"`
 			Rejected  int     `json:"rejected"`
-		}{s.Revision(), max(sync.Observed(), s.Revision()), hex.EncodeToString(digest[:]), sync.Behind().Seconds(), len(s.Rejected())})
+			Node      string  `json:"node"`
+		}{s.Revision(), max(sync.Observed(), s.Revision()), hex.EncodeToString(digest[:]), sync.Behind().Seconds(), s.Rejections(), id})
 	})
 	mux.HandleFunc("GET /v1/config/rejected", func(w http.ResponseWriter, _ *http.Request) {
 		type item struct {

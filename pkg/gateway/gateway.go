@@ -37,6 +37,7 @@ type Options struct {
 	PostLimit    int64
 	GraphQLLimit int64 // graphql.max_size in bytes
 	MaxBody      int64 // client_max_body_size in bytes, 0: no limit
+	MinRevision  bool  // X-Gosix-Min-Revision is heeded
 	AccessLog    *AccessLog
 	Log          zerolog.Logger
 	Client       *upstream.Client
@@ -79,11 +80,18 @@ func (g *Gateway) Serve(x *exchange.Exchange) {
 		x.Response.NoBody()
 	}
 	c := g.contexts.Get().(*plugin.Context)
-	snap := g.o.Router.Snapshot()
+	snap, behind := g.o.Router.Snapshot(), (*plugin.ExitError)(nil)
+	if g.o.MinRevision {
+		snap, behind = g.reached(x, snap)
+	}
 	global, err := snap.Global()
 	c.Begin(x, snap, global, g.o.Log)
 	c.OnHead = g.onHead
-	g.guarded(c, snap, err)
+	if behind != nil {
+		g.refuse(c, behind)
+	} else {
+		g.guarded(c, snap, err)
+	}
 	g.finish(c)
 	g.contexts.Put(c)
 }

@@ -1,0 +1,114 @@
+package gateway
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gosix/gosix/pkg/store"
+)
+
+// asking sends a request for a revision; seen is what the upstream got of it.
+func (w *world) asking(ctx context.Context, values ...string) (*http.Response, string, error) {
+	req, err := http.NewRequestWithContext(ctx, "GET", w.url+"/x", nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header["X-Gosix-Min-Revision"] = values
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	return res, string(body), err
+}
+
+func telling(t *testing.T) string {
+	return backend(t, func(rw http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(rw, "asked for "+strings.Join(r.Header.Values("X-Gosix-Min-Revision"), ","))
+	})
+}
+
+func TestARequestGetsTheRevisionThatItAsksFor(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.MinRevision = true })
+	up := telling(t)
+	w.put("routes/1", `{"uri":"/x","upstream":`+nodes(up)+`}`)
+	now := w.syncer.Router().Snapshot().Revision()
+	most := "9223372036854775807"
+	tests := map[string]struct {
+		values []string
+		status int
+		body   string
+	}{
+		"none":             {nil, 200, "asked for "},
+		"one in force":     {[]string{strconv.FormatInt(now, 10)}, 200, "asked for "},
+		"zero":             {[]string{"0"}, 200, "asked for "},
+		"one that is far":  {[]string{most}, 503, `{"error_msg":"revision ` + most + ` is not in force yet"}` + "\n"},
+		"no number":        {[]string{"abc"}, 400, `{"error_msg":"invalid X-Gosix-Min-Revision: should be one revision, a whole number"}` + "\n"},
+		"nothing":          {[]string{""}, 400, ""},
+		"below zero":       {[]string{"-1"}, 400, ""},
+		"with a sign":      {[]string{"+1"}, 400, ""},
+		"beyond all":       {[]string{"9223372036854775808"}, 400, ""},
+		"two of them":      {[]string{"1", "1"}, 400, ""},
+		"a list":           {[]string{"1, 1"}, 400, ""},
+		"a broken number":  {[]string{"1.0"}, 400, ""},
+		"spaces around it": {[]string{" 1 "}, 200, ""}, // which HTTP takes away
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			res, body, err := w.asking(t.Context(), test.values...)
+			if err != nil || res.StatusCode != test.status || test.body != "" && body != test.body {
+				t.Fatalf("got %v %v %q", res, err, body)
+			}
+			if again := res.Header.Get("Retry-After"); (again != "") != (test.status == 503) {
+				t.Errorf("got Retry-After %q", again)
+			}
+		})
+	}
+}
+
+func TestARequestWaitsForItsRevision(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.MinRevision = true })
+	up := telling(t)
+	w.put("routes/other", `{"uri":"/other","upstream":`+nodes(up)+`}`)
+	now := w.syncer.Router().Snapshot().Revision()
+	got := make(chan int, 1)
+	go func() {
+		for { // one second may pass on a busy machine
+			res, _, err := w.asking(t.Context(), strconv.FormatInt(now+1, 10))
+			if err != nil || res.StatusCode != 503 {
+				got <- res.StatusCode
+				return
+			}
+		}
+	}()
+	if _, err := w.store.Commit(t.Context(), nil, []store.Op{{Key: "/apisix/routes/1", Value: []byte(`{"uri":"/x","upstream":` + nodes(up) + `}`)}}); err != nil {
+		t.Fatal(err)
+	}
+	if status := <-got; status != 200 {
+		t.Errorf("got %d, want the route that is in force since that revision", status)
+	}
+}
+
+func TestAClientThatLeavesDoesNotWait(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.MinRevision = true })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, _, err := w.asking(ctx, "1000"); err == nil {
+		t.Fatal("got an answer")
+	}
+	w.logs(" 499 ")
+}
+
+func TestTheHeaderMeansNothingUnlessItIsSwitchedOn(t *testing.T) {
+	w := newWorld(t, nil)
+	w.put("routes/1", `{"uri":"/x","upstream":`+nodes(telling(t))+`}`)
+	if res, body, err := w.asking(t.Context(), "nonsense"); err != nil || res.StatusCode != 200 || body != "asked for nonsense" {
+		t.Errorf("got %v %v %q", res, err, body)
+	}
+}
