@@ -31,6 +31,7 @@ type Config struct {
 
 // Apisix is the data plane.
 type Apisix struct {
+	ID             string         `yaml:"id"` // of the node; empty: the one kept in the data directory
 	NodeListen     Listens        `yaml:"node_listen" list:"single"`
 	HTTP2          bool           `yaml:"enable_http2"` // of each node_listen and ssl.listen that does not say itself
 	SSL            SSL            `yaml:"ssl"`
@@ -51,6 +52,7 @@ type Apisix struct {
 	MaxPostArgs    int            `yaml:"max_post_args_readable_size" unit:"MiB"`
 	LameDuck       float64        `yaml:"lame_duck" unit:"seconds"` // after SIGTERM; 0: none
 	DrainTimeout   float64        `yaml:"drain_timeout" unit:"seconds"`
+	MinRevision    bool           `yaml:"min_revision_header"`
 	DataEncryption DataEncryption `yaml:"data_encryption"`
 	Limits         Limits         `yaml:"limits"`
 }

@@ -45,7 +45,6 @@ var ignored = map[string]string{
 	"apisix.disable_sync_configuration_during_start": "the proxy port opens after the first full state",
 	"apisix.lru":                                     "caches size themselves",
 	"apisix.tracing":                                 "tracing is not built",
-	"apisix.id":                                      "the node's id is not configured",
 	"deployment.certs":                               "only deployment.etcd.tls is used",
 	"deployment.admin.enable_admin_ui":               "the dashboard is not built",
 	"deployment.etcd.watch_timeout":                  "a watch that is silent for three seconds is opened again",
