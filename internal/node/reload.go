@@ -44,36 +44,37 @@ func pluginList(c *config.Config) resource.PluginList {
 
 // reload puts the plugins in force that the settings name now (spec/01 §6). Other nodes are
 // told first: that alone may fail, and then nothing has changed.
-func (n *node) reload() error {
+func (n *node) reload() (revision int64, err error) {
 	n.loaded.mu.Lock()
 	defer n.loaded.mu.Unlock()
 	if n.Settings == nil {
-		return errors.New("there are no settings to read again")
+		return 0, errors.New("there are no settings to read again")
 	}
 	n.Log.Info().Msg("start to hot reload plugins")
 	c, err := n.Settings()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	registry := n.loaded.registry(pluginList(c))
 	list := named(pluginList(c), registry)
 	value, err := list.Encode()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if _, err := n.loaded.store.Commit(n.background, nil, []store.Op{{Key: n.pluginsKey(), Value: value}}); err != nil {
-		return err
+	res, err := n.loaded.store.Commit(n.background, nil, []store.Op{{Key: n.pluginsKey(), Value: value}})
+	if err != nil {
+		return 0, err
 	}
 	n.Log.Info().Str("key", n.pluginsKey()).Msg("sync local conf to etcd")
 	n.loaded.list = list
 	n.loaded.current.Store(n.loaded.admin(registry))
 	if n.loaded.syncer != nil {
 		if err := n.loaded.syncer.Use(n.background, n.loaded.env(registry)); err != nil {
-			return fmt.Errorf("the process is ending: %w", err)
+			return 0, fmt.Errorf("the process is ending: %w", err)
 		}
 	}
 	n.Log.Info().Strs("plugins", registry.Names()).Msg("plugins reloaded")
-	return nil
+	return res.Revision, nil
 }
 
 func (n *node) pluginsKey() string { return n.c.Deployment.Etcd.Prefix + "/plugins" }

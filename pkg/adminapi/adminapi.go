@@ -20,6 +20,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/rs/zerolog"
 
+	"github.com/gosix/gosix/pkg/cluster"
 	"github.com/gosix/gosix/pkg/jsonedit"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/resource"
@@ -44,11 +45,13 @@ type Key struct {
 // Options are the settings of the API.
 type Options struct {
 	Store    store.Store
+	Cluster  *cluster.Registry // of the nodes that can be waited for; nil: there is none
 	Registry *plugin.Registry
 	// Reload puts the plugins in force that the settings name now, everywhere in this
-	// process, which gives way to an API with another Registry. After an error all is as it
-	// was. nil: the plugins cannot be changed.
-	Reload func() error
+	// process, which gives way to an API with another Registry, and returns the revision at
+	// which the other nodes are told. After an error all is as it was. nil: the plugins cannot
+	// be changed.
+	Reload func() (revision int64, err error)
 	Ring   *seal.Ring // nil: secrets are stored plain
 	Prefix string     // of store keys: "/apisix"
 
@@ -95,7 +98,7 @@ func New(o Options) *API {
 		o.Clock = plugin.SystemClock{}
 	}
 	if o.Reload == nil {
-		o.Reload = func() error { return errors.New("the plugins of this process are fixed") }
+		o.Reload = func() (int64, error) { return 0, errors.New("the plugins of this process are fixed") }
 	}
 	if o.KeyIn == nil {
 		o.KeyIn = []string{"header"}
@@ -272,6 +275,7 @@ type request struct {
 	body  []byte   // nil: none
 	doc   *jsonedit.Doc
 	ttl   time.Duration
+	wait  time.Duration // for all nodes to apply what is written; 0: not at all
 	// alone: documents are judged as they stand. What else is stored neither has to be
 	// there nor stands in their way.
 	alone bool
@@ -306,6 +310,9 @@ func (a *API) dispatch(c *gin.Context) {
 	case "schema":
 		a.schema(q)
 		return
+	case "nodes":
+		a.nodes(q)
+		return
 	case "configs":
 		if a.configs(q) {
 			return
@@ -320,7 +327,7 @@ func (a *API) dispatch(c *gin.Context) {
 		a.fail(c, http.StatusBadRequest, "stream mode is disabled, can not add stream routes")
 		return
 	}
-	if !a.read(q) || !a.index(q, true) || !a.readTTL(q) {
+	if !a.read(q) || !a.index(q, true) || !a.readTTL(q) || !a.readWait(q) {
 		return
 	}
 	c.Header("X-API-VERSION", version)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gosix/gosix/pkg/resource"
 	"github.com/gosix/gosix/pkg/schema"
+	"github.com/gosix/gosix/pkg/store"
 )
 
 // plugins serves /plugins/… (spec/01 §2).
@@ -32,10 +33,22 @@ func (a *API) reload(q *request) {
 		a.fail(q.Context, http.StatusMethodNotAllowed, "please use PUT method to reload the plugins, "+q.Request.Method+" method is not allowed.")
 		return
 	}
-	if err := a.o.Reload(); err != nil {
+	if !a.readWait(q) {
+		return
+	}
+	at, err := a.o.Reload()
+	if err != nil {
 		a.o.Log.Warn().Err(err).Msg("plugins were not reloaded")
 		a.plain(q.Context, http.StatusServiceUnavailable, err.Error())
 		return
+	}
+	revision(q.Context, store.Result{Revision: at})
+	if q.wait > 0 {
+		s := a.awaitWritten(q, at)
+		if status, body := standing(q, &s, http.StatusOK, []byte(`{"done":true}`)); status != http.StatusOK {
+			a.json(q.Context, status, body)
+			return
+		}
 	}
 	a.plain(q.Context, http.StatusOK, "done")
 }

@@ -135,7 +135,7 @@ func TestReloadIsForPUT(t *testing.T) {
 	var fails error
 	reloads := 0
 	w := newWorld(t, func(o *Options) {
-		o.Reload = func() error { reloads++; return fails }
+		o.Reload = func() (int64, error) { reloads++; return 7, fails }
 	})
 	for _, method := range []string{"GET", "POST", "DELETE", "PATCH"} {
 		w.expect(t, method, "/plugins/reload", "", 405, `{"error_msg":"please use PUT method to reload the plugins, `+method+` method is not allowed."}`)

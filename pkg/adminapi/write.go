@@ -141,7 +141,7 @@ func (a *API) write(q *request, t target, next func() (draft, error)) {
 		if held || len(ops) > 1 {
 			conds = append(conds, store.Cond{Key: key, Revision: d.seen})
 		}
-		res, err := a.o.Store.Commit(q.Request.Context(), conds, ops)
+		res, err := a.commit(q, conds, ops)
 		var conflict *store.ConflictError
 		switch {
 		case errors.As(err, &conflict) && conflict.Cond.Key == key && held:
@@ -157,8 +157,7 @@ func (a *API) write(q *request, t target, next func() (draft, error)) {
 		if len(res.Prev[0]) == 0 {
 			status = http.StatusCreated
 		}
-		revision(q.Context, res)
-		a.json(q.Context, status, entry(key, shown, store.Item{}))
+		a.written(q, res, status, entry(key, shown, store.Item{}))
 		return
 	}
 }
@@ -393,8 +392,7 @@ func (a *API) delete(q *request, t target) {
 	case len(res.Prev[0]) == 0:
 		a.failed(q.Context, errKeyNotFound)
 	default:
-		revision(q.Context, res)
-		a.json(q.Context, http.StatusOK, []byte(`{"deleted":"1","key":`+quoted(key)+`}`))
+		a.written(q, res, http.StatusOK, []byte(`{"deleted":"1","key":`+quoted(key)+`}`))
 	}
 }
 
@@ -434,7 +432,7 @@ func (a *API) remove(q *request, t target, ops []store.Op) (store.Result, error)
 		if try == raceRetries {
 			conds = nil
 		}
-		res, err := a.o.Store.Commit(q.Request.Context(), conds, ops)
+		res, err := a.commit(q, conds, ops)
 		if !errors.Is(err, store.ErrConflict) {
 			return res, err
 		}
