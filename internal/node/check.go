@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/gosix/gosix/pkg/balancer"
+	"github.com/gosix/gosix/pkg/cluster"
 	"github.com/gosix/gosix/pkg/config"
 	"github.com/gosix/gosix/pkg/plugin/aiproxy"
 	"github.com/gosix/gosix/pkg/route"
@@ -42,6 +43,11 @@ func Check(path string, stored bool, out io.Writer) error {
 	}
 	if _, err := trusted(c); err != nil {
 		return err
+	}
+	if id := c.Apisix.ID; id != "" {
+		if err := cluster.CheckID(id); err != nil {
+			return fmt.Errorf("apisix.id: %w", err)
+		}
 	}
 	client := upstream.NewClient(upstream.Options{})
 	defer client.Close()

@@ -49,6 +49,7 @@ type node struct {
 	ports          Ports
 	key            adminKey
 	loaded         loaded
+	cluster        membership
 
 	engines []*gateway.Std
 	metrics *prometheus.Metrics
@@ -117,6 +118,9 @@ func (n *node) start(ctx context.Context) error {
 		return err
 	}
 	n.onEnd(func() { _ = st.Close() })
+	if err := n.openCluster(); err != nil {
+		return err
+	}
 	ring, err := keyring(n.c)
 	if err != nil {
 		return err
@@ -154,6 +158,7 @@ func (n *node) start(ctx context.Context) error {
 	n.loaded.list = named(pluginList(n.c), registry)
 	if n.gateway {
 		n.loaded.syncer = route.NewSyncer(st, n.loaded.env(registry), n.Log)
+		n.follows(n.loaded.syncer)
 	}
 	if n.admin {
 		if err := n.startAdmin(st, registry, ring); err != nil {
@@ -167,6 +172,7 @@ func (n *node) start(ctx context.Context) error {
 		if err := n.startGateway(ctx, n.loaded.syncer, client, checker); err != nil {
 			return err
 		}
+		n.join()
 	}
 	if err := n.writePorts(); err != nil {
 		return err

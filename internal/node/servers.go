@@ -80,7 +80,7 @@ func (n *node) startAdmin(st *etcdstore.Store, registry *plugin.Registry, ring *
 		return err
 	}
 	o := adminapi.Options{
-		Store: st, Reload: n.reload, Ring: ring, Prefix: n.c.Deployment.Etcd.Prefix, KeyRequired: a.KeyRequired, KeyIn: a.KeyIn,
+		Store: st, Cluster: n.cluster.registry, Reload: n.reload, Ring: ring, Prefix: n.c.Deployment.Etcd.Prefix, KeyRequired: a.KeyRequired, KeyIn: a.KeyIn,
 		Allow: allow, CORS: a.CORS, Stream: n.c.Apisix.ProxyMode != "http", BodyLimit: n.c.Apisix.Limits.AdminBody,
 		Depth: n.c.Apisix.Limits.JSONDepth, Server: serverHeader(n.c, "APISIX/"+referenceVersion+" gosix/"+Version()), Log: n.Log,
 	}
@@ -134,7 +134,7 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 			return err
 		}
 		n.ports.Control = reachable(l.Addr())
-		n.about = append(n.about, n.serve(l, nil, gateway.Control(syncer.Router(), syncer, "")))
+		n.about = append(n.about, n.serve(l, nil, gateway.Control(syncer.Router(), syncer, n.cluster.id)))
 	}
 	if a.Status != nil {
 		l, err := listen("apisix.status", a.Status.String())
@@ -154,7 +154,7 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 	g := gateway.New(gateway.Options{
 		Server: serverHeader(n.c, "gosix/"+Version()), ShowStatus: a.ShowStatus, Trusted: trusted, TrustedSet: a.Trusted != nil,
 		DeleteTail: a.DeleteTail, ServletPaths: a.ServletPaths, KeepSlashes: a.KeepSlashes, PostLimit: postLimit(a.MaxPostArgs), GraphQLLimit: n.c.GraphQL.MaxSize,
-		MaxBody: n.c.Nginx.HTTP.MaxBody, AccessLog: n.access, Log: n.Log, Client: client, Router: syncer.Router(),
+		MaxBody: n.c.Nginx.HTTP.MaxBody, MinRevision: a.MinRevision, AccessLog: n.access, Log: n.Log, Client: client, Router: syncer.Router(),
 	})
 	limits := gateway.Limits{
 		URIBytes: a.Limits.URI, HeaderBytes: a.Limits.Header, HeaderFields: a.Limits.HeaderFields, HeaderRead: config.Seconds(a.Limits.HeaderTime),
