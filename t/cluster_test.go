@@ -44,7 +44,8 @@ func TestCluster(t *testing.T) {
 	} else {
 		t.Logf("served by both %v after its PUT", took)
 	}
-	if a, b := nodes[0].config(), nodes[1].config(); a.Digest != b.Digest || a.Revision != b.Revision {
+	agree(t, nodes...)
+	if a, b := nodes[0].config(), nodes[1].config(); a.Revision != b.Revision {
 		t.Errorf("the nodes disagree: %+v, %+v", a, b)
 	}
 
@@ -70,6 +71,7 @@ func TestCluster(t *testing.T) {
 	for _, n := range nodes {
 		eventually(t, "a new route arrives", func() bool { return served(n, "/two") })
 	}
+	agree(t, nodes...)
 	if a, b := nodes[0].config(), nodes[1].config(); a.Digest != b.Digest {
 		t.Errorf("the nodes disagree: %+v, %+v", a, b)
 	}

@@ -147,6 +147,26 @@ func raw(t *testing.T, endpoint, key, value string) {
 	}
 }
 
+// rawRoutes writes that many routes into etcd past the Admin API.
+func rawRoutes(t *testing.T, endpoint string, number int, upstream string) {
+	t.Helper()
+	s, err := etcdstore.New(etcdstore.Config{Endpoints: []string{endpoint}, Timeout: patience, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	for i := 0; i < number; {
+		var ops []store.Op
+		for ; i < number && len(ops) < 100; i++ {
+			id := strconv.Itoa(i)
+			ops = append(ops, store.Op{Key: "/apisix/routes/r" + id, Value: []byte(`{"id":"r` + id + `","uri":"/r/` + id + `","upstream":{"type":"roundrobin","nodes":{"` + upstream + `":1}},"create_time":1700000000,"update_time":1700000000}`)})
+		}
+		if _, err := s.Commit(t.Context(), nil, ops); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // launch runs a program and does not wait.
 func launch(t *testing.T, program, conf string, args ...string) *node {
 	t.Helper()
@@ -293,6 +313,7 @@ type inForce struct {
 	Digest             string
 	Rejected           int
 	Staleness          float64 `json:"staleness_s"`
+	Node               string
 }
 
 func (n *node) config() (c inForce) {
