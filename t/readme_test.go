@@ -32,6 +32,8 @@ func TestReadme(t *testing.T) {
 		{"apikey: key-of-ann", "I am readme"},
 		{"/v1/config\n", `"digest":`},
 		{"/v1/config/rejected", "[]"},
+		{"wait=applied", "X-Gosix-Applied: 1/1"},
+		{"$ADMIN/nodes", `"live":true`},
 		{"global_rules/metrics", `"key":"/apisix/global_rules/metrics"`},
 		{"$GATEWAY/apisix/admin/routes", "401 Unauthorized"},
 		{"prometheus/metrics", `apisix_http_status{code="401",route="hello"`},
