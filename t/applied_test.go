@@ -262,7 +262,7 @@ func TestANodeLoadsManyRoutes(t *testing.T) {
 	control := start(t, "admin", settings("DIR", store.Endpoint()))
 	begin := time.Now()
 	n := start(t, "gateway", settings("DIR", store.Endpoint()))
-	t.Logf("%d routes are served %v after the start, with %s", number, time.Since(begin), memory(n))
+	t.Logf("%d routes are served %v after the start, for %v of a processor and %s", number, time.Since(begin), processor(n), memory(n))
 	if got := n.ask("GET", fmt.Sprintf("/r/%d", number-1), "").StatusCode; got != 200 {
 		t.Errorf("the last route answers %d", got)
 	}

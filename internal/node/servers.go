@@ -147,8 +147,11 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 	if err := n.startMetrics(syncer, checker); err != nil {
 		return err
 	}
+	loaded := loading()
 	n.running.Go(func() { syncer.Run(n.background) })
-	if err := n.await(ctx, syncer.Ready()); err != nil {
+	err = n.await(ctx, syncer.Ready())
+	loaded()
+	if err != nil {
 		return err
 	}
 	g := gateway.New(gateway.Options{
