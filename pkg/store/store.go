@@ -36,6 +36,8 @@ const (
 	WentBack                  // the store's revision is lower than it was: it was restored
 	OtherCluster              // the store answers with another cluster's id
 	AntiEntropy               // a comparison with the store found a difference
+	Disk                      // the store has not answered yet: it is what was kept of it on disk
+	Emptied                   // one change of the store had removed everything
 )
 
 // String is the cause as logs show it; of NoCause it is empty.
@@ -53,6 +55,10 @@ func (c Cause) String() string {
 		return "other cluster"
 	case AntiEntropy:
 		return "anti-entropy"
+	case Disk:
+		return "sealed snapshot"
+	case Emptied:
+		return "emptied"
 	}
 	return fmt.Sprintf("cause %d", uint8(c))
 }
