@@ -80,6 +80,8 @@ func (n *node) startMetrics(syncer *route.Syncer, checker *health.Checker) error
 		Reachable: func() bool { return syncer.Behind() == 0 },
 		Revisions: func() map[string]int64 { return revisions(syncer) },
 		Upstreams: watched,
+		Held:      func() bool { return n.source.Status().Held != nil },
+		Unsaved:   func() int64 { return n.source.Status().WriteErrors },
 	})))
 	return nil
 }

@@ -36,7 +36,7 @@ func TestMetricsAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"own_etcd_reachable 1\n", "own_http_requests_total 1\n", `own_nginx_http_current_connections{state="accepted"} 1` + "\n",
+		"own_etcd_reachable 1\n", "own_store_reset 0\n", "own_snapshot_errors_total 0\n", "own_http_requests_total 1\n", `own_nginx_http_current_connections{state="accepted"} 1` + "\n",
 		`own_etcd_modify_indexes{key="stream_routes"} 0` + "\n", `own_etcd_modify_indexes{key="x_etcd_index"} `, `,version="` + Version() + `"} 1` + "\n",
 	} {
 		if !strings.Contains(string(text), want) {

@@ -21,6 +21,7 @@ import (
 	"github.com/gosix/gosix/pkg/plugin/prometheus"
 	"github.com/gosix/gosix/pkg/resource"
 	"github.com/gosix/gosix/pkg/route"
+	"github.com/gosix/gosix/pkg/store/lastgood"
 	"github.com/gosix/gosix/pkg/upstream"
 	"github.com/gosix/gosix/pkg/upstream/health"
 )
@@ -51,6 +52,7 @@ type node struct {
 	loaded         loaded
 	cluster        membership
 
+	source  *lastgood.Source // of the gateway's configuration
 	engines []*gateway.Std
 	metrics *prometheus.Metrics
 	served  served         // what metrics tell of the gateway
@@ -157,7 +159,10 @@ func (n *node) start(ctx context.Context) error {
 	registry := n.loaded.registry(pluginList(n.c))
 	n.loaded.list = named(pluginList(n.c), registry)
 	if n.gateway {
-		n.loaded.syncer = route.NewSyncer(st, n.loaded.env(registry), n.Log)
+		if n.source, err = n.lastGood(st); err != nil {
+			return err
+		}
+		n.loaded.syncer = route.NewSyncer(n.source, n.loaded.env(registry), n.Log)
 		n.follows(n.loaded.syncer)
 	}
 	if n.admin {

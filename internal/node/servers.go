@@ -134,7 +134,7 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 			return err
 		}
 		n.ports.Control = reachable(l.Addr())
-		n.about = append(n.about, n.serve(l, nil, gateway.Control(syncer.Router(), syncer, n.cluster.id)))
+		n.about = append(n.about, n.serve(l, nil, gateway.Control(syncer.Router(), following{syncer, n.source}, n.cluster.id)))
 	}
 	if a.Status != nil {
 		l, err := listen("apisix.status", a.Status.String())
@@ -190,7 +190,7 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 // await returns once the first full state is applied. Nothing is served before: a route
 // that exists must not be a 404.
 func (n *node) await(ctx context.Context, ready <-chan struct{}) error {
-	remind := time.NewTicker(10 * time.Second)
+	remind := time.NewTicker(time.Minute)
 	defer remind.Stop()
 	for {
 		select {
@@ -201,7 +201,7 @@ func (n *node) await(ctx context.Context, ready <-chan struct{}) error {
 		case err := <-n.failed:
 			return err
 		case <-remind.C:
-			n.Log.Warn().Strs("etcd", n.c.Deployment.Etcd.Host).Msg("no configuration yet, the gateway does not serve")
+			n.Log.Warn().Strs("etcd", n.c.Deployment.Etcd.Host).Str("reason", n.source.Status().Waiting).Msg("no configuration yet, the gateway does not serve")
 		}
 	}
 }

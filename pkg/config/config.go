@@ -159,8 +159,17 @@ type NginxHTTP struct {
 type Deployment struct {
 	Role    string `yaml:"role"`     // "traditional", "control_plane", "data_plane"
 	DataDir string `yaml:"data_dir"` // a path, relative to the working directory
-	Admin   Admin  `yaml:"admin"`
-	Etcd    Etcd   `yaml:"etcd"`
+
+	LastGood LastGood `yaml:"last_good"`
+	Admin    Admin    `yaml:"admin"`
+	Etcd     Etcd     `yaml:"etcd"`
+}
+
+// LastGood is what a gateway does without etcd, and with one that lost its content.
+type LastGood struct {
+	Snapshots bool    `yaml:"snapshots"`           // whether the content is kept in <data_dir>/snapshots
+	Wait      float64 `yaml:"wait" unit:"seconds"` // for etcd at the start, before the snapshot is served
+	Guard     bool    `yaml:"guard"`               // whether an etcd that lost most of what is in force is held
 }
 
 // Admin is the Admin API.
@@ -265,8 +274,9 @@ func Default() *Config {
 		GraphQL:    GraphQL{MaxSize: 1 << 20},
 		PluginAttr: map[string]json.RawMessage{},
 		Deployment: Deployment{
-			Role:    "traditional",
-			DataDir: "./data",
+			Role:     "traditional",
+			DataDir:  "./data",
+			LastGood: LastGood{Snapshots: true, Wait: 0.5, Guard: true},
 			Admin: Admin{
 				KeyRequired: true, Keys: []AdminKey{{Name: "admin", Role: "admin"}}, KeyIn: []string{"header"}, CORS: true,
 				Allow: []string{"127.0.0.0/24"}, Listen: Address{"127.0.0.1", 9180}, Version: "v3",

@@ -19,12 +19,14 @@ type Sync interface {
 }
 
 // Control serves the control API (spec/08 §1, spec/00 20): what is in force on this
-// node, which is called id. It has no authentication and belongs on a loopback address.
+// node, which is called id, and if sync is a Keeper, what is not. It has no authentication
+// and belongs on a loopback address.
 func Control(router *route.Router, sync Sync, id string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/config", func(w http.ResponseWriter, _ *http.Request) {
 		s := router.Snapshot()
 		digest := s.Digest()
+		keeping, staleness := keptOf(sync)
 		reply(w, http.StatusOK, struct {
 			Revision  int64   `json:"revision"`
 			Observed  int64   `json:"observed"`
@@ -32,7 +34,8 @@ func Control(router *route.Router, sync Sync, id string) http.Handler {
 			Staleness float64 `json:"staleness_s"`
 			Rejected  int     `json:"rejected"`
 			Node      string  `json:"node"`
-		}{s.Revision(), max(sync.Observed(), s.Revision()), hex.EncodeToString(digest[:]), sync.Behind().Seconds(), s.Rejections(), id})
+			kept
+		}{s.Revision(), max(sync.Observed(), s.Revision()), hex.EncodeToString(digest[:]), staleness.Seconds(), s.Rejections(), id, keeping})
 	})
 	mux.HandleFunc("GET /v1/config/rejected", func(w http.ResponseWriter, _ *http.Request) {
 		type item struct {
@@ -47,6 +50,9 @@ func Control(router *route.Router, sync Sync, id string) http.Handler {
 		}
 		reply(w, http.StatusOK, list)
 	})
+	if keeper, ok := sync.(Keeper); ok {
+		handleAccept(mux, keeper)
+	}
 	mux.HandleFunc("/", bareNotFound)
 	return mux
 }

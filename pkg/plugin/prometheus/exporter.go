@@ -24,6 +24,8 @@ type Sources struct {
 	Requests          func() int64            // since the start
 	Reachable         func() bool             // etcd
 	Revisions         func() map[string]int64 // of etcd, by what they are of: etcd_modify_indexes
+	Held              func() bool             // whether what etcd holds is not in force: store_reset
+	Unsaved           func() int64            // snapshots that could not be written, since the start
 	// Upstreams calls f for every checked server: the etcd key of what it belongs to, and
 	// where it is. Of one that comes twice the first is right.
 	Upstreams func(f func(name, ip, port string, healthy bool))
@@ -122,6 +124,14 @@ func (m *Metrics) told(s *Sources) (all []*dto.MetricFamily) {
 		for _, key := range slices.Sorted(maps.Keys(n)) {
 			set(f, n[key], "key", key)
 		}
+	}
+	if s.Held != nil {
+		set(gauge("store_reset", "Whether etcd lost most of what is in force, and that is kept: 1, or 0."), bit(s.Held()))
+	}
+	if s.Unsaved != nil {
+		f := metric(*m.settings.Prefix+"snapshot_errors_total", "Snapshots of the configuration that could not be written.", dto.MetricType_COUNTER)
+		f.Metric = []*dto.Metric{{Counter: &dto.Counter{Value: ptr(float64(s.Unsaved()))}}}
+		all = append(all, f)
 	}
 	set(gauge("node_info", "This node."), 1, "hostname", s.Hostname, "version", s.Version)
 	if s.Upstreams != nil {

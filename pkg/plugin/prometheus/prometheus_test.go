@@ -349,6 +349,8 @@ func TestSourcesAreAsked(t *testing.T) {
 		},
 		Requests:  func() int64 { return 12 },
 		Reachable: func() bool { return true },
+		Held:      func() bool { return true },
+		Unsaved:   func() int64 { return 3 },
 		Revisions: func() map[string]int64 { return map[string]int64{"routes": 5, "max_modify_index": 6} },
 		Upstreams: func(f func(name, ip, port string, healthy bool)) {
 			f("/apisix/upstreams/1", "10.0.0.1", "80", true)
@@ -359,6 +361,7 @@ func TestSourcesAreAsked(t *testing.T) {
 	r.want(r.scrape(s),
 		`apisix_nginx_http_current_connections{state="accepted"} 9`, `apisix_nginx_http_current_connections{state="waiting"} 4`,
 		`apisix_http_requests_total 12`, `apisix_etcd_reachable 1`, `apisix_etcd_modify_indexes{key="routes"} 5`,
+		`apisix_store_reset 1`, `apisix_snapshot_errors_total 3`,
 		`apisix_node_info{hostname="h",version="1.2"} 1`, `apisix_nginx_metric_errors_total 0`,
 		`apisix_upstream_status{name="/apisix/upstreams/1",ip="10.0.0.1",port="80"} 1`,
 		`apisix_upstream_status{name="/apisix/upstreams/1",ip="10.0.0.2",port="80"} 0`,

@@ -306,7 +306,7 @@ func (w *watch) first(cause store.Cause, next *content) int64 {
 	if next.cluster == w.force.cluster && next.revision >= w.force.revision {
 		first = max(first, w.force.revision+1)
 	}
-	return first
+	return min(first, next.revision) // which means it in any case
 }
 
 // follow applies changes to what is held.
