@@ -29,6 +29,10 @@ const (
 	round = 50 * time.Millisecond
 	// maxSend is above what any etcd takes, so that etcd is the one who judges a size.
 	maxSend = 16 << 20
+	// answerShare is how much of a call's time is left when nobody was reached, one part in so
+	// many: whoever asked has its answer within the time, and a call that was begun later than
+	// that would leave its outcome to chance.
+	answerShare = 10
 )
 
 // member is one endpoint, and the client of it that calls share. One client over all
@@ -142,6 +146,11 @@ func (s *Store) tlsFor(endpoint string) *tls.Config {
 // did so just now, else the first that says something about key. Asking first is what tells
 // "not available", which is certain, from "not known whether it happened".
 func (s *Store) reach(ctx context.Context, key string) (*member, *clientv3.Client, error) {
+	if end, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, end.Add(-s.c.Timeout/answerShare))
+		defer cancel()
+	}
 	for {
 		first := int(s.preferred.Load())
 		if m := s.members[first]; m.trusted() {
