@@ -364,3 +364,39 @@ func TestSnapshotsAreSealedWithTheKeyringOrAKeyOfTheirOwn(t *testing.T) {
 		}
 	}
 }
+
+func TestTheAdminAPIWithoutEtcd(t *testing.T) {
+	c := newCluster(t)
+	o := settings(t)
+	o.Deployment.Etcd.Host = []string{"http://" + c.listen}
+	o.Deployment.Admin.Keys = []config.AdminKey{{Name: "a", Key: reloadKey, Role: "admin"}}
+	p := begin(t, config.ProgramGosix, o)
+	ports := p.ports()
+	put := func() (int, string) { return p.admin("PUT", ports.Admin, "/routes/1", string(c.route(1).Value)) }
+	if status, text := put(); status != http.StatusCreated {
+		t.Fatalf("with etcd: %d %s", status, text)
+	}
+	p.eventually("the route is served", func() bool { return p.get("http://"+ports.Gateway[0]+"/1") == http.StatusOK })
+	c.etcd.Close()
+	p.eventually("writes are known not to happen", func() bool {
+		// The first ones may have been on their way.
+		began := time.Now()
+		status, text := put()
+		t.Logf("%d after %v", status, time.Since(began))
+		return status == http.StatusServiceUnavailable && strings.Contains(text, `"error":"config_store_unavailable","retryable":true`)
+	})
+	if status, text := p.admin("GET", ports.Admin, "/routes/1", ""); status != http.StatusOK || !strings.Contains(text, `"stale":true`) {
+		t.Errorf("a read: %d %s", status, text)
+	}
+	if p.get("http://"+ports.Gateway[0]+"/1") != http.StatusOK {
+		t.Error("the route is not served any more")
+	}
+	c.startEtcd()
+	p.eventually("it is written again", func() bool { status, _ := put(); return status == http.StatusOK })
+	if status, text := p.admin("GET", ports.Admin, "/routes/1", ""); status != http.StatusOK || strings.Contains(text, "stale") {
+		t.Errorf("a read with etcd back: %d %s", status, text)
+	}
+	if n := strings.Count(p.log.String(), "configuration store failed"); n != 1 {
+		t.Errorf("%d lines about calls that failed, want 1", n)
+	}
+}

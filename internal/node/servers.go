@@ -84,6 +84,14 @@ func (n *node) startAdmin(st *etcdstore.Store, registry *plugin.Registry, ring *
 		Allow: allow, CORS: a.CORS, Stream: n.c.Apisix.ProxyMode != "http", BodyLimit: n.c.Apisix.Limits.AdminBody,
 		Depth: n.c.Apisix.Limits.JSONDepth, Server: serverHeader(n.c, "APISIX/"+referenceVersion+" gosix/"+Version()), Log: n.Log,
 	}
+	if s := n.loaded.syncer; s != nil {
+		o.Cache = func() adminapi.Cache {
+			if now := s.Router().Snapshot(); now.Revision() > 0 {
+				return now
+			}
+			return nil
+		}
+	}
 	for _, k := range a.Keys {
 		o.Keys = append(o.Keys, adminapi.Key{Name: k.Name, Value: k.Key.Reveal(), Role: k.Role})
 	}

@@ -52,6 +52,9 @@ type Options struct {
 	// which the other nodes are told. After an error all is as it was. nil: the plugins cannot
 	// be changed.
 	Reload func() (revision int64, err error)
+	// Cache returns what reads are answered from while the store is away, nil if there is
+	// nothing yet. A nil function: they are refused.
+	Cache  func() Cache
 	Ring   *seal.Ring // nil: secrets are stored plain
 	Prefix string     // of store keys: "/apisix"
 
@@ -70,9 +73,10 @@ type Options struct {
 
 // API serves the Admin API. It is safe for concurrent use.
 type API struct {
-	o       Options
-	keys    []hashedKey
-	handler http.Handler
+	o          Options
+	keys       []hashedKey
+	handler    http.Handler
+	complaints complaints
 }
 
 type hashedKey struct {

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -663,7 +664,100 @@ func TestTheStoreIsAway(t *testing.T) {
 		if method == "GET" || method == "DELETE" {
 			body = ""
 		}
-		w.expect(t, method, path, body, 503, store.ErrUnavailable.Error())
+		got := w.expect(t, method, path, body, 503, store.ErrUnavailable.Error())
+		if want := `"error":"config_store_unavailable","retryable":true}`; !strings.Contains(got, want) {
+			t.Errorf("%s: got %s, want %s", method, got, want)
+		}
+	}
+}
+
+func TestTheStoreIsAwayAndReadsAreAnsweredFromMemory(t *testing.T) {
+	var known []store.Item
+	w := newWorld(t, func(o *Options) {
+		o.Cache = func() Cache {
+			if known == nil {
+				return nil
+			}
+			return memory(known)
+		}
+	})
+	w.expect(t, "PUT", "/routes/1", goodRoute, 201, "")
+	w.expect(t, "PUT", "/routes/2", goodRoute, 201, "")
+	one, all := w.expect(t, "GET", "/routes/1", "", 200, ""), w.expect(t, "GET", "/routes", "", 200, `"total":2`)
+	items, _, err := w.store.List(t.Context(), "/apisix/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.store.SetDown(true)
+	w.expect(t, "GET", "/routes/1", "", 503, "config_store_unavailable")
+	w.expect(t, "GET", "/routes", "", 503, "config_store_unavailable")
+	known = items
+	const mark = `,"stale":true}`
+	for path, want := range map[string]string{"/routes/1": one, "/routes": all} {
+		if got := w.expect(t, "GET", path, "", 200, mark); strings.Replace(got, mark, "}", 1) != want {
+			t.Errorf("%s: got %s, want %s", path, got, want)
+		}
+	}
+	w.expect(t, "GET", "/routes/3", "", 503, "config_store_unavailable")
+	w.expect(t, "GET", "/routes?filter=uri%3D/none", "", 200, `"stale":true`)
+	w.expect(t, "GET", "/services", "", 200, `{"total":0,"list":[],"stale":true}`)
+	w.expect(t, "PUT", "/routes/1", goodRoute, 503, "config_store_unavailable")
+	w.expect(t, "DELETE", "/routes/1", "", 503, "config_store_unavailable")
+	w.store.SetDown(false)
+	if got := w.expect(t, "GET", "/routes/1", "", 200, ""); got != one {
+		t.Errorf("with the store back: got %s, want %s", got, one)
+	}
+}
+
+// memory is a Cache of a list in the order of keys.
+type memory []store.Item
+
+func (m memory) Item(kind, id string) (store.Item, bool) {
+	for _, item := range m {
+		if item.Key == "/apisix/"+kind+"/"+id {
+			return item, true
+		}
+	}
+	return store.Item{}, false
+}
+
+func (m memory) Items(kind string, f func(id string, item store.Item) bool) {
+	for _, item := range m {
+		if id, ok := strings.CutPrefix(item.Key, "/apisix/"+kind+"/"); ok && !f(id, item) {
+			return
+		}
+	}
+}
+
+// mute is a store that takes changes and says nothing.
+type mute struct{ store.Store }
+
+func (mute) Commit(context.Context, []store.Cond, []store.Op) (store.Result, error) {
+	return store.Result{}, fmt.Errorf("%w: %w", store.ErrUnknownOutcome, store.ErrUnavailable)
+}
+
+func TestAnOutcomeThatIsNotKnownIsNotAFailure(t *testing.T) {
+	w := newWorld(t, nil)
+	w.expect(t, "PUT", "/routes/1", goodRoute, 201, "")
+	w.api.o.Store = mute{w.store}
+	for method, body := range map[string]string{"PUT": goodRoute, "PATCH": `{"desc":"x"}`, "DELETE": ""} {
+		w.expect(t, method, "/routes/1", body, 504, `"error":"outcome_unknown","retryable":false}`)
+	}
+	w.expect(t, "POST", "/routes", goodRoute, 504, `"error":"outcome_unknown"`)
+}
+
+func TestAStoreThatFailsIsOneLineAMinute(t *testing.T) {
+	var log bytes.Buffer
+	w := newWorld(t, func(o *Options) { o.Log = zerolog.New(&log) })
+	w.store.SetDown(true)
+	for range 50 {
+		w.expect(t, "PUT", "/routes/1", goodRoute, 503, "")
+	}
+	w.clock.at = w.clock.at.Add(time.Minute)
+	w.expect(t, "PUT", "/routes/1", goodRoute, 503, "")
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[1], `"not_logged":49`) {
+		t.Errorf("got %d lines, want 2, the second of which counts 49:\n%s", len(lines), &log)
 	}
 }
 

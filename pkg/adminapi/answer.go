@@ -2,11 +2,14 @@ package adminapi
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -53,10 +56,45 @@ func (a *API) failed(c *gin.Context, err error) {
 		a.json(c, http.StatusNotFound, []byte(`{"message":"Key not found"}`))
 	case errors.Is(err, store.ErrTooLarge):
 		a.fail(c, http.StatusBadRequest, err.Error())
+	case errors.Is(err, store.ErrUnknownOutcome):
+		a.complain(c, err)
+		// Whoever sends it again without a look may do it twice.
+		a.storeFailed(c, http.StatusGatewayTimeout, err, "outcome_unknown", false)
+	case errors.Is(err, store.ErrUnavailable):
+		a.complain(c, err)
+		a.storeFailed(c, http.StatusServiceUnavailable, err, "config_store_unavailable", true)
 	default:
-		a.o.Log.Warn().Err(err).Str("path", c.Request.URL.Path).Str("method", c.Request.Method).Msg("configuration store failed")
+		a.complain(c, err)
 		a.fail(c, http.StatusServiceUnavailable, err.Error())
 	}
+}
+
+// storeFailed is fail with what a program can go by.
+func (a *API) storeFailed(c *gin.Context, status int, err error, code string, retryable bool) {
+	a.json(c, status, fmt.Appendf(nil, `{"error_msg":%s,"error":%q,"retryable":%t}`, quoted(err.Error()), code, retryable))
+}
+
+// complaints limits the lines about a store that fails: every request would have one.
+type complaints struct {
+	mu     sync.Mutex
+	last   time.Time
+	silent int // since then
+}
+
+const complainEvery = time.Minute
+
+// complain logs that the store failed, once a minute.
+func (a *API) complain(c *gin.Context, err error) {
+	a.complaints.mu.Lock()
+	defer a.complaints.mu.Unlock()
+	now := a.o.Clock.Now()
+	if !a.complaints.last.IsZero() && now.Sub(a.complaints.last) < complainEvery {
+		a.complaints.silent++
+		return
+	}
+	a.o.Log.Warn().Err(err).Str("path", c.Request.URL.Path).Str("method", c.Request.Method).Int("not_logged", a.complaints.silent).
+		Msg("configuration store failed")
+	a.complaints.last, a.complaints.silent = now, 0
 }
 
 // page sends a bare HTML answer.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -25,7 +26,13 @@ func (a *API) get(q *request, t target) {
 		return
 	}
 	item, err := a.fetch(q, t.kind, t.fullID())
-	if err != nil {
+	stale := false
+	if errors.Is(err, store.ErrUnavailable) {
+		if cache := a.cache(); cache != nil {
+			item, stale = cache.Item(t.kind.Name, t.fullID())
+		}
+	}
+	if err != nil && !stale {
 		a.failed(q.Context, err)
 		return
 	}
@@ -34,7 +41,29 @@ func (a *API) get(q *request, t target) {
 		a.failed(q.Context, err)
 		return
 	}
+	if stale {
+		shown = withStale(shown)
+	}
 	a.json(q.Context, http.StatusOK, shown)
+}
+
+// Cache is what of the store a process holds in memory. *route.Snapshot is one.
+type Cache interface {
+	Item(kind, id string) (store.Item, bool)
+	Items(kind string, f func(id string, item store.Item) bool) // in the order of keys
+}
+
+// cache returns nil where there is none.
+func (a *API) cache() Cache {
+	if a.o.Cache == nil {
+		return nil
+	}
+	return a.o.Cache()
+}
+
+// withStale marks an answer, an object, that was not asked of the store.
+func withStale(object []byte) []byte {
+	return append(slices.Clip(object[:len(object)-1]), `,"stale":true}`...)
 }
 
 // fetch reads an item as it is stored; errKeyNotFound if there is none.
@@ -121,7 +150,11 @@ func (a *API) list(q *request, t target) {
 		below = t.id + "/"
 	}
 	items, err := a.items(q, t.kind, below)
-	if err != nil {
+	stale := false
+	if errors.Is(err, store.ErrUnavailable) {
+		items, stale = a.cached(t.kind, below)
+	}
+	if err != nil && !stale {
 		a.failed(q.Context, err)
 		return
 	}
@@ -157,7 +190,26 @@ func (a *API) list(q *request, t target) {
 		}
 		body = append(body, shown...)
 	}
-	a.json(q.Context, http.StatusOK, append(body, "]}"...))
+	body = append(body, "]}"...)
+	if stale {
+		body = withStale(body)
+	}
+	a.json(q.Context, http.StatusOK, body)
+}
+
+// cached is items from memory; false if there is nothing to read from.
+func (a *API) cached(k *resource.Kind, below string) (items []store.Item, ok bool) {
+	cache := a.cache()
+	if cache == nil {
+		return nil, false
+	}
+	cache.Items(k.Name, func(id string, item store.Item) bool {
+		if strings.HasPrefix(id, below) {
+			items = append(items, item)
+		}
+		return true
+	})
+	return items, true
 }
 
 // pages is a slice of a list; both may be fractions, which clients do send.
