@@ -100,7 +100,7 @@ func (s *Store) State() store.State {
 
 // Get implements store.Store.
 func (s *Store) Get(ctx context.Context, key string) (store.Item, int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.c.Timeout)
+	ctx, cancel := s.limit(ctx)
 	defer cancel()
 	var res *clientv3.GetResponse
 	_, err := s.read(ctx, key, func(ctx context.Context, client *clientv3.Client) (err error) {
@@ -114,6 +114,12 @@ func (s *Store) Get(ctx context.Context, key string) (store.Item, int64, error) 
 		return store.Item{}, res.Header.Revision, store.ErrNotFound
 	}
 	return item(res.Kvs[0]), res.Header.Revision, nil
+}
+
+// limit gives a call its time. A twentieth stays for whoever called to say so: Timeout is
+// when an answer has to be there.
+func (s *Store) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.c.Timeout-s.c.Timeout/20)
 }
 
 // read calls f with a client until it gets an answer. An attempt has half of the time, so
@@ -145,14 +151,14 @@ func (s *Store) read(ctx context.Context, key string, f func(ctx context.Context
 // time of a call; each further one has so, too: a long list is not a store that is away.
 func (s *Store) List(ctx context.Context, prefix string) ([]store.Item, int64, error) {
 	l := newList(prefix, pageSize)
-	first, cancel := context.WithTimeout(ctx, s.c.Timeout)
+	first, cancel := s.limit(ctx)
 	defer cancel()
 	client, err := s.read(first, l.from, l.page)
 	if err != nil {
 		return nil, 0, err
 	}
 	for !l.done {
-		page, cancel := context.WithTimeout(ctx, s.c.Timeout)
+		page, cancel := s.limit(ctx)
 		err := l.page(page, client)
 		if err != nil {
 			err = s.failed(page, err)
@@ -216,7 +222,7 @@ func item(kv *mvccpb.KeyValue) store.Item {
 
 // Commit implements store.Store. etcd takes 128 conditions and 128 operations at most.
 func (s *Store) Commit(ctx context.Context, when []store.Cond, then []store.Op) (store.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.c.Timeout)
+	ctx, cancel := s.limit(ctx)
 	defer cancel()
 	ifs := make([]clientv3.Cmp, len(when))
 	elses := make([]clientv3.Op, len(when))

@@ -323,3 +323,16 @@ func copyDir(t *testing.T, from string) string {
 	}
 	return to
 }
+
+// Whoever calls has to answer within Timeout, and needs a moment for that itself.
+func TestACallEndsBeforeItsAnswerIsDue(t *testing.T) {
+	t.Parallel()
+	const timeout = time.Hour
+	s := openWith(t, Config{Endpoints: []string{"http://127.0.0.1:1"}, Timeout: timeout})
+	due := time.Now().Add(timeout)
+	ctx, cancel := s.limit(t.Context())
+	defer cancel()
+	if end, ok := ctx.Deadline(); !ok || !end.Before(due) {
+		t.Errorf("a call ends at %v, its answer is due at %v", end, due)
+	}
+}
