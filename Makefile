@@ -37,6 +37,28 @@ sdk: ## the official SDKs, of Go and JavaScript, as clients
 	cd t/sdk/js && npm ci --no-progress
 	cd t/sdk && $(GO) vet ./... && $(GO) test -timeout 10m ./...
 
+LAB      ?= $(or $(TMPDIR),/tmp)/gosix-faultlab
+LAB_ARGS ?=
+
+.PHONY: lab
+lab: lab-debian ## faults, each for some seconds: make lab LAB_ARGS="-only T3 -seed 7"
+	cd t/faultlab && $(GO) vet ./... && $(GO) test -timeout 5m ./...
+	cd t/faultlab && $(GO) build -o $(LAB)/faultlab . && $(LAB)/faultlab -short -work $(LAB) $(LAB_ARGS)
+
+.PHONY: lab-long
+lab-long: lab-debian ## faults at full length; goes on where it was stopped
+	cd t/faultlab && $(GO) build -o $(LAB)/faultlab . && $(LAB)/faultlab -long -resume -work $(LAB) $(LAB_ARGS)
+
+# An etcd whose watches are known to lose events. Without it what needs it says that it was
+# not run.
+.PHONY: lab-debian
+lab-debian:
+	@mkdir -p $(LAB)/debian; cd $(LAB)/debian; \
+	if [ ! -x usr/bin/etcd ] && command -v apt-get >/dev/null; then \
+	  { apt-get download -qq etcd-server || { apt-get update -qq && apt-get download -qq etcd-server; }; } \
+	  && dpkg -x etcd-server_*.deb . && rm -f etcd-server_*.deb || echo "no etcd-server of Debian here"; \
+	fi
+
 .PHONY: check
 check: ## format, vet, staticcheck, the shape of the project
 	@out="$$($(TOOL) gofumpt -l $(GO_FILES))"; if [ -n "$$out" ]; then echo "not gofumpt-ed:"; echo "$$out"; exit 1; fi

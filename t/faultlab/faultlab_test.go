@@ -1,0 +1,341 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// servers that answer wrongly, each in a way of its own.
+func TestTheLoadDriverSeesEveryKindOfFailure(t *testing.T) {
+	release := make(chan struct{})
+	handler := map[string]http.HandlerFunc{
+		"well": func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/v1/") {
+				_, _ = io.WriteString(w, "data: {\"choices\":[]}\n\ndata: [DONE]\n\n")
+				return
+			}
+			body, _ := io.ReadAll(r.Body)
+			_, _ = w.Write(append([]byte("echo "), body...))
+		},
+		"another status": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
+		"another body":   func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "echo of somebody else") },
+		"no terminator": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "data: {\"choices\":[]}\n\n")
+		},
+		"an error event": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "data: {\"error\":{\"message\":\"cut\"}}\n\ndata: [DONE]\n\n")
+		},
+		"a broken connection": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"a cut body": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, "echo ")
+		},
+	}
+	defer close(release)
+	for name, h := range handler {
+		t.Run(name, func(t *testing.T) {
+			s := httptest.NewUnstartedServer(h)
+			s.Config.ErrorLog = nil
+			s.Start()
+			defer s.Close()
+			l := NewLoad(Target{"a", s.Listener.Addr().String()})
+			for id := range uint64(6) {
+				l.one(id, l.targets[0], id%2 == 0)
+			}
+			l.stop = func() {}
+			records := l.Stop()
+			if err := accounted(records, l.Sent()); err != nil {
+				t.Error(err)
+			}
+			f := figures(records, time.Time{}, time.Now().Add(time.Hour))
+			want := 6
+			if name == "well" {
+				want = 0
+			}
+			if f.Requests != 6 || f.Streams != 3 || len(f.Failed) != want {
+				t.Errorf("%d requests, %d streams, %d failed, want 6, 3, %d: %v", f.Requests, f.Streams, len(f.Failed), want, f.Failed)
+			}
+		})
+	}
+}
+
+func TestTheLoadDriverDoesNotRepeatARequest(t *testing.T) {
+	calls := 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if calls++; calls > 1 {
+			panic(http.ErrAbortHandler)
+		}
+		body, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(append([]byte("echo "), body...))
+	}))
+	defer s.Close()
+	l := NewLoad(Target{"a", s.Listener.Addr().String()})
+	l.one(1, l.targets[0], false)
+	l.one(2, l.targets[0], false)
+	if calls != 2 {
+		t.Errorf("%d requests came, 2 were sent", calls)
+	}
+	if len(l.records) != 2 || l.records[0].Failed() || !l.records[1].Failed() {
+		t.Errorf("got %+v", l.records)
+	}
+}
+
+func TestARequestThatWasNotRecordedIsMissed(t *testing.T) {
+	if accounted([]Record{{ID: 1}}, 2) == nil {
+		t.Error("one of two is missing, and nobody says so")
+	}
+	if accounted([]Record{{ID: 1}, {ID: 1}}, 2) == nil {
+		t.Error("one came twice, and nobody says so")
+	}
+	if err := accounted([]Record{{ID: 1}, {ID: 2}}, 2); err != nil {
+		t.Error(err)
+	}
+}
+
+func sample(node string, life, epoch int, revision int64, digest string) Sample {
+	return Sample{Node: node, Life: life, Epoch: epoch, State: State{Revision: revision, Digest: digest}}
+}
+
+func TestValidators(t *testing.T) {
+	tests := map[string]struct {
+		samples          []Sample
+		digest, monotone int // faults
+	}{
+		"nodes at different revisions may differ": {samples: []Sample{sample("a", 1, 0, 1, "x"), sample("b", 1, 0, 2, "y"), sample("a", 1, 0, 2, "y")}},
+		"nodes at one revision may not":           {samples: []Sample{sample("a", 1, 0, 1, "x"), sample("b", 1, 0, 1, "y")}, digest: 1},
+		"nor a node and itself":                   {samples: []Sample{sample("a", 1, 0, 1, "x"), sample("a", 1, 0, 1, "y")}, digest: 1},
+		"a revision may not go back":              {samples: []Sample{sample("a", 1, 0, 2, "x"), sample("a", 1, 0, 1, "y")}, monotone: 1},
+		"it may with a new process":               {samples: []Sample{sample("a", 1, 0, 2, "x"), sample("a", 2, 0, 1, "y")}},
+		"it may once after a restore":             {samples: []Sample{sample("a", 1, 0, 2, "x"), sample("a", 1, 1, 2, "x"), sample("a", 1, 1, 1, "y")}},
+		"and not twice": {
+			samples:  []Sample{sample("a", 1, 0, 9, "x"), sample("a", 1, 1, 5, "z"), sample("a", 1, 1, 1, "y")},
+			monotone: 1,
+		},
+		"a restored store counts anew": {samples: []Sample{
+			sample("a", 1, 0, 1, "v"), sample("a", 1, 0, 3, "x"), sample("b", 1, 0, 3, "x"),
+			sample("a", 1, 1, 2, "w"), sample("b", 1, 1, 3, "x"), sample("a", 1, 1, 3, "y"), sample("b", 1, 1, 2, "w"), sample("b", 1, 1, 3, "y"),
+		}},
+		"and is held to it": {
+			samples: []Sample{sample("a", 1, 0, 3, "x"), sample("b", 1, 0, 3, "x"), sample("a", 1, 1, 2, "w"), sample("b", 1, 1, 2, "v")},
+			digest:  1,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := checkDigests(tt.samples); len(got) != tt.digest {
+				t.Errorf("digests: got %v, want %d", got, tt.digest)
+			}
+			if got := checkMonotone(tt.samples); len(got) != tt.monotone {
+				t.Errorf("revisions: got %v, want %d", got, tt.monotone)
+			}
+		})
+	}
+}
+
+func TestHistories(t *testing.T) {
+	type op struct {
+		from, to int64
+		in       call
+		out      outcome
+	}
+	put := func(v string) call { return call{opPut, "k", v} }
+	get, del := call{opGet, "k", ""}, call{opDelete, "k", ""}
+	is := func(v string) outcome { return outcome{Found: v != "", Value: v} }
+	tests := map[string]struct {
+		ops   []op
+		wrong bool
+	}{
+		"a read sees the last write":              {ops: []op{{1, 2, put("a"), is("")}, {3, 4, get, is("a")}}},
+		"an acknowledged write is lost":           {ops: []op{{1, 2, put("a"), is("")}, {3, 4, get, is("")}}, wrong: true},
+		"an old value comes back":                 {ops: []op{{1, 2, put("a"), is("")}, {3, 4, put("b"), is("")}, {5, 6, get, is("a")}}, wrong: true},
+		"of two at once either may be last":       {ops: []op{{1, 9, put("a"), is("")}, {2, 8, put("b"), is("")}, {10, 11, get, is("a")}}},
+		"but not one and then the other":          {ops: []op{{1, 9, put("a"), is("")}, {2, 8, put("b"), is("")}, {10, 11, get, is("a")}, {12, 13, get, is("b")}}, wrong: true},
+		"an unknown write may have happened":      {ops: []op{{1, 0, put("a"), outcome{Unknown: true}}, {3, 4, get, is("a")}}},
+		"or happens later":                        {ops: []op{{1, 0, put("a"), outcome{Unknown: true}}, {3, 4, get, is("")}, {5, 6, get, is("a")}}},
+		"or never":                                {ops: []op{{1, 0, put("a"), outcome{Unknown: true}}, {3, 4, get, is("")}, {5, 6, get, is("")}}},
+		"but not twice":                           {ops: []op{{1, 0, put("a"), outcome{Unknown: true}}, {3, 4, get, is("a")}, {5, 6, put("b"), is("")}, {7, 8, get, is("a")}}, wrong: true},
+		"what nobody wrote is read":               {ops: []op{{1, 2, get, is("a")}}, wrong: true},
+		"a deletion found nothing where was some": {ops: []op{{1, 2, put("a"), is("")}, {3, 4, del, is("")}}, wrong: true},
+		"a deleted key is gone":                   {ops: []op{{1, 2, put("a"), is("")}, {3, 4, del, is("x")}, {5, 6, get, is("")}}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			h := newHistory()
+			for i, o := range tt.ops {
+				h.Add(i, o.from, o.in, o.out)
+				if !o.out.Unknown {
+					h.ops[i].Return = o.to
+				}
+			}
+			bad, keys, decided := h.Check(10 * time.Second)
+			if !decided || keys != 1 || len(bad) > 0 != tt.wrong {
+				t.Errorf("got %v of %d keys, decided %v, want wrong %v\n%s", bad, keys, decided, tt.wrong, h.Describe("k"))
+			}
+		})
+	}
+}
+
+// Counted in another way, with big numbers.
+func TestDigest(t *testing.T) {
+	items := map[string]StoredItem{}
+	sum := new(big.Int)
+	for i := range 50 {
+		key, it := fmt.Sprint("/apisix/routes/", i), StoredItem{[]byte(strings.Repeat("v", i)), int64(i) << 20}
+		items[key] = it
+		one := sha256.Sum256(append(binary.BigEndian.AppendUint64([]byte(key), uint64(it.Revision)), it.Value...))
+		sum.Add(sum, new(big.Int).SetBytes(one[:]))
+	}
+	sum.Mod(sum, new(big.Int).Lsh(big.NewInt(1), 256))
+	if got, want := digest(items), hex.EncodeToString(sum.FillBytes(make([]byte, 32))); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestLagCountsFromTheOldestChangeThatIsMissing(t *testing.T) {
+	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
+	commits := []Commit{{5, at(10)}, {6, at(20)}, {7, at(30)}}
+	samples := []Sample{{At: at(9), State: State{Revision: 4}}, {At: at(25), State: State{Revision: 4}}, {At: at(25), State: State{Revision: 5}}, {At: at(40), State: State{Revision: 7}}}
+	got := lags(samples, commits)
+	if want := []time.Duration{0, 0, 5 * time.Second, 15 * time.Second}; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestPlan(t *testing.T) {
+	all := []*scenario{{name: "T5"}, {name: "T5-wipe"}, {name: "T50"}, {name: "T7", parts: 3}}
+	old := []regression{{scenario: "T7", seed: 12}, {scenario: "T5", seed: 1}}
+	tests := map[string]struct {
+		long bool
+		only []string
+		want string
+	}{
+		"a short run has each once, and the regressions": {want: "T5#1 T5-wipe#1 T50#1 T7#1 T7#12"},
+		"a long run has every part":                      {long: true, only: []string{"T7"}, want: "T7/0#1 T7/1#1 T7/2#1"},
+		"a name is also that of its variants":            {only: []string{"T5"}, want: "T5#1 T5-wipe#1"},
+		"a name that is none":                            {only: []string{"T"}, want: ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, u := range plan(all, old, 1, tt.long, tt.only) {
+				got = append(got, fmt.Sprintf("%s#%d", u.ID(), u.Seed))
+			}
+			if s := strings.Join(got, " "); s != tt.want {
+				t.Errorf("got %q, want %q", s, tt.want)
+			}
+		})
+	}
+}
+
+func TestTheBookIsTakenUpWhereItWasLeft(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "results.jsonl")
+	b, err := openBook(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := Unit{&scenario{name: "T1"}, 7, 0}
+	for _, o := range []Outcome{
+		{Unit: "T1", Seed: 7, Code: "c", Long: true, Verdict: Held},
+		{Unit: "T2", Seed: 7, Code: "c", Long: true, Verdict: Failed},
+		{Unit: "T3", Seed: 7, Code: "c", Long: true, Verdict: NotBuilt},
+	} {
+		if err := b.Append(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.file.WriteString(`{"unit":"T4","verdict":"o`); err != nil { // the machine went down
+		t.Fatal(err)
+	}
+	_ = b.Close()
+	if b, err = openBook(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Append(Outcome{Unit: "T5", Seed: 7, Code: "c", Long: true, Verdict: Held}); err != nil {
+		t.Fatal(err)
+	}
+	_ = b.Close()
+	if b, err = openBook(file); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = b.Close() }()
+	if _, ok := b.Held(u, "c", true); !ok {
+		t.Error("what held is run again")
+	}
+	for why, ok := range map[string]bool{
+		"other code": has(b, u, "d", true), "a short run": has(b, u, "c", false), "another seed": has(b, Unit{u.Scenario, 8, 0}, "c", true),
+		"what failed": has(b, Unit{&scenario{name: "T2"}, 7, 0}, "c", true), "what is not built": has(b, Unit{&scenario{name: "T3"}, 7, 0}, "c", true),
+		"a line that was cut": has(b, Unit{&scenario{name: "T4"}, 7, 0}, "c", true),
+	} {
+		if ok {
+			t.Errorf("%s counts as held", why)
+		}
+	}
+	if !has(b, Unit{&scenario{name: "T5"}, 7, 0}, "c", true) {
+		t.Error("the line after one that was cut is lost")
+	}
+}
+
+func has(b *Book, u Unit, code string, long bool) bool {
+	_, ok := b.Held(u, code, long)
+	return ok
+}
+
+func TestOnlyWhatHeldPasses(t *testing.T) {
+	lab := &Lab{Work: t.TempDir(), Out: io.Discard}
+	do := func(f func(r *Run) error) Outcome {
+		return lab.Do(t.Context(), Unit{&scenario{name: "X", run: func(_ context.Context, r *Run) error { return f(r) }}, 1, -1})
+	}
+	tests := map[string]struct {
+		run  func(r *Run) error
+		want Verdict
+		code int
+	}{
+		"a line that held":        {func(r *Run) error { r.AtMost("x", time.Second, time.Second); return nil }, Held, 0},
+		"a line that did not":     {func(r *Run) error { r.AtMost("x", 2*time.Second, time.Second); return nil }, Failed, 1},
+		"none of none":            {func(r *Run) error { r.None("x", nil, 0); return nil }, Failed, 1},
+		"an error":                {func(*Run) error { return errNoPort }, Failed, 1},
+		"a feature that is not":   {func(*Run) error { return notBuilt("x") }, NotBuilt, 0},
+		"a tool that is not":      {func(*Run) error { return notRun("x") }, NotRun, 0},
+		"not built, after a fail": {func(r *Run) error { r.None("x", []string{"y"}, 1); return notBuilt("x") }, Failed, 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := do(tt.run)
+			var out bytes.Buffer
+			if code := summary(&out, []Outcome{o}); o.Verdict != tt.want || code != tt.code {
+				t.Errorf("got %s and code %d, want %s and %d\n%s", o.Verdict, code, tt.want, tt.code, &out)
+			}
+		})
+	}
+}
+
+func TestAProcessEndsWithItsScenario(t *testing.T) {
+	lab := &Lab{Work: t.TempDir(), Out: io.Discard}
+	var p *Process
+	o := lab.Do(t.Context(), Unit{&scenario{name: "X", run: func(ctx context.Context, r *Run) (err error) {
+		if p, err = r.Start("sh", "", true, "sh", "-c", "echo one; echo two; while :; do sleep 0.05; done"); err != nil {
+			return err
+		}
+		if _, err = within(ctx, 10*time.Second, "a line", func() bool { return len(p.Log.Since(time.Time{}, "two")) == 1 }); err != nil {
+			return err
+		}
+		p.Signal(hang) // a process that hangs must not hold up the end
+		return os.Remove(filepath.Join(r.Dir, "sh.log"))
+	}}, 1, -1})
+	if o.Verdict != Held || !p.Ended() {
+		t.Errorf("%+v, ended %v", o, p.Ended())
+	}
+}

@@ -1,0 +1,105 @@
+// Command faultlab runs gosix as a cluster of processes, does to its etcd and to its own
+// processes what happens to them in practice, and checks what gosix promises. It records every
+// request, every write and every state of every node, and judges from these records alone. It
+// runs on Linux, wants root for network namespaces, and does not know gosix from the inside: it
+// sees HTTP, logs, files and etcd.
+//
+//	go run . -short                 every scenario for some seconds, and the regressions
+//	go run . -long -resume          the figures of docs/reliability.md; goes on where it was stopped
+//	go run . -short -only T3 -seed 7
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == upstreamCommand {
+		serveUpstream(os.Args[2:])
+		return
+	}
+	code, err := run()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "faultlab:", err)
+	}
+	os.Exit(code)
+}
+
+// run returns the exit code: 0 when every line that was judged held, 1 when one did not, 2 when
+// the lab itself could not do its work.
+func run() (int, error) {
+	seed := flag.Int64("seed", 1, "what all chance is drawn from")
+	short := flag.Bool("short", false, "every scenario for some seconds (the default)")
+	long := flag.Bool("long", false, "every scenario at its full length")
+	only := flag.String("only", "", "scenarios, by their names: T1,T3; T5 is also T5-wipe")
+	work := flag.String("work", filepath.Join(os.TempDir(), "gosix-faultlab"), "directory for programs, data and results")
+	results := flag.String("results", "", "file that results are appended to; empty: results.jsonl in the work directory")
+	resume := flag.Bool("resume", false, "leave out what the results say was done with this code and seed")
+	keep := flag.Bool("keep", false, "keep the data and the logs of scenarios that held, too")
+	list := flag.Bool("list", false, "list the scenarios")
+	rate := flag.Int("rate", 0, "requests a second, for all gateways together; 0: 300, or 1000 with -long")
+	flag.Parse()
+	if *short && *long || flag.NArg() > 0 {
+		flag.Usage()
+		return 2, nil
+	}
+	if *list {
+		for _, s := range scenarios {
+			fmt.Printf("%-10s %s\n", s.name, s.about)
+		}
+		return 0, nil
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	lab := &Lab{Work: *work, Seed: *seed, Long: *long, Keep: *keep, Rate: *rate, Out: os.Stdout}
+	if lab.Rate == 0 {
+		lab.Rate = 300
+		if lab.Long {
+			lab.Rate = 1000
+		}
+	}
+	defer lab.End()
+	if err := lab.Prepare(ctx); err != nil {
+		return 2, err
+	}
+	if *results == "" {
+		*results = filepath.Join(*work, "results.jsonl")
+	}
+	book, err := openBook(*results)
+	if err != nil {
+		return 2, err
+	}
+	defer func() { _ = book.Close() }()
+	units := plan(scenarios, regressions, *seed, *long, strings.FieldsFunc(*only, func(r rune) bool { return r == ',' }))
+	if len(units) == 0 {
+		return 2, fmt.Errorf("-only %s: no such scenario", *only)
+	}
+	var done []Outcome
+	for _, u := range units {
+		if *resume {
+			if before, ok := book.Held(u, lab.Code, lab.Long); ok {
+				before.Reused = true
+				done = append(done, before)
+				continue
+			}
+		}
+		o := lab.Do(ctx, u)
+		if errors.Is(ctx.Err(), context.Canceled) {
+			fmt.Println("interrupted; run again with -resume")
+			return 2, nil
+		}
+		if err := book.Append(o); err != nil {
+			return 2, err
+		}
+		done = append(done, o)
+	}
+	return summary(os.Stdout, done), nil
+}

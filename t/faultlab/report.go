@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"time"
+)
+
+// Verdict is what became of a line or a unit.
+type Verdict string
+
+// The verdicts. Only Failed makes a run fail; only Held is a pass.
+const (
+	Held     Verdict = "ok"
+	Failed   Verdict = "FAILED"
+	Noted    Verdict = "note"      // a figure that nothing is promised about
+	NotBuilt Verdict = "not built" // gosix does not have what is tested
+	NotRun   Verdict = "not run"   // the machine does not have what the test needs
+)
+
+// Line is one thing that had to hold, with the figure that was measured.
+type Line struct {
+	What    string  `json:"what"`
+	Got     string  `json:"got"`
+	Limit   string  `json:"limit,omitempty"`
+	Verdict Verdict `json:"verdict"`
+}
+
+func (l Line) String() string {
+	s := l.What
+	if l.Got != "" {
+		s += " " + l.Got
+	}
+	if l.Limit != "" {
+		s += " (" + l.Limit + ")"
+	}
+	return s + " " + string(l.Verdict)
+}
+
+// Outcome is a unit as it stands in the file of results, one JSON object a line.
+type Outcome struct {
+	Unit     string    `json:"unit"`
+	Scenario string    `json:"scenario"`
+	Seed     int64     `json:"seed"`
+	Long     bool      `json:"long"`
+	Code     string    `json:"code"`
+	Time     time.Time `json:"time"`
+	Seconds  float64   `json:"seconds"`
+	Verdict  Verdict   `json:"verdict"`
+	Reason   string    `json:"reason,omitempty"`
+	Lines    []Line    `json:"lines"`
+	Reused   bool      `json:"-"` // from the file
+}
+
+// Run is a scenario while it runs.
+type Run struct {
+	*Lab
+	Unit Unit
+	Rand *rand.Rand
+	Dir  string
+
+	lines []Line
+}
+
+func (r *Run) line(l Line) {
+	r.lines = append(r.lines, l)
+	r.say("%s %s", r.Unit.ID(), l)
+}
+
+func verdict(ok bool) Verdict {
+	if ok {
+		return Held
+	}
+	return Failed
+}
+
+// Check is something that holds or does not.
+func (r *Run) Check(what, got, limit string, ok bool) { r.line(Line{what, got, limit, verdict(ok)}) }
+
+// AtMost is a time with a limit.
+func (r *Run) AtMost(what string, got, limit time.Duration) {
+	r.line(Line{what, seconds(got), "≤ " + seconds(limit), verdict(got <= limit)})
+}
+
+// None is a number of things that must not have happened, out of many.
+func (r *Run) None(what string, bad []string, of int) {
+	got := fmt.Sprintf("%d of %d", len(bad), of)
+	if len(bad) > 0 {
+		got += ": " + strings.Join(bad[:min(len(bad), 5)], "; ")
+	}
+	// Out of nothing, nothing bad is no news.
+	r.line(Line{what, got, "0", verdict(len(bad) == 0 && of > 0)})
+}
+
+// Note is a figure without a limit.
+func (r *Run) Note(what, got string) { r.line(Line{what, got, "", Noted}) }
+
+func seconds(d time.Duration) string {
+	if d < 100*time.Millisecond {
+		return fmt.Sprintf("%.1f ms", float64(d)/1e6)
+	}
+	return fmt.Sprintf("%.2f s", d.Seconds())
+}
+
+// summary prints the table and returns the exit code.
+func summary(out io.Writer, done []Outcome) int {
+	code := 0
+	fmt.Fprintf(out, "\n%-14s %6s %8s  %-9s %s\n", "scenario", "seed", "seconds", "verdict", "lines")
+	for _, o := range done {
+		held, judged := 0, 0
+		for _, l := range o.Lines {
+			if l.Verdict == Held {
+				held++
+			}
+			if l.Verdict != Noted {
+				judged++
+			}
+		}
+		text := fmt.Sprintf("%d of %d held", held, judged)
+		if o.Reason != "" {
+			text += "; " + o.Reason
+		}
+		if o.Reused {
+			text += "; from the results"
+		}
+		fmt.Fprintf(out, "%-14s %6d %8.1f  %-9s %s\n", o.Unit, o.Seed, o.Seconds, o.Verdict, text)
+		if o.Verdict == Failed {
+			code = 1
+		}
+	}
+	return code
+}
+
+// Book is the file of results.
+type Book struct {
+	file *os.File
+	held map[string]Outcome
+}
+
+func bookKey(unit string, seed int64, code string, long bool) string {
+	return fmt.Sprint(unit, " ", seed, " ", code, " ", long)
+}
+
+func openBook(path string) (*Book, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	b := &Book{file: f, held: map[string]Outcome{}}
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<24)
+	for lines.Scan() {
+		var o Outcome
+		// A line that was cut by a crash is of a unit that is run again.
+		if json.Unmarshal(lines.Bytes(), &o) == nil && o.Verdict == Held {
+			b.held[bookKey(o.Unit, o.Seed, o.Code, o.Long)] = o
+		}
+	}
+	return b, lines.Err()
+}
+
+// Held returns what was found when the unit held, with the same code and the same seed.
+func (b *Book) Held(u Unit, code string, long bool) (Outcome, bool) {
+	o, ok := b.held[bookKey(u.ID(), u.Seed, code, long)]
+	return o, ok
+}
+
+// Append writes an outcome down, so that it is there after a power cut.
+func (b *Book) Append(o Outcome) error {
+	raw, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	// In front as well: the line before may have been cut.
+	if _, err := b.file.Write(append(append([]byte("\n"), raw...), '\n')); err != nil {
+		return err
+	}
+	return b.file.Sync()
+}
+
+// Close closes the file.
+func (b *Book) Close() error { return b.file.Close() }
