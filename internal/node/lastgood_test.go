@@ -366,7 +366,7 @@ func TestSnapshotsAreSealedWithTheKeyringOrAKeyOfTheirOwn(t *testing.T) {
 }
 
 func TestTheAdminAPIWithoutEtcd(t *testing.T) {
-	c := newCluster(t)
+	c := newPair(t)
 	o := settings(t)
 	o.Deployment.Etcd.Host = []string{"http://" + c.listen}
 	o.Deployment.Admin.Keys = []config.AdminKey{{Name: "a", Key: reloadKey, Role: "admin"}}

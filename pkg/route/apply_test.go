@@ -23,6 +23,8 @@ func TestABadItemKeepsItsLastGoodVersion(t *testing.T) {
 		"with a bad plugin configuration":  routeDoc(`"uri":"/new","plugins":{"checked":{"n":10}}`),
 		"with a plugin of a wrong type":    routeDoc(`"uri":"/new","plugins":{"plain":{"n":"x"}}`),
 		"with a plugin that panics":        routeDoc(`"uri":"/new","plugins":{"boom":{}}`),
+		"with a member twice":              routeDoc(`"uri":"/new","name":"a","name":"b"`),
+		"with a member twice, deep down":   routeDoc(`"uri":"/new","plugins":{"plain":{"n":1,"\u006e":2}}`),
 		"with Lua":                         routeDoc(`"uri":"/new","filter_func":"function(vars) return true end"`),
 		"with a member of a wrong type":    routeDoc(`"uri":"/new","priority":"x"`),
 		"with nothing to answer a request": `{"uri":"/new"}`,
