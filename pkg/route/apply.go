@@ -126,7 +126,9 @@ func applyBatch(prev *Snapshot, b store.Batch, env Env, anew bool) (*Snapshot, R
 	w.report.Panics = int(w.panics.Load())
 	slices.SortFunc(w.report.Rejected, func(a, b Rejected) int { return strings.Compare(a.Key, b.Key) })
 	slices.SortStableFunc(w.report.Warnings, func(a, b Warning) int { return strings.Compare(a.Key, b.Key) })
-	return &w.next, w.report
+	// Not &w.next: who holds a part of w holds w, with it the snapshot before, and so on.
+	next := w.next
+	return &next, w.report
 }
 
 // diff brings the stored content up to date and returns what is different, by key.

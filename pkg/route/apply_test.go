@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"math/big"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -61,6 +63,22 @@ func TestABadItemKeepsItsLastGoodVersion(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A node lives through millions of snapshots.
+func TestASnapshotDoesNotKeepTheOnesBeforeIt(t *testing.T) {
+	w, f := newWorld(), follow(t, testEnv(HostURI))
+	w.put("routes/a", uri("/a"))
+	f.apply(w.reset())
+	old := weak.Make(f.snap)
+	f.apply(w.batch(w.put("routes/a", uri("/b"))))
+	runtime.GC()
+	if old.Value() != nil {
+		t.Error("the snapshot before is still there")
+	}
+	if idOf(f.ask("GET h/b")) != "a" {
+		t.Error("the new one does not work")
 	}
 }
 
