@@ -219,13 +219,14 @@ func (c *Cluster) Snapshot(ctx context.Context, file string) error {
 }
 
 // Restore makes the members' data anew from a backup; they must not run.
-func (c *Cluster) Restore(ctx context.Context, file string) error {
+func (c *Cluster) Restore(ctx context.Context, file string, extra ...string) error {
 	for _, m := range c.Members {
 		if err := os.RemoveAll(m.dir); err != nil {
 			return err
 		}
-		if err := command(ctx, c.run.program("etcdutl"), "snapshot", "restore", file, "--name", m.Name, "--data-dir", m.dir,
-			"--initial-cluster", c.initial(), "--initial-cluster-token", c.token, "--initial-advertise-peer-urls", m.peer); err != nil {
+		argv := append([]string{c.run.program("etcdutl"), "snapshot", "restore", file, "--name", m.Name, "--data-dir", m.dir,
+			"--initial-cluster", c.initial(), "--initial-cluster-token", c.token, "--initial-advertise-peer-urls", m.peer}, extra...)
+		if err := command(ctx, argv...); err != nil {
 			return err
 		}
 	}

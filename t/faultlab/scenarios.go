@@ -5,9 +5,14 @@ var scenarios = []*scenario{
 	{name: "T3", about: "a gateway is cut off, and etcd compacts its history meanwhile", run: compaction(false), parts: 20},
 	{name: "T3-old", about: "the same with Debian's etcd 3.4", run: compaction(true), parts: 20},
 	{name: "T4", about: "the member of etcd that a gateway watches hangs", run: hung},
+	{name: "T5", about: "etcd is restored from an older backup", run: restored},
+	{name: "T5-other", about: "another cluster takes etcd's place", run: otherCluster},
+	{name: "T5-wipe", about: "etcd comes back empty", run: wiped},
 	{name: "T6", about: "leaders are killed and hang, then the majority goes", run: quorum},
 	{name: "T7", about: "the Admin API is killed in the middle of writes", run: adminKilled, parts: 10},
+	{name: "T8", about: "thousands of keys change every second", run: churn},
 	{name: "T9", about: "poison among a thousand items, while running and at a start", run: poisonPill},
+	{name: "T29", about: "the line to etcd is slow, narrow, and breaks", run: slowEtcd},
 }
 
 // regressions are the seeds that found something.

@@ -21,8 +21,12 @@ type Proxy struct {
 	toxics []string
 }
 
+// quiet keeps toxiproxy from telling of every toxic that it ends: it has a logger for all.
+var quiet = sync.OnceFunc(func() { zerolog.SetGlobalLevel(zerolog.Disabled) })
+
 // NewProxy starts a proxy that does no harm yet.
 func (r *Run) NewProxy(to string) (*Proxy, error) {
+	quiet()
 	port, err := freePort("127.0.0.1")
 	if err != nil {
 		return nil, err

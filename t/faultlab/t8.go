@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// churn is T8: ten thousand keys change a second, in transactions of a hundred.
+func churn(ctx context.Context, r *Run) error {
+	length, calm, rate := 12*time.Second, 12*time.Second, 3000
+	if r.Long {
+		length, calm, rate = time.Minute, time.Minute, 10_000
+	}
+	w, err := r.NewWorld(ctx, Shape{Etcds: 1, Gateways: 2, Admins: 1})
+	if err != nil {
+		return err
+	}
+	const keys, batch = 5000, 100
+	key := func(n int) string { return fmt.Sprintf("%s/routes/h%d", prefix, n%keys) }
+	txn := func(from, version int) (int64, error) {
+		ops := make([]clientv3.Op, batch)
+		for i := range ops {
+			ops[i] = clientv3.OpPut(key(from+i), w.route(fmt.Sprintf("/h%d", (from+i)%keys), fmt.Sprint(version)))
+		}
+		res, err := w.Etcd.KV.Txn(ctx).Then(ops...).Commit()
+		if err != nil {
+			return 0, err
+		}
+		return res.Header.Revision, nil
+	}
+	for n := 0; n < keys; n += batch {
+		if _, err := txn(n, 0); err != nil {
+			return err
+		}
+	}
+	if _, err := w.Agree(ctx, 20*time.Second); err != nil {
+		return err
+	}
+	if err := pause(ctx, 5*time.Second); err != nil {
+		return err
+	}
+	rss := make([]int64, len(w.Gateways))
+	most := make([]atomic.Int64, len(w.Gateways))
+	files := make([]int, len(w.Gateways))
+	for i, g := range w.Gateways {
+		rss[i], files[i] = g.Process.RSS(), g.Process.openFiles()
+	}
+	done := make(chan struct{})
+	go func() {
+		for pause(ctx, 100*time.Millisecond) == nil {
+			for i, g := range w.Gateways {
+				most[i].Store(max(most[i].Load(), g.Process.RSS()))
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	}()
+	var commits []Commit
+	begin := time.Now()
+	for n, next := 0, begin; time.Since(begin) < length; n += batch {
+		revision, err := txn(n, n)
+		if err != nil {
+			return err
+		}
+		commits = append(commits, Commit{revision, time.Now()})
+		next = next.Add(time.Second * batch / time.Duration(rate))
+		if err := pause(ctx, time.Until(next)); err != nil {
+			return err
+		}
+	}
+	end := time.Now()
+	close(done)
+	r.Note("keys changed a second", fmt.Sprintf("%.0f (asked for: %d)", float64(len(commits)*batch)/end.Sub(begin).Seconds(), rate))
+	w.AgreeLine(ctx, "same digest everywhere after the last change in", end, time.Second)
+	for _, g := range w.Gateways {
+		seen := w.Watch.Seen(g.Name, begin)
+		builds, last := 0, int64(0)
+		for i := range seen {
+			if seen[i].At.Before(end) && seen[i].Revision != last {
+				builds, last = builds+1, seen[i].Revision
+			}
+		}
+		all := lags(seen, commits)
+		r.AtMost(g.Name+": age of the oldest change that is not in force, p99", percentile(all, 99), time.Second)
+		perSecond := float64(builds) / end.Sub(begin).Seconds()
+		r.Check(g.Name+": new snapshots a second", fmt.Sprintf("%.1f", perSecond), "≤ 11", perSecond <= 11)
+	}
+	if err := pause(ctx, calm); err != nil {
+		return err
+	}
+	for i, g := range w.Gateways {
+		now := g.Process.RSS()
+		r.Note(g.Name+" memory before, at most, and "+seconds(calm)+" after", fmt.Sprintf("%d, %d, %d MiB", rss[i]>>20, most[i].Load()>>20, now>>20))
+		r.Check(g.Name+": memory at most", fmt.Sprintf("%.2f times", float64(most[i].Load())/float64(rss[i])), "≤ 1.5", float64(most[i].Load()) <= 1.5*float64(rss[i]))
+		r.Check(g.Name+": memory afterwards", fmt.Sprintf("%+.0f %%", 100*float64(now-rss[i])/float64(rss[i])), "≤ +5 %", float64(now) <= 1.05*float64(rss[i]))
+		r.Note(g.Name+": open files before and after", fmt.Sprintf("%d, %d", files[i], g.Process.openFiles()))
+	}
+	records := w.Load.Stop()
+	quiet, busy := figures(records, begin.Add(-5*time.Second), begin), figures(records, begin, end)
+	r.Note("whole answers before", fmt.Sprintf("p50 %s, p99 %s of %d", seconds(quiet.P50), seconds(quiet.P99), quiet.Requests))
+	r.Note("whole answers meanwhile", fmt.Sprintf("p50 %s, p99 %s of %d", seconds(busy.P50), seconds(busy.P99), busy.Requests))
+	w.Finish(ctx)
+	return nil
+}
