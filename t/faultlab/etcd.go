@@ -224,8 +224,10 @@ func (c *Cluster) Restore(ctx context.Context, file string, extra ...string) err
 		if err := os.RemoveAll(m.dir); err != nil {
 			return err
 		}
-		argv := append([]string{c.run.program("etcdutl"), "snapshot", "restore", file, "--name", m.Name, "--data-dir", m.dir,
-			"--initial-cluster", c.initial(), "--initial-cluster-token", c.token, "--initial-advertise-peer-urls", m.peer}, extra...)
+		argv := append([]string{
+			c.run.program("etcdutl"), "snapshot", "restore", file, "--name", m.Name, "--data-dir", m.dir,
+			"--initial-cluster", c.initial(), "--initial-cluster-token", c.token, "--initial-advertise-peer-urls", m.peer,
+		}, extra...)
 		if err := command(ctx, argv...); err != nil {
 			return err
 		}

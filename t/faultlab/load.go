@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -27,6 +29,7 @@ type Record struct {
 	Bytes   int    // of the body
 	Ended   bool   // the body is the expected one, up to its last byte; of a stream: its terminator came and then its end
 	Err     string // "" none
+	refused bool   // nobody listened: nothing was sent
 }
 
 // Failed tells whether a client would complain.
@@ -160,7 +163,7 @@ func send(client *http.Client, r *Record, url, body string) {
 	req.Header.Set("Content-Type", "application/json")
 	res, err := client.Do(req)
 	if err != nil {
-		r.Err = err.Error()
+		r.Err, r.refused = err.Error(), errors.Is(err, syscall.ECONNREFUSED)
 		return
 	}
 	defer func() { _ = res.Body.Close() }()

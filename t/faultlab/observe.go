@@ -98,9 +98,9 @@ func (o *Observer) Seen(node string, since time.Time) (out []Sample) {
 	return out
 }
 
-// settled gives each sample the epoch of the store that its node had reached: a node lives in
+// epochs gives each sample the epoch of the store that its node had reached: a node lives in
 // an older one until its revision has gone back.
-func settled(samples []Sample) []Sample {
+func epochs(samples []Sample) []Sample {
 	type reached struct {
 		life, epoch int
 		revision    int64
@@ -131,7 +131,7 @@ func checkDigests(samples []Sample) (bad []string) {
 	}
 	first := map[point]Sample{}
 	told := map[string]bool{}
-	for _, s := range settled(samples) {
+	for _, s := range epochs(samples) {
 		p := point{s.Epoch, s.Revision}
 		f, known := first[p]
 		if !known {
@@ -149,7 +149,7 @@ func checkDigests(samples []Sample) (bad []string) {
 // checkMonotone finds the nodes whose revision went back though the store's did not.
 func checkMonotone(samples []Sample) (bad []string) {
 	last := map[string]Sample{}
-	for _, s := range settled(samples) {
+	for _, s := range epochs(samples) {
 		l, known := last[s.Node]
 		if known && l.Life == s.Life && l.Epoch == s.Epoch && s.Revision < l.Revision {
 			bad = append(bad, fmt.Sprintf("%s went from revision %d to %d", s.Node, l.Revision, s.Revision))

@@ -135,10 +135,10 @@ func (p *Process) Kill() {
 	<-p.exited
 }
 
-// ending begins the end of a process that somebody will wait for.
+// ending begins the end of a process that somebody will wait for. SIGINT asks gosix to hurry.
 func (p *Process) ending() {
 	p.Signal(syscall.SIGCONT)
-	p.Signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGINT)
 }
 
 // Stop asks the process to end, waits for so long, and then kills it.

@@ -2,6 +2,7 @@ package main
 
 var scenarios = []*scenario{
 	{name: "T1", about: "every etcd is killed and comes back later", run: etcdDown},
+	{name: "T2", about: "a node starts while etcd is away", run: coldStart},
 	{name: "T3", about: "a gateway is cut off, and etcd compacts its history meanwhile", run: compaction(false), parts: 20},
 	{name: "T3-old", about: "the same with Debian's etcd 3.4", run: compaction(true), parts: 20},
 	{name: "T4", about: "the member of etcd that a gateway watches hangs", run: hung},
@@ -12,6 +13,8 @@ var scenarios = []*scenario{
 	{name: "T7", about: "the Admin API is killed in the middle of writes", run: adminKilled, parts: 10},
 	{name: "T8", about: "thousands of keys change every second", run: churn},
 	{name: "T9", about: "poison among a thousand items, while running and at a start", run: poisonPill},
+	{name: "T13", about: "a node ends while clients of all kinds use it", run: ending},
+	{name: "T14", about: "three nodes behind a balancer are replaced one after the other", run: upgrade},
 	{name: "T29", about: "the line to etcd is slow, narrow, and breaks", run: slowEtcd},
 }
 
