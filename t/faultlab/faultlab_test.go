@@ -246,7 +246,7 @@ func TestTheBookIsTakenUpWhereItWasLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := Unit{&scenario{name: "T1"}, 7, 0}
+	u := Unit{Scenario: &scenario{name: "T1"}, Seed: 7}
 	for _, o := range []Outcome{
 		{Unit: "T1", Seed: 7, Code: "c", Long: true, Verdict: Held},
 		{Unit: "T2", Seed: 7, Code: "c", Long: true, Verdict: Failed},
@@ -275,15 +275,15 @@ func TestTheBookIsTakenUpWhereItWasLeft(t *testing.T) {
 		t.Error("what held is run again")
 	}
 	for why, ok := range map[string]bool{
-		"other code": has(b, u, "d", true), "a short run": has(b, u, "c", false), "another seed": has(b, Unit{u.Scenario, 8, 0}, "c", true),
-		"what failed": has(b, Unit{&scenario{name: "T2"}, 7, 0}, "c", true), "what is not built": has(b, Unit{&scenario{name: "T3"}, 7, 0}, "c", true),
-		"a line that was cut": has(b, Unit{&scenario{name: "T4"}, 7, 0}, "c", true),
+		"other code": has(b, u, "d", true), "a short run": has(b, u, "c", false), "another seed": has(b, Unit{Scenario: u.Scenario, Seed: 8}, "c", true),
+		"what failed": has(b, Unit{Scenario: &scenario{name: "T2"}, Seed: 7}, "c", true), "what is not built": has(b, Unit{Scenario: &scenario{name: "T3"}, Seed: 7}, "c", true),
+		"a line that was cut": has(b, Unit{Scenario: &scenario{name: "T4"}, Seed: 7}, "c", true),
 	} {
 		if ok {
 			t.Errorf("%s counts as held", why)
 		}
 	}
-	if !has(b, Unit{&scenario{name: "T5"}, 7, 0}, "c", true) {
+	if !has(b, Unit{Scenario: &scenario{name: "T5"}, Seed: 7}, "c", true) {
 		t.Error("the line after one that was cut is lost")
 	}
 }
@@ -296,7 +296,7 @@ func has(b *Book, u Unit, code string, long bool) bool {
 func TestOnlyWhatHeldPasses(t *testing.T) {
 	lab := &Lab{Work: t.TempDir(), Out: io.Discard}
 	do := func(f func(r *Run) error) Outcome {
-		return lab.Do(t.Context(), Unit{&scenario{name: "X", run: func(_ context.Context, r *Run) error { return f(r) }}, 1, -1})
+		return lab.Do(t.Context(), Unit{Scenario: &scenario{name: "X", run: func(_ context.Context, r *Run) error { return f(r) }}, Seed: 1})
 	}
 	tests := map[string]struct {
 		run  func(r *Run) error
@@ -325,7 +325,7 @@ func TestOnlyWhatHeldPasses(t *testing.T) {
 func TestAProcessEndsWithItsScenario(t *testing.T) {
 	lab := &Lab{Work: t.TempDir(), Out: io.Discard}
 	var p *Process
-	o := lab.Do(t.Context(), Unit{&scenario{name: "X", run: func(ctx context.Context, r *Run) (err error) {
+	o := lab.Do(t.Context(), Unit{Seed: 1, Scenario: &scenario{name: "X", run: func(ctx context.Context, r *Run) (err error) {
 		if p, err = r.Start("sh", "", true, "sh", "-c", "echo one; echo two; while :; do sleep 0.05; done"); err != nil {
 			return err
 		}
@@ -334,7 +334,7 @@ func TestAProcessEndsWithItsScenario(t *testing.T) {
 		}
 		p.Signal(hang) // a process that hangs must not hold up the end
 		return os.Remove(filepath.Join(r.Dir, "sh.log"))
-	}}, 1, -1})
+	}}})
 	if o.Verdict != Held || !p.Ended() {
 		t.Errorf("%+v, ended %v", o, p.Ended())
 	}

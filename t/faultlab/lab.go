@@ -190,6 +190,9 @@ func (l *Lab) Do(ctx context.Context, u Unit) (o Outcome) {
 		Dir: filepath.Join(l.Work, "run", strings.ReplaceAll(u.ID(), "/", "-")),
 	}
 	l.say("\n%s  %s (seed %d)", u.ID(), u.Scenario.about, u.Seed)
+	if u.Found != "" {
+		l.say("%s once found: %s", u.ID(), u.Found)
+	}
 	mark := l.mark()
 	err := errors.Join(os.RemoveAll(r.Dir), os.MkdirAll(r.Dir, 0o755))
 	if err == nil {

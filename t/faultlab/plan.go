@@ -20,7 +20,8 @@ type scenario struct {
 type Unit struct {
 	Scenario *scenario
 	Seed     int64
-	Part     int // of a long run; counts from 0
+	Part     int    // of a long run; counts from 0
+	Found    string // of a regression: what was wrong
 }
 
 // ID names the unit in the results.
@@ -56,16 +57,16 @@ func plan(all []*scenario, old []regression, seed int64, long bool, only []strin
 			continue
 		}
 		if !long {
-			units = append(units, Unit{s, seed, -1})
+			units = append(units, Unit{Scenario: s, Seed: seed, Part: -1})
 		}
 		for part := range max(s.parts, 1) {
 			if long {
-				units = append(units, Unit{s, seed, part})
+				units = append(units, Unit{Scenario: s, Seed: seed, Part: part})
 			}
 		}
 		for _, r := range old {
 			if !long && r.scenario == s.name && r.seed != seed {
-				units = append(units, Unit{s, r.seed, -1})
+				units = append(units, Unit{Scenario: s, Seed: r.seed, Part: -1, Found: r.found})
 			}
 		}
 	}

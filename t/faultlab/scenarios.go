@@ -19,4 +19,7 @@ var scenarios = []*scenario{
 }
 
 // regressions are the seeds that found something.
-var regressions = []regression{}
+var regressions = []regression{
+	{scenario: "T8", seed: 1, found: "a node kept every snapshot that it ever had in memory"},
+	{scenario: "T9", seed: 1, found: "nodes took a stored item with a member twice, and the last of the two"},
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -159,8 +160,67 @@ func coldStart(ctx context.Context, r *Run) error {
 		return err
 	}
 	r.AtMost("a node that serves from disk has a change after etcd accepts again in", time.Since(accepted), time.Second)
+	if err := w.diskFull(ctx, dir); err != nil {
+		return err
+	}
 	w.Finish(ctx)
 	return nil
+}
+
+// diskFull puts a small file system where snapshots are written, and changes something.
+func (w *World) diskFull(ctx context.Context, dir string) error {
+	g := w.Gateways[0]
+	g.Process.Stop(40 * time.Second)
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
+		return err
+	}
+	if err := command(ctx, "mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "faultlab", dir); err != nil {
+		w.Note("a full disk was not tried", err.Error())
+		return g.Start()
+	}
+	w.Later(func() {
+		g.Process.Stop(40 * time.Second)
+		_ = command(context.Background(), "umount", dir)
+	})
+	if err := g.Start(); err != nil {
+		return err
+	}
+	if err := g.Listens(ctx, 20*time.Second); err != nil {
+		return err
+	}
+	_, err := within(ctx, 30*time.Second, "the disk is full", func() bool { return g.metric("snapshot_errors_total") > 0 })
+	w.Check("a full disk: snapshots that could not be written are counted", fmt.Sprint(g.metric("snapshot_errors_total")), "≥ 1", err == nil)
+	if err := w.Put(ctx, "/routes/full", w.route("/full", "")); err != nil {
+		return err
+	}
+	took, err := w.LiveEverywhere(ctx, "/full", 10*time.Second)
+	if err != nil {
+		return err
+	}
+	w.AtMost("a full disk: a change is live in", took, time.Second)
+	return nil
+}
+
+// metric is a number that the node exposes, by the end of its name; -1 if there is none.
+func (n *Node) metric(name string) float64 {
+	res, err := small.Get("http://" + n.Metrics + "/apisix/prometheus/metrics")
+	if err != nil {
+		return -1
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return -1
+	}
+	for line := range strings.Lines(string(text)) {
+		found, value, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if ok && strings.HasSuffix(found, name) {
+			if v, err := strconv.ParseFloat(value, 64); err == nil {
+				return v
+			}
+		}
+	}
+	return -1
 }
 
 // settled waits until no file has changed for a while.
