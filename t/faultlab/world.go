@@ -270,7 +270,7 @@ func (a Answer) Refused() bool { return errors.Is(a.Err, syscall.ECONNREFUSED) }
 
 // Unknown tells whether a write may or may not have happened: nobody said.
 func (a Answer) Unknown() bool {
-	return a.Err != nil && !a.Refused() || a.Status == http.StatusServiceUnavailable && strings.Contains(a.Body, "did not say whether")
+	return a.Err != nil && !a.Refused() || a.Status == http.StatusGatewayTimeout || a.Status == http.StatusServiceUnavailable && strings.Contains(a.Body, "did not say whether")
 }
 
 // Call makes a call of the Admin API, once.
