@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	heartbeat   = time.Second     // between two requests for a sign of life
-	silence     = 3 * time.Second // after which an endpoint counts as dead
+	heartbeat   = time.Second             // between two requests for a sign of life
+	silence     = 2500 * time.Millisecond // after which an endpoint counts as dead; with what comes then it is left within 3 s
 	firstPause  = 100 * time.Millisecond
 	longestWait = 5 * time.Second
 	logEvery    = time.Minute
@@ -109,7 +109,7 @@ func (w *watch) here(endpoint string, observed int64, cluster uint64) {
 }
 
 var (
-	errSilent  = errors.New("no sign of life for 3 s")
+	errSilent  = errors.New("no sign of life for 2.5 s")
 	errEnded   = errors.New("the watch ended")
 	errDrifted = errors.New("the store holds something else than was delivered")
 	errChanged = errors.New("the store is not the one that it was")
