@@ -20,7 +20,10 @@ const (
 	silence     = 2500 * time.Millisecond // after which an endpoint counts as dead; with what comes then it is left within 3 s
 	firstPause  = 100 * time.Millisecond
 	longestWait = 5 * time.Second
-	logEvery    = time.Minute
+	// longestSilent is the same where nobody answered: to ask again costs an etcd nothing
+	// while it is away, and one that is back must not wait for its nodes.
+	longestSilent = 500 * time.Millisecond
+	logEvery      = time.Minute
 )
 
 // Watch implements store.Source: one watch for the whole prefix, on one endpoint at a
@@ -72,7 +75,11 @@ func (w *watch) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		pause = min(2*pause, longestWait)
+		longest := longestWait
+		if silent(err) {
+			longest = longestSilent
+		}
+		pause = min(2*pause, longest)
 	}
 }
 
