@@ -150,7 +150,7 @@ func CheckID(id string) error {
 			return fmt.Errorf("%q holds another character than letters, digits, '.', '_' and '-'", id)
 		}
 	}
-	if id == "wait" || id == "." || id == ".." {
+	if id == "wait" || id == "accept" || id == "." || id == ".." { // what else is in the directory
 		return fmt.Errorf("%q is no id", id)
 	}
 	return nil

@@ -521,7 +521,7 @@ func TestIDs(t *testing.T) {
 	if _, _, err := TakeID(filepath.Join(bad, "none")); err == nil {
 		t.Error("a directory that is not there: got no error")
 	}
-	for _, id := range []string{"", "wait", "..", "a/b", "a b", strings.Repeat("a", 65), "ä"} {
+	for _, id := range []string{"", "wait", "accept", "..", "a/b", "a b", strings.Repeat("a", 65), "ä"} {
 		if CheckID(id) == nil {
 			t.Errorf("%q passes as an id", id)
 		}
