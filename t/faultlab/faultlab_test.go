@@ -339,3 +339,22 @@ func TestAProcessEndsWithItsScenario(t *testing.T) {
 		t.Errorf("%+v, ended %v", o, p.Ended())
 	}
 }
+
+func TestOnlyLimitsOfTimeAreAReasonForASecondRun(t *testing.T) {
+	slow := Line{What: "slow", Verdict: Failed, Timed: true}
+	wrong := Line{What: "wrong", Verdict: Failed}
+	held := Line{What: "held", Verdict: Held, Timed: true}
+	for name, tt := range map[string]struct {
+		outcome Outcome
+		want    bool
+	}{
+		"all held":                     {Outcome{Lines: []Line{held}}, false},
+		"late":                         {Outcome{Verdict: Failed, Lines: []Line{held, slow}}, true},
+		"late and wrong":               {Outcome{Verdict: Failed, Lines: []Line{slow, wrong}}, false},
+		"late, and it could not go on": {Outcome{Verdict: Failed, Lines: []Line{slow}, Reason: "no etcd"}, false},
+	} {
+		if got := tt.outcome.Late(); got != tt.want {
+			t.Errorf("%s: got %v, want %v", name, got, tt.want)
+		}
+	}
+}

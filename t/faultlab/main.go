@@ -43,6 +43,7 @@ func run() (int, error) {
 	work := flag.String("work", filepath.Join(os.TempDir(), "gosix-faultlab"), "directory for programs, data and results")
 	results := flag.String("results", "", "file that results are appended to; empty: results.jsonl in the work directory")
 	resume := flag.Bool("resume", false, "leave out what the results say was done with this code and seed")
+	again := flag.Bool("again", false, "give a scenario that failed by limits of time alone a second run")
 	keep := flag.Bool("keep", false, "keep the data and the logs of scenarios that held, too")
 	list := flag.Bool("list", false, "list the scenarios")
 	rate := flag.Int("rate", 0, "requests a second, for all gateways together; 0: 300, or 1000 with -long")
@@ -92,6 +93,14 @@ func run() (int, error) {
 			}
 		}
 		o := lab.Do(ctx, u)
+		if *again && o.Late() && ctx.Err() == nil {
+			if err := book.Append(o); err != nil {
+				return 2, err
+			}
+			fmt.Printf("%s was late; once more, in case others had the machine\n", u.ID())
+			o = lab.Do(ctx, u)
+			o.Again = true
+		}
 		if errors.Is(ctx.Err(), context.Canceled) {
 			fmt.Println("interrupted; run again with -resume")
 			return 2, nil

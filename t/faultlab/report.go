@@ -29,6 +29,7 @@ type Line struct {
 	Got     string  `json:"got"`
 	Limit   string  `json:"limit,omitempty"`
 	Verdict Verdict `json:"verdict"`
+	Timed   bool    `json:"timed,omitempty"` // the limit is one of time
 }
 
 func (l Line) String() string {
@@ -55,6 +56,22 @@ type Outcome struct {
 	Reason   string    `json:"reason,omitempty"`
 	Lines    []Line    `json:"lines"`
 	Reused   bool      `json:"-"` // from the file
+	Again    bool      `json:"-"` // the second run of a unit that was late in the first
+}
+
+// Late tells whether a unit failed by nothing but limits of time, as it does on a machine that
+// others use.
+func (o *Outcome) Late() bool {
+	late := false
+	for _, l := range o.Lines {
+		if l.Verdict == Failed {
+			if !l.Timed {
+				return false
+			}
+			late = true
+		}
+	}
+	return late && o.Reason == ""
 }
 
 // Run is a scenario while it runs.
@@ -80,11 +97,13 @@ func verdict(ok bool) Verdict {
 }
 
 // Check is something that holds or does not.
-func (r *Run) Check(what, got, limit string, ok bool) { r.line(Line{what, got, limit, verdict(ok)}) }
+func (r *Run) Check(what, got, limit string, ok bool) {
+	r.line(Line{What: what, Got: got, Limit: limit, Verdict: verdict(ok)})
+}
 
 // AtMost is a time with a limit.
 func (r *Run) AtMost(what string, got, limit time.Duration) {
-	r.line(Line{what, seconds(got), "≤ " + seconds(limit), verdict(got <= limit)})
+	r.line(Line{What: what, Got: seconds(got), Limit: "≤ " + seconds(limit), Verdict: verdict(got <= limit), Timed: true})
 }
 
 // None is a number of things that must not have happened, out of many.
@@ -94,11 +113,11 @@ func (r *Run) None(what string, bad []string, of int) {
 		got += ": " + strings.Join(bad[:min(len(bad), 5)], "; ")
 	}
 	// Out of nothing, nothing bad is no news.
-	r.line(Line{what, got, "0", verdict(len(bad) == 0 && of > 0)})
+	r.line(Line{What: what, Got: got, Limit: "0", Verdict: verdict(len(bad) == 0 && of > 0)})
 }
 
 // Note is a figure without a limit.
-func (r *Run) Note(what, got string) { r.line(Line{what, got, "", Noted}) }
+func (r *Run) Note(what, got string) { r.line(Line{What: what, Got: got, Verdict: Noted}) }
 
 func seconds(d time.Duration) string {
 	if d < 100*time.Millisecond {
@@ -124,6 +143,9 @@ func summary(out io.Writer, done []Outcome) int {
 		text := fmt.Sprintf("%d of %d held", held, judged)
 		if o.Reason != "" {
 			text += "; " + o.Reason
+		}
+		if o.Again {
+			text += "; in the second run, the first was late"
 		}
 		if o.Reused {
 			text += "; from the results"
