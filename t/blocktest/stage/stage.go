@@ -19,6 +19,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/gosix/gosix/pkg/store"
 	"github.com/gosix/gosix/pkg/store/embedetcd"
 	"github.com/gosix/gosix/pkg/store/etcdstore"
 	"github.com/gosix/gosix/pkg/upstream"
@@ -224,13 +225,15 @@ func (s *Stage) gateway(client net.Addr) (string, net.Addr) {
 	return net.JoinHostPort(host, strconv.Itoa(frontPort)), from
 }
 
-// settle waits until the gateway serves what is stored.
+// settle waits until the gateway serves what is stored. The store's own revision is no measure
+// of that: what lies beside the configuration, as the records of nodes, moves it, too. So it
+// writes what is there anyway, a marker of the Admin API.
 func (s *Stage) settle(ctx context.Context) error {
-	_, revision, err := s.store.List(ctx, "/none/")
+	res, err := s.store.Commit(ctx, nil, []store.Op{{Key: "/apisix/routes/", Value: []byte("init_dir")}})
 	if err != nil {
 		return err
 	}
-	return applied(ctx, s.control, revision)
+	return applied(ctx, s.control, res.Revision)
 }
 
 // report keeps the first thing that a script could not do.
