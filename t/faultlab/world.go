@@ -201,6 +201,7 @@ func (w *World) NewNode(name, program, ns string) (*Node, error) {
 	}
 	conf := fmt.Sprintf(`apisix:
   node_listen: [{ip: %[1]s, port: %[2]d, enable_http2: true}]
+  ssl: {enable: false}
   control: {ip: %[1]s, port: %[3]d}
   status: {ip: %[1]s, port: %[4]d}
   data_encryption: {keyring: [%[10]s]}
