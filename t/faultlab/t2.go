@@ -28,6 +28,7 @@ func coldStart(ctx context.Context, r *Run) error {
 	g := w.Gateways[0]
 	dir := filepath.Join(g.dir, "data/snapshots")
 	write := func(version int) error {
+		before := files(dir)
 		for from := 0; from < routes; from += 100 {
 			var ops []clientv3.Op
 			for i := from; i < from+100; i++ {
@@ -40,8 +41,8 @@ func coldStart(ctx context.Context, r *Run) error {
 		if _, err := w.Agree(ctx, 30*time.Second); err != nil {
 			return err
 		}
-		// Written soon after the last change; then nothing changes any more.
-		before := files(dir)
+		// Written soon after the first change and after the last, which may be one; then nothing
+		// changes any more.
 		_, err := within(ctx, 60*time.Second, "a snapshot is written", func() bool {
 			now := files(dir)
 			return len(now) > 0 && (len(before) == 0 || now[len(now)-1] != before[len(before)-1])
