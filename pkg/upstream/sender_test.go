@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
@@ -311,6 +312,8 @@ func TestAServerThatReadsNoFurtherMayAnswerWhole(t *testing.T) {
 					end(c, read, stay)
 				})
 				t.Cleanup(func() { close(stay) })
+				over := sync.OnceFunc(func() { close(read) })
+				defer over() // of a test that fails, too: its server waits
 				c := client(t, Options{})
 				r := streamed(target, endless{}, -1)
 				r.Timeouts.Send = limit
@@ -321,7 +324,7 @@ func TestAServerThatReadsNoFurtherMayAnswerWhole(t *testing.T) {
 				if n, err := io.Copy(&pattern{n: reply}, struct{ io.Reader }{res}); n != reply || err != nil {
 					t.Errorf("got %d bytes, %v, want %d", n, err, reply)
 				}
-				close(read)
+				over()
 				_ = res.Close()
 				if n := len(c.idle(target)); n != 0 {
 					t.Errorf("got %d idle connections, want none: the request was not sent whole", n)
