@@ -238,8 +238,9 @@ func fake(t *testing.T, name string) (*fakellm.Server, string) {
 	return llm, provider(t, llm)
 }
 
-// raw starts a server that answers every request with these bytes and closes.
-func raw(t *testing.T, answer string) string {
+// connections starts a server that hands every connection to each, one after the other, and
+// then closes it.
+func connections(t *testing.T, each func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -253,16 +254,24 @@ func raw(t *testing.T, answer string) string {
 			if err != nil {
 				return
 			}
-			// What is left unread would make the close a reset, which may take the answer with it.
-			if q, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-				_, _ = io.Copy(io.Discard, q.Body)
-				_, _ = c.Write([]byte(answer))
-			}
+			each(c)
 			_ = c.Close()
 		}
 	}()
 	t.Cleanup(func() { _ = l.Close(); <-done })
 	return l.Addr().String()
+}
+
+// raw starts a server that answers every request with these bytes and closes.
+func raw(t *testing.T, answer string) string {
+	t.Helper()
+	return connections(t, func(c net.Conn) {
+		// What is left unread would make the close a reset, which may take the answer with it.
+		if q, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			_, _ = io.Copy(io.Discard, q.Body)
+			_, _ = c.Write([]byte(answer))
+		}
+	})
 }
 
 // dead returns an address where nobody listens.
