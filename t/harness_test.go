@@ -135,16 +135,18 @@ func readPorts(n *node) bool {
 }
 
 // raw writes into etcd past the Admin API.
-func raw(t *testing.T, endpoint, key, value string) {
+func raw(t *testing.T, endpoint, key, value string) (revision int64) {
 	t.Helper()
 	s, err := etcdstore.New(etcdstore.Config{Endpoints: []string{endpoint}, Timeout: patience, Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	if _, err := s.Commit(t.Context(), nil, []store.Op{{Key: key, Value: []byte(value)}}); err != nil {
+	r, err := s.Commit(t.Context(), nil, []store.Op{{Key: key, Value: []byte(value)}})
+	if err != nil {
 		t.Fatal(err)
 	}
+	return r.Revision
 }
 
 // rawRoutes writes that many routes into etcd past the Admin API.

@@ -18,7 +18,7 @@ type Router struct {
 // waiter waits for a revision.
 type waiter struct {
 	revision int64
-	reached  chan struct{}
+	reached  chan *Snapshot // has room for the one that it waits for
 }
 
 // Snapshot returns the snapshot in force, never nil. A request takes it once.
@@ -30,7 +30,7 @@ func (r *Router) Reach(ctx context.Context, revision int64) *Snapshot {
 	if s := r.current.Load(); s.revision >= revision {
 		return s
 	}
-	w := &waiter{revision, make(chan struct{})}
+	w := &waiter{revision, make(chan *Snapshot, 1)}
 	r.mu.Lock()
 	if s := r.current.Load(); s.revision >= revision {
 		r.mu.Unlock()
@@ -42,7 +42,8 @@ func (r *Router) Reach(ctx context.Context, revision int64) *Snapshot {
 	r.waiting[w] = struct{}{}
 	r.mu.Unlock()
 	select {
-	case <-w.reached:
+	case s := <-w.reached: // which may have gone out of force since: a store was restored
+		return s
 	case <-ctx.Done():
 		r.mu.Lock()
 		delete(r.waiting, w)
@@ -58,7 +59,7 @@ func (r *Router) swap(s *Snapshot) {
 	r.current.Store(s)
 	for w := range r.waiting {
 		if w.revision <= s.revision {
-			close(w.reached)
+			w.reached <- s
 			delete(r.waiting, w)
 		}
 	}
