@@ -20,6 +20,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/gosix/gosix/internal/logtest"
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/store"
 	"github.com/gosix/gosix/pkg/store/embedetcd"
 	"github.com/gosix/gosix/pkg/store/etcdstore"
@@ -51,20 +52,7 @@ func TestMain(m *testing.M) {
 // patience is how long a test waits for what must come.
 const patience = 30 * time.Second
 
-// eventually waits until ok holds.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(patience)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("it did not come to pass: %s", what)
-		}
-	}
-}
+var eventually = timetest.Until
 
 // node is a running program.
 type node struct {

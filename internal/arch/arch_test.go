@@ -26,7 +26,7 @@ const module = "github.com/gosix/gosix/"
 // or of its own row further to the left. A name ending in /... stands for the packages
 // below it.
 var rows = [][]string{
-	0: {"internal/logtest", "internal/certtest", "pkg/jsonedit", "pkg/exchange", "pkg/exchange/exchangetest", "pkg/schema", "pkg/store", "pkg/balancer", "pkg/tlsname", "pkg/config", "pkg/drain", "pkg/seal", "pkg/drivers/protocol", "pkg/drivers/sse", "pkg/drivers/eventstream"},
+	0: {"internal/logtest", "internal/timetest", "internal/certtest", "pkg/jsonedit", "pkg/exchange", "pkg/exchange/exchangetest", "pkg/schema", "pkg/store", "pkg/balancer", "pkg/tlsname", "pkg/config", "pkg/drain", "pkg/seal", "pkg/drivers/protocol", "pkg/drivers/sse", "pkg/drivers/eventstream"},
 	1: {"pkg/variable", "pkg/expr", "pkg/upstream", "pkg/upstream/health", "pkg/drivers/convert", "pkg/drivers/ledger", "pkg/drivers/gcp", "pkg/resource", "pkg/store/memstore", "pkg/store/etcdstore", "pkg/store/embedetcd", "pkg/store/storetest", "pkg/cluster", "pkg/store/lastgood"},
 	2: {"pkg/certificate", "pkg/plugin", "pkg/drivers", "pkg/drivers/reply", "pkg/prompt"},
 	3: {"pkg/drivers/drivertest", "pkg/drivers/...", "pkg/plugin/...", "pkg/route"},
@@ -51,7 +51,7 @@ var libraries = map[string][]string{
 	"go.etcd.io/etcd/client":                  {"pkg/store/etcdstore", "pkg/store/embedetcd", "t/blocktest/lua"},
 	"go.etcd.io/etcd/api":                     {"pkg/store/etcdstore"},
 	"google.golang.org/grpc":                  {"pkg/store/etcdstore"},
-	"github.com/spf13/cobra":                  {"cmd/gosix", "cmd/admin", "cmd/gateway", "internal/node"},
+	"github.com/spf13/cobra":                  {"cmd/gosix", "internal/node"},
 	"github.com/go-json-experiment/json":      {"pkg/plugin", "pkg/drivers/convert"},
 	"github.com/prometheus/":                  {"pkg/plugin/prometheus"},
 	"github.com/yuin/gopher-lua":              {"t/blocktest/lua"},

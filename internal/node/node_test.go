@@ -22,6 +22,7 @@ import (
 
 	"github.com/gosix/gosix/internal/certtest"
 	"github.com/gosix/gosix/internal/logtest"
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/config"
 	"github.com/gosix/gosix/pkg/store/embedetcd"
 )
@@ -108,16 +109,7 @@ func (p *process) ports() (ports Ports) {
 
 func (p *process) eventually(what string, ok func() bool) {
 	p.t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(patience)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-end:
-			p.t.Fatalf("it did not come to pass: %s", what)
-		}
-	}
+	timetest.Until(p.t, what, ok)
 }
 
 func TestANewKeyIsShownOnceAndKept(t *testing.T) {

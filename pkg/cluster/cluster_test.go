@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gosix/gosix/internal/logtest"
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/store"
 	"github.com/gosix/gosix/pkg/store/memstore"
 )
@@ -112,19 +113,7 @@ func newRegistry(t *testing.T, s Store) *Registry {
 	return r
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	end := time.After(patience)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("it did not come to pass: %s", what)
-		}
-	}
-}
+var eventually = timetest.Until
 
 // nodes are the ids in the registry.
 func nodes(t *testing.T, s store.Store) (ids []string) {

@@ -24,6 +24,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/exchange"
 )
 
@@ -134,20 +135,7 @@ func failure(t testing.TB, err error) *Error {
 	return e
 }
 
-// until waits for something that another goroutine or the system does.
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	end := time.After(10 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
+var until = timetest.Until
 
 func (c *Client) idle(target *Target) []*conn {
 	s := c.shard(keyOf(target))

@@ -25,6 +25,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gosix/gosix/internal/logtest"
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/upstream"
 )
 
@@ -50,24 +51,6 @@ func pkcs8() string {
 func keyFile(uri, more string) string {
 	secret, _ := json.Marshal(pkcs8())
 	return fmt.Sprintf(`{"type":"service_account","client_email":"robot@test","private_key":%s,"token_uri":%q%s}`, secret, uri, more)
-}
-
-// clock is a time that only moves when told.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
 }
 
 // endpoint is a token endpoint. It answers with what reply returns, for the n-th call.
@@ -109,14 +92,14 @@ func good(seconds int) func(int, http.ResponseWriter) {
 
 type rig struct {
 	*Source
-	clock *clock
+	clock *timetest.Clock
 	log   *logtest.Log
 }
 
 func newRig(t *testing.T, fallback string) *rig {
 	t.Helper()
 	client := upstream.NewClient(upstream.Options{})
-	r := &rig{clock: &clock{now: time.Unix(1_700_000_000, 0)}, log: &logtest.Log{}}
+	r := &rig{clock: timetest.NewClock(time.Unix(1_700_000_000, 0)), log: &logtest.Log{}}
 	r.Source = NewSource(Options{Client: client, Default: fallback, Now: r.clock.Now, Log: zerolog.New(r.log)})
 	t.Cleanup(func() { r.Close(); client.Close() })
 	return r
@@ -207,11 +190,11 @@ func TestATokenIsKept(t *testing.T) {
 			a := r.Account(tt.config)
 			ask(t, a)
 			if tt.renew != never {
-				r.clock.advance(tt.renew - time.Nanosecond)
+				r.clock.Pass(tt.renew - time.Nanosecond)
 				if got := ask(t, a); got != "t1" || e.count() != 1 {
 					t.Fatalf("just before it is renewed: got %s after %d calls", got, e.count())
 				}
-				r.clock.advance(time.Nanosecond)
+				r.clock.Pass(time.Nanosecond)
 				if got := ask(t, a); got != "t1" {
 					t.Fatalf("while it is renewed: got %s", got)
 				}
@@ -221,11 +204,11 @@ func TestATokenIsKept(t *testing.T) {
 				}
 				return
 			}
-			r.clock.advance(tt.end - time.Nanosecond)
+			r.clock.Pass(tt.end - time.Nanosecond)
 			if got := ask(t, a); got != "t1" || e.count() != 1 {
 				t.Fatalf("just before its end: got %s after %d calls", got, e.count())
 			}
-			r.clock.advance(time.Nanosecond)
+			r.clock.Pass(time.Nanosecond)
 			if got := ask(t, a); got != "t2" {
 				t.Fatalf("at its end: got %s", got)
 			}
@@ -275,7 +258,7 @@ func TestAFailedRenewalFailsNobodyWhileTheTokenIsGood(t *testing.T) {
 	r := newRig(t, "")
 	a := r.Account(Config{JSON: keyFile(e.URL, ""), Early: 50 * time.Second})
 	ask(t, a)
-	r.clock.advance(50 * time.Second)
+	r.clock.Pass(50 * time.Second)
 	for _, step := range []struct {
 		wait  time.Duration
 		calls int
@@ -285,7 +268,7 @@ func TestAFailedRenewalFailsNobodyWhileTheTokenIsGood(t *testing.T) {
 		{time.Second, 3}, // fails again
 		{time.Second, 3}, // the pause is twice as long
 	} {
-		r.clock.advance(step.wait)
+		r.clock.Pass(step.wait)
 		if got := ask(t, a); got != "t1" {
 			t.Fatalf("got %s", got)
 		}
@@ -293,7 +276,7 @@ func TestAFailedRenewalFailsNobodyWhileTheTokenIsGood(t *testing.T) {
 			t.Fatalf("got %d calls, want %d", e.count(), step.calls)
 		}
 	}
-	r.clock.advance(time.Second)
+	r.clock.Pass(time.Second)
 	ask(t, a)
 	settle(a)
 	if got := ask(t, a); got != "t4" {
@@ -337,7 +320,7 @@ func TestWithoutATokenAFailureIsTheAnswer(t *testing.T) {
 			if e.count() != 1 {
 				t.Errorf("within the pause: got %d calls", e.count())
 			}
-			r.clock.advance(firstPause)
+			r.clock.Pass(firstPause)
 			_, _ = a.Token(context.Background())
 			if e.count() != 2 {
 				t.Errorf("after the pause: got %d calls", e.count())
@@ -466,7 +449,7 @@ func TestClosingEndsWhatIsUnderWay(t *testing.T) {
 	if err := <-failed; !errors.Is(err, context.Canceled) {
 		t.Errorf("who waited got %v", err)
 	}
-	r.clock.advance(time.Hour)
+	r.clock.Pass(time.Hour)
 	if _, err := a.Token(context.Background()); !errors.Is(err, errClosed) {
 		t.Errorf("afterwards: got %v", err)
 	}

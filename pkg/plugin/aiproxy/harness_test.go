@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gosix/gosix/internal/logtest"
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/drivers"
 	"github.com/gosix/gosix/pkg/drivers/bedrock"
@@ -43,7 +43,7 @@ type rig struct {
 	t        *testing.T
 	registry *plugin.Registry
 	log      *logtest.Log
-	clock    *clock
+	clock    *timetest.Clock
 	checker  *health.Checker
 	account  string // the program's service account
 	metrics  *prometheus.Metrics
@@ -53,12 +53,6 @@ type rig struct {
 func allDrivers() *drivers.Set {
 	return drivers.NewSet(openai.Providers(), google.Providers(), bedrock.Providers())
 }
-
-// clock is a time that only moves when a test says so.
-type clock struct{ ns atomic.Int64 }
-
-func (c *clock) Now() time.Time       { return epoch.Add(time.Hour + time.Duration(c.ns.Load())) }
-func (c *clock) pass(d time.Duration) { c.ns.Add(int64(d)) }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
@@ -74,7 +68,7 @@ func newRigOf(t *testing.T, set *drivers.Set, account string) *rig {
 	t.Helper()
 	client := upstream.NewClient(upstream.Options{})
 	t.Cleanup(client.Close)
-	r := &rig{t: t, log: &logtest.Log{}, account: account, clock: &clock{}}
+	r := &rig{t: t, log: &logtest.Log{}, account: account, clock: timetest.NewClock(epoch.Add(time.Hour))}
 	tokens := gcp.NewSource(gcp.Options{Client: client, Default: r.account, Log: zerolog.New(r.log)})
 	t.Cleanup(tokens.Close)
 	r.checker = health.NewChecker(health.Options{Client: client, Log: zerolog.New(r.log)})

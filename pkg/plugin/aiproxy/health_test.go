@@ -8,7 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
+
+	"github.com/gosix/gosix/internal/timetest"
 )
 
 // checking is a provider with a page for probes, which answers with a status.
@@ -76,19 +77,7 @@ func TestUnhealthyInstancesAreNotAsked(t *testing.T) {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(30 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("it did not come to pass: %s", what)
-		}
-	}
-}
+var eventually = timetest.Until
 
 func TestOneInstanceIsNotChecked(t *testing.T) {
 	addr, _, _ := checking(t, "a")

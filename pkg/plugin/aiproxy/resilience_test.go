@@ -115,9 +115,9 @@ func TestAProviderThatAsksForRestGetsIt(t *testing.T) {
 				return
 			}
 			ask(1, "at rest")
-			r.clock.pass(tt.rest - time.Millisecond)
+			r.clock.Pass(tt.rest - time.Millisecond)
 			ask(1, "at the end of it")
-			r.clock.pass(2 * time.Millisecond)
+			r.clock.Pass(2 * time.Millisecond)
 			ask(2, "after it")
 		})
 	}
@@ -338,7 +338,7 @@ func TestABreakerKeepsRequestsFromABadInstance(t *testing.T) {
 	if asked.Load() != 5 {
 		t.Errorf("asked %d times, want 5", asked.Load())
 	}
-	r.clock.pass(1001 * time.Millisecond)
+	r.clock.Pass(1001 * time.Millisecond)
 	for range 5 {
 		r.ask(chain, request{body: hello})
 	}
@@ -346,7 +346,7 @@ func TestABreakerKeepsRequestsFromABadInstance(t *testing.T) {
 		t.Errorf("asked %d times, want one trial", asked.Load())
 	}
 	wellAgain.Store(true)
-	r.clock.pass(1001 * time.Millisecond)
+	r.clock.Pass(1001 * time.Millisecond)
 	for range 5 {
 		r.ask(chain, request{body: hello})
 	}

@@ -180,12 +180,12 @@ func TestExamplesAreEmbeddedOncePerHour(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	r.clock.pass(59 * time.Minute)
+	r.clock.Pass(59 * time.Minute)
 	ask(saying("translate"))
 	if n := e.calls.Load(); n != 12 {
 		t.Errorf("asked %d times, want once for the examples and once for each of eleven requests", n)
 	}
-	r.clock.pass(2 * time.Minute)
+	r.clock.Pass(2 * time.Minute)
 	ask(saying("translate"))
 	if n := e.calls.Load(); n != 14 {
 		t.Errorf("asked %d times, want the examples again after an hour", n)

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gosix/gosix/internal/logtest"
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/exchange/exchangetest"
 	"github.com/gosix/gosix/pkg/plugin"
@@ -19,36 +20,18 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// clock is a time that passes when it is told to.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) pass(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // rig is a route with the plugin.
 type rig struct {
 	t        testing.TB
 	registry *plugin.Registry
 	chain    *plugin.Chain
-	clock    *clock
+	clock    *timetest.Clock
 	log      *logtest.Log
 }
 
 func newRig(t testing.TB, conf string) *rig {
 	t.Helper()
-	r := &rig{t: t, clock: &clock{now: epoch}, log: &logtest.Log{}}
+	r := &rig{t: t, clock: timetest.NewClock(epoch), log: &logtest.Log{}}
 	r.registry = plugin.NewRegistry(plugin.Settings{Log: zerolog.Nop(), Clock: r.clock}, Definition())
 	r.chain = r.compile("routes", conf)
 	return r
@@ -136,9 +119,9 @@ func TestARequestIsAdmittedWhileAnythingIsLeft(t *testing.T) {
 		if out.Status != want.status || h.Get("X-AI-RateLimit-Limit-a") != "30" || h.Get("X-AI-RateLimit-Remaining-a") != want.remaining || h.Get("X-AI-RateLimit-Reset-a") != want.reset {
 			t.Errorf("got %d %v, want %v", out.Status, h.Fields(), want)
 		}
-		r.clock.pass(1250 * time.Millisecond)
+		r.clock.Pass(1250 * time.Millisecond)
 	}
-	r.clock.pass(time.Minute)
+	r.clock.Pass(time.Minute)
 	r.expect(call{instance: "a", tokens: 12}, 200)
 }
 
@@ -210,7 +193,7 @@ func TestEachInstanceHasACounter(t *testing.T) {
 		t.Errorf("got %d %v", got.Status, got.Header.Fields())
 	}
 	r.expect(call{instance: "b"}, 503)
-	r.clock.pass(30 * time.Second)
+	r.clock.Pass(30 * time.Second)
 	r.expect(call{instance: "b"}, 200)
 	r.expect(call{instance: "a"}, 503)
 }
@@ -322,7 +305,7 @@ func TestWhoeverChoosesCanAsk(t *testing.T) {
 	if limit, left := c.Response.Header.Get("X-AI-RateLimit-Limit-a"), c.Response.Header.Get("X-AI-RateLimit-Remaining-a"); limit != "10" || left != "0" {
 		t.Errorf("the answer tells %q of %q for the instance that is passed over", left, limit)
 	}
-	r.clock.pass(time.Minute)
+	r.clock.Pass(time.Minute)
 	if !asked("a") {
 		t.Error("a new window has nothing left")
 	}

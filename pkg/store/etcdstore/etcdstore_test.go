@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/store"
 	"github.com/gosix/gosix/pkg/store/embedetcd"
 	"github.com/gosix/gosix/pkg/store/storetest"
@@ -85,20 +86,7 @@ func set(t *testing.T, s store.Store, key, value string) store.Result {
 	return res
 }
 
-// until waits for what comes about by itself.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(20 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("it did not come about: %s", what)
-		}
-	}
-}
+var until = timetest.Until
 
 func TestContract(t *testing.T) {
 	t.Parallel()

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gosix/gosix/internal/logtest"
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/upstream"
 )
@@ -147,19 +148,7 @@ func newLab(t *testing.T, change func(*Options)) *lab {
 	return l
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(20 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("it did not come to pass: %s", what)
-		}
-	}
-}
+var eventually = timetest.Until
 
 // fast makes the probes of a check so frequent that tests need not wait.
 func fast(t *testing.T, raw string) *Check {
