@@ -16,27 +16,9 @@ import (
 )
 
 func main() {
-	root := &cobra.Command{
-		Use: "gosix", Short: "An AI and API gateway that speaks Apache APISIX's language", Version: node.Version(),
-		SilenceUsage: true, SilenceErrors: true, CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-	}
-	root.AddCommand(run(), check(), node.HealthCommand(), version())
-	if err := root.Execute(); err != nil {
-		fmt.Fprintln(os.Stderr, "gosix:", err)
-		os.Exit(1)
-	}
-}
-
-func run() *cobra.Command {
-	var conf string
-	c := &cobra.Command{
-		Use: "run", Short: "Serve: Admin API and gateway", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return node.Main(conf, config.ProgramGosix, embedded, os.Stdout)
-		},
-	}
-	c.Flags().StringVarP(&conf, "config", "c", "", "settings (default: built-in ones)")
-	return c
+	root := &cobra.Command{Use: "gosix", Short: "An AI and API gateway that speaks Apache APISIX's language"}
+	root.AddCommand(node.ServeCommand("run", "Serve: Admin API and gateway", config.ProgramGosix, embedded), check(), version())
+	node.Execute(root)
 }
 
 // embedded starts the process's own etcd.
