@@ -49,6 +49,11 @@ lab: lab-debian ## faults, each for some seconds: make lab LAB_ARGS="-only T3 -s
 lab-long: lab-debian ## faults at full length; goes on where it was stopped
 	cd t/faultlab && $(GO) build -o $(LAB)/faultlab . && $(LAB)/faultlab -long -resume -work $(LAB) $(LAB_ARGS)
 
+.PHONY: lab-table
+lab-table: ## the worst figures of all runs of the lab: make lab-table LAB_ARGS="-into docs/reliability.md"
+	cd t/faultlab && $(GO) build -o $(LAB)/faultlab .
+	$(LAB)/faultlab -table $(LAB)/results.jsonl $(LAB_ARGS)
+
 # An etcd whose watches are known to lose events. Without it what needs it says that it was
 # not run.
 .PHONY: lab-debian

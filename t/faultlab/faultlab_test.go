@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -218,25 +220,101 @@ func TestPlan(t *testing.T) {
 	all := []*scenario{{name: "T5"}, {name: "T5-wipe"}, {name: "T50"}, {name: "T7", parts: 3}}
 	old := []regression{{scenario: "T7", seed: 12}, {scenario: "T5", seed: 1}}
 	tests := map[string]struct {
-		long bool
-		only []string
-		want string
+		seeds []int64
+		long  bool
+		only  []string
+		want  string
 	}{
-		"a short run has each once, and the regressions": {want: "T5#1 T5-wipe#1 T50#1 T7#1 T7#12"},
-		"a long run has every part":                      {long: true, only: []string{"T7"}, want: "T7/0#1 T7/1#1 T7/2#1"},
-		"a name is also that of its variants":            {only: []string{"T5"}, want: "T5#1 T5-wipe#1"},
-		"a name that is none":                            {only: []string{"T"}, want: ""},
+		"several seeds come one after the other, the regressions once": {
+			seeds: []int64{2, 3}, only: []string{"T5", "T7"},
+			want: "T5#2 T5#1 T5-wipe#2 T7#2 T7#12 T5#3 T5-wipe#3 T7#3",
+		},
+		"a regression whose seed is run anyway is not run twice": {seeds: []int64{1, 12}, only: []string{"T7"}, want: "T7#1 T7#12"},
+		"a short run has each once, and the regressions":         {want: "T5#1 T5-wipe#1 T50#1 T7#1 T7#12"},
+		"a long run has every part":                              {long: true, only: []string{"T7"}, want: "T7/0#1 T7/1#1 T7/2#1"},
+		"a name is also that of its variants":                    {only: []string{"T5"}, want: "T5#1 T5-wipe#1"},
+		"a name that is none":                                    {only: []string{"T"}, want: ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, u := range plan(all, old, 1, tt.long, tt.only) {
+			for _, u := range plan(all, old, append(tt.seeds, []int64{1}[min(len(tt.seeds), 1):]...), tt.long, tt.only) {
 				got = append(got, fmt.Sprintf("%s#%d", u.ID(), u.Seed))
 			}
 			if s := strings.Join(got, " "); s != tt.want {
 				t.Errorf("got %q, want %q", s, tt.want)
 			}
 		})
+	}
+}
+
+func TestSeeds(t *testing.T) {
+	for text, want := range map[string]string{"1": "[1]", "1,2, 3": "[1 2 3]", "4,4,-5": "[4 -5]"} {
+		if got, err := parseSeeds(text); err != nil || fmt.Sprint(got) != want {
+			t.Errorf("%q: got %v %v, want %s", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "1,", "x", "1;2"} {
+		if _, err := parseSeeds(text); err == nil {
+			t.Errorf("%q counts as seeds", text)
+		}
+	}
+}
+
+// What stands in a document is the worst of all runs, and of a unit that was run twice the last.
+func TestTableOfTheWorst(t *testing.T) {
+	slow := func(v Verdict, seconds float64) Line {
+		return Line{What: "slow", Got: fmt.Sprintf("%.2f s", seconds), Limit: "≤ 1.00 s", Verdict: v, Timed: true, Value: seconds}
+	}
+	none := func(bad, of int) Line {
+		return Line{What: "failed requests", Got: "as it says", Limit: "0", Verdict: verdict(bad == 0), Value: float64(bad), Of: of}
+	}
+	outcome := func(unit string, seed int64, lines ...Line) Outcome {
+		scenario, _, _ := strings.Cut(unit, "/")
+		return Outcome{Unit: unit, Scenario: scenario, Seed: seed, Code: "c", Rate: 300, CPUs: 2, Verdict: Held, Lines: lines, Machine: float64(seed)}
+	}
+	all := []Outcome{
+		outcome("T4", 1, slow(Failed, 7)), // and once more
+		outcome("T4", 1, slow(Held, 0.5), none(0, 1000), Line{What: "gateway-0: memory", Got: "1.1", Limit: "≤ 1.5", Verdict: Held, Value: 1.1}, Line{What: "gateway-1: memory", Got: "1.3", Limit: "≤ 1.5", Verdict: Held, Value: 1.3}),
+		outcome("T4", 2, slow(Held, 0.9), none(0, 700), Line{What: everywhere[0], Verdict: Held, Of: 5}),
+		outcome("T3/0", 2, Line{What: "why", Got: "a | b", Verdict: Held}, Line{What: everywhere[0], Verdict: Held, Of: 6}),
+		outcome("T3/1", 2, Line{What: "why", Got: "c", Verdict: Failed}),
+		{Unit: "T5", Scenario: "T5", Seed: 1, Code: "d", Verdict: NotRun, Reason: "no root"},
+	}
+	var b bytes.Buffer
+	markdown(&b, all)
+	want := `**Short runs.** Seeds 1, 2, the worst of them, counts added up; 300 requests a second; 2 processors, whose load was 0.0 to 2.0 when a scenario began; code c, d, 0001-01-01.
+
+| | What | Measured | Limit |
+|---|---|---|---|
+| T3 | why | **FAILED** c |  |
+| T4 | slow | 0.90 s | ≤ 1.00 s |
+|  | failed requests | 0 of 1,700 | 0 |
+|  | a gateway: memory | 1.3 | ≤ 1.5 |
+| T5 | seed 1 | **not run** no root |  |
+| all | same revision, other digest | 0 of 11 |  |
+
+`
+	if got := b.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+
+	doc, book := filepath.Join(t.TempDir(), "doc.md"), filepath.Join(t.TempDir(), "results.jsonl")
+	raw, _ := json.Marshal(all[2])
+	if err := errors.Join(os.WriteFile(doc, []byte("before <!-- figures -->old<!-- /figures --> after"), 0o644), os.WriteFile(book, raw, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // it can be put in again
+		if err := printTable(io.Discard, book, doc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, _ := os.ReadFile(doc)
+	if s := string(text); !strings.HasPrefix(s, "before <!-- figures -->\n\n**Short") || !strings.HasSuffix(s, "|\n\n<!-- /figures --> after") || strings.Contains(s, "old") {
+		t.Errorf("got %s", s)
+	}
+	if err := os.WriteFile(doc, []byte("no place"), 0o644); err != nil || printTable(io.Discard, book, doc) == nil {
+		t.Error("a document without a place for them is written to")
 	}
 }
 

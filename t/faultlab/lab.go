@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,10 +23,10 @@ import (
 // everything that has to be ended and removed.
 type Lab struct {
 	Work string
-	Seed int64
 	Long bool
 	Keep bool
-	Rate int // requests a second of the load driver
+	Busy bool // others use the machine
+	Rate int  // requests a second of the load driver
 	Out  io.Writer
 
 	Root string // of the checkout
@@ -53,7 +55,7 @@ func (l *Lab) Prepare(ctx context.Context) error {
 		return err
 	}
 	l.Code = version(ctx, l.Root)
-	fmt.Fprintf(l.Out, "faultlab: seed %d, code %s, work directory %s\n", l.Seed, l.Code, l.Work)
+	fmt.Fprintf(l.Out, "faultlab: code %s, work directory %s\n", l.Code, l.Work)
 	if err := l.build(ctx, l.Root, "./cmd/gateway", "./cmd/admin"); err != nil {
 		return err
 	}
@@ -182,7 +184,7 @@ func (l *Lab) endFrom(n int) {
 
 // Do runs a unit and says how it went.
 func (l *Lab) Do(ctx context.Context, u Unit) (o Outcome) {
-	begin := time.Now()
+	begin, others := time.Now(), machineLoad()
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(u.ID()))
 	r := &Run{
@@ -200,7 +202,8 @@ func (l *Lab) Do(ctx context.Context, u Unit) (o Outcome) {
 	}
 	l.endFrom(mark)
 	o = Outcome{
-		Unit: u.ID(), Scenario: u.Scenario.name, Seed: u.Seed, Code: l.Code, Long: l.Long, Time: begin.UTC().Truncate(time.Second),
+		Unit: u.ID(), Scenario: u.Scenario.name, Seed: u.Seed, Code: l.Code, Long: l.Long, Rate: l.Rate, Time: begin.UTC().Truncate(time.Second),
+		CPUs: runtime.NumCPU(), Machine: others,
 		Seconds: time.Since(begin).Seconds(), Lines: r.lines, Verdict: Held,
 	}
 	var absent *absentError
@@ -222,6 +225,14 @@ func (l *Lab) Do(ctx context.Context, u Unit) (o Outcome) {
 		_ = os.RemoveAll(r.Dir)
 	}
 	return o
+}
+
+// machineLoad is the system's load over the last minute; 0 where it does not tell.
+func machineLoad() float64 {
+	raw, _ := os.ReadFile("/proc/loadavg")
+	one, _, _ := strings.Cut(string(raw), " ")
+	n, _ := strconv.ParseFloat(one, 64)
+	return n
 }
 
 func (l *Lab) say(format string, args ...any) {

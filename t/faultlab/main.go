@@ -6,7 +6,8 @@
 //
 //	go run . -short                 every scenario for some seconds, and the regressions
 //	go run . -long -resume          the figures of docs/reliability.md; goes on where it was stopped
-//	go run . -short -only T3 -seed 7
+//	go run . -short -only T3 -seed 7,8
+//	go run . -table results.jsonl   the worst figures of a file of results, as Markdown
 package main
 
 import (
@@ -36,19 +37,21 @@ func main() {
 // run returns the exit code: 0 when every line that was judged held, 1 when one did not, 2 when
 // the lab itself could not do its work.
 func run() (int, error) {
-	seed := flag.Int64("seed", 1, "what all chance is drawn from")
+	seed := flag.String("seed", "1", "what all chance is drawn from; several, as 1,2,3, are run one after the other")
 	short := flag.Bool("short", false, "every scenario for some seconds (the default)")
 	long := flag.Bool("long", false, "every scenario at its full length")
 	only := flag.String("only", "", "scenarios, by their names: T1,T3; T5 is also T5-wipe")
 	work := flag.String("work", filepath.Join(os.TempDir(), "gosix-faultlab"), "directory for programs, data and results")
 	results := flag.String("results", "", "file that results are appended to; empty: results.jsonl in the work directory")
 	resume := flag.Bool("resume", false, "leave out what the results say was done with this code and seed")
-	again := flag.Bool("again", false, "give a scenario that failed by limits of time alone a second run")
+	again := flag.Bool("again", false, "others use the machine: give a scenario that failed by limits of time alone a second run, and speed ten times as long")
 	keep := flag.Bool("keep", false, "keep the data and the logs of scenarios that held, too")
 	list := flag.Bool("list", false, "list the scenarios")
+	table := flag.String("table", "", "print the worst figures in a file of results, and run nothing")
+	into := flag.String("into", "", "with -table: put them into a document, between the comments figures and /figures")
 	rate := flag.Int("rate", 0, "requests a second, for all gateways together; 0: 300, or 1000 with -long")
 	flag.Parse()
-	if *short && *long || flag.NArg() > 0 {
+	if *short && *long || flag.NArg() > 0 || *into != "" && *table == "" {
 		flag.Usage()
 		return 2, nil
 	}
@@ -58,9 +61,16 @@ func run() (int, error) {
 		}
 		return 0, nil
 	}
+	if *table != "" {
+		return 0, printTable(os.Stdout, *table, *into)
+	}
+	seeds, err := parseSeeds(*seed)
+	if err != nil {
+		return 2, err
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	lab := &Lab{Work: *work, Seed: *seed, Long: *long, Keep: *keep, Rate: *rate, Out: os.Stdout}
+	lab := &Lab{Work: *work, Long: *long, Keep: *keep, Busy: *again, Rate: *rate, Out: os.Stdout}
 	if lab.Rate == 0 {
 		lab.Rate = 300
 		if lab.Long {
@@ -79,7 +89,7 @@ func run() (int, error) {
 		return 2, err
 	}
 	defer func() { _ = book.Close() }()
-	units := plan(scenarios, regressions, *seed, *long, strings.FieldsFunc(*only, func(r rune) bool { return r == ',' }))
+	units := plan(scenarios, regressions, seeds, *long, strings.FieldsFunc(*only, func(r rune) bool { return r == ',' }))
 	if len(units) == 0 {
 		return 2, fmt.Errorf("-only %s: no such scenario", *only)
 	}
@@ -110,5 +120,9 @@ func run() (int, error) {
 		}
 		done = append(done, o)
 	}
-	return summary(os.Stdout, done), nil
+	code := summary(os.Stdout, done)
+	if len(seeds) > 1 {
+		worstOf(os.Stdout, done)
+	}
+	return code, nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -39,8 +41,8 @@ type regression struct {
 	found    string // what was wrong
 }
 
-// plan lists what is run, in order.
-func plan(all []*scenario, old []regression, seed int64, long bool, only []string) (units []Unit) {
+// plan lists what is run, in order: everything with the first seed, then with the next.
+func plan(all []*scenario, old []regression, seeds []int64, long bool, only []string) (units []Unit) {
 	wanted := func(name string) bool {
 		if len(only) == 0 {
 			return true
@@ -52,23 +54,39 @@ func plan(all []*scenario, old []regression, seed int64, long bool, only []strin
 		}
 		return false
 	}
-	for _, s := range all {
-		if !wanted(s.name) {
-			continue
-		}
-		if !long {
-			units = append(units, Unit{Scenario: s, Seed: seed, Part: -1})
-		}
-		for part := range max(s.parts, 1) {
-			if long {
-				units = append(units, Unit{Scenario: s, Seed: seed, Part: part})
+	for i, seed := range seeds {
+		for _, s := range all {
+			if !wanted(s.name) {
+				continue
 			}
-		}
-		for _, r := range old {
-			if !long && r.scenario == s.name && r.seed != seed {
-				units = append(units, Unit{Scenario: s, Seed: r.seed, Part: -1, Found: r.found})
+			if !long {
+				units = append(units, Unit{Scenario: s, Seed: seed, Part: -1})
+			}
+			for part := range max(s.parts, 1) {
+				if long {
+					units = append(units, Unit{Scenario: s, Seed: seed, Part: part})
+				}
+			}
+			for _, r := range old {
+				if i == 0 && !long && r.scenario == s.name && !slices.Contains(seeds, r.seed) {
+					units = append(units, Unit{Scenario: s, Seed: r.seed, Part: -1, Found: r.found})
+				}
 			}
 		}
 	}
 	return units
+}
+
+// parseSeeds reads a list such as 1,2,3.
+func parseSeeds(text string) (seeds []int64, err error) {
+	for _, word := range strings.Split(text, ",") {
+		n, err := strconv.ParseInt(strings.TrimSpace(word), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("-seed %s: %q is no number", text, word)
+		}
+		if !slices.Contains(seeds, n) {
+			seeds = append(seeds, n)
+		}
+	}
+	return seeds, nil
 }
