@@ -15,6 +15,7 @@ import (
 
 // State is what a node's GET /v1/config says.
 type State struct {
+	Node      string  `json:"node"`
 	Revision  int64   `json:"revision"`
 	Observed  int64   `json:"observed"`
 	Digest    string  `json:"digest"`

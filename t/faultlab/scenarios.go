@@ -15,6 +15,7 @@ var scenarios = []*scenario{
 	{name: "T9", about: "poison among a thousand items, while running and at a start", run: poisonPill},
 	{name: "T13", about: "a node ends while clients of all kinds use it", run: ending},
 	{name: "T14", about: "three nodes behind a balancer are replaced one after the other", run: upgrade},
+	{name: "reads", about: "a write that was acknowledged is in force everywhere", run: readYourWrites},
 	{name: "T29", about: "the line to etcd is slow, narrow, and breaks", run: slowEtcd},
 }
 

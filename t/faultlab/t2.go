@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // coldStart is T2: a node starts while etcd is away, from files of every quality.
@@ -29,14 +27,8 @@ func coldStart(ctx context.Context, r *Run) error {
 	dir := filepath.Join(g.dir, "data/snapshots")
 	write := func(version int) error {
 		before := files(dir)
-		for from := 0; from < routes; from += 100 {
-			var ops []clientv3.Op
-			for i := from; i < from+100; i++ {
-				ops = append(ops, clientv3.OpPut(fmt.Sprintf("%s/routes/g%d", prefix, i), w.route(fmt.Sprintf("/g%d", i), fmt.Sprint(version))))
-			}
-			if _, err := w.Etcd.KV.Txn(ctx).Then(ops...).Commit(); err != nil {
-				return err
-			}
+		if err := w.fill(ctx, routes, fmt.Sprint(version)); err != nil {
+			return err
 		}
 		if _, err := w.Agree(ctx, 30*time.Second); err != nil {
 			return err

@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 const (
@@ -262,6 +264,7 @@ type Answer struct {
 	Status   int // 0: nothing
 	Body     string
 	Revision int64
+	Applied  string // how many nodes have a write that was waited for: "3/3"
 	Took     time.Duration
 	Err      error
 }
@@ -296,6 +299,7 @@ func (n *Node) Call(ctx context.Context, method, path, body string) (a Answer) {
 	text, err := io.ReadAll(res.Body)
 	a = Answer{Status: res.StatusCode, Body: string(text), Err: err}
 	a.Revision, _ = strconv.ParseInt(res.Header.Get("X-Gosix-Revision"), 10, 64)
+	a.Applied = res.Header.Get("X-Gosix-Applied")
 	return a
 }
 
@@ -411,6 +415,20 @@ func (w *World) LiveEverywhere(ctx context.Context, path string, limit time.Dura
 // route is a route to the lab's upstream.
 func (w *World) route(uri, desc string) string {
 	return fmt.Sprintf(`{"uri":%q,"desc":%q,"upstream":{"type":"roundrobin","nodes":{%q:1}}}`, uri, desc, w.Upstream)
+}
+
+// fill stores so many routes /g0, /g1 and so on, past the Admin API.
+func (w *World) fill(ctx context.Context, routes int, desc string) error {
+	for from := 0; from < routes; from += 100 {
+		var ops []clientv3.Op
+		for i := from; i < min(from+100, routes); i++ {
+			ops = append(ops, clientv3.OpPut(fmt.Sprintf("%s/routes/g%d", prefix, i), w.route(fmt.Sprintf("/g%d", i), desc)))
+		}
+		if _, err := w.Etcd.KV.Txn(ctx).Then(ops...).Commit(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // attached is the member of etcd that a gateway watches, by its own word; nil if it does not say.
