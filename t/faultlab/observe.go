@@ -87,6 +87,13 @@ func (o *Observer) Stop() []Sample {
 	return o.samples
 }
 
+// take adds what another observer saw before.
+func (o *Observer) take(samples []Sample) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.samples = append(o.samples, samples...)
+}
+
 // Seen returns what was seen so far of a node since a time.
 func (o *Observer) Seen(node string, since time.Time) (out []Sample) {
 	o.mu.Lock()

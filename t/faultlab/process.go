@@ -188,6 +188,32 @@ func (p *Process) RSS() int64 {
 	return pages * int64(os.Getpagesize())
 }
 
+// Peak is the most memory that the process ever had, in bytes; 0 if the system does not tell.
+func (p *Process) Peak() int64 {
+	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
+	for line := range strings.Lines(string(raw)) {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmHWM:" {
+			kib, _ := strconv.ParseInt(fields[1], 10, 64)
+			return kib << 10
+		}
+	}
+	return 0
+}
+
+// CPU is the time that the process has had of a processor; 0 if the system does not tell. A
+// thread that ended is not in it, but Go keeps its own.
+func (p *Process) CPU() (sum time.Duration) {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.PID()))
+	for _, task := range tasks {
+		raw, _ := os.ReadFile(task)
+		if fields := strings.Fields(string(raw)); len(fields) > 0 {
+			ns, _ := strconv.ParseInt(fields[0], 10, 64)
+			sum += time.Duration(ns)
+		}
+	}
+	return sum
+}
+
 // Threads and open files of a process, for leaks.
 func (p *Process) openFiles() int {
 	entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.PID()))

@@ -16,6 +16,7 @@ var scenarios = []*scenario{
 	{name: "T13", about: "a node ends while clients of all kinds use it", run: ending},
 	{name: "T14", about: "three nodes behind a balancer are replaced one after the other", run: upgrade},
 	{name: "reads", about: "a write that was acknowledged is in force everywhere", run: readYourWrites},
+	{name: "size", about: "many routes are loaded, and one of them changes", run: size},
 	{name: "T29", about: "the line to etcd is slow, narrow, and breaks", run: slowEtcd},
 }
 

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// size is the promise that a change costs what it changes, however much there is besides, and
+// what so much costs at a start.
+func size(ctx context.Context, r *Run) error {
+	// What a tenth of the routes may take is no tenth: a process has a size of its own.
+	routes, changes, memory := 10_000, 100, 100.0
+	load, gap, calm := 2*time.Second, 100*time.Millisecond, 6*time.Second
+	if r.Long {
+		routes, changes, memory = 100_000, 200, 400
+		load, gap, calm = 5*time.Second, 250*time.Millisecond, 30*time.Second
+	}
+	w, err := r.NewWorld(ctx, Shape{Etcds: 1, Gateways: 2, Admins: 1, NoLoad: true})
+	if err != nil {
+		return err
+	}
+	if err := w.fill(ctx, routes, ""); err != nil {
+		return err
+	}
+	if _, err := w.Agree(ctx, 60*time.Second); err != nil {
+		return err
+	}
+	// Asking a node for its state costs more than what is measured here.
+	before := w.Watch.Stop()
+
+	g := w.Gateways[0]
+	dir := filepath.Join(g.dir, "data/snapshots")
+	start := func() (time.Duration, error) {
+		began := time.Now()
+		if err := g.Start(); err != nil {
+			return 0, err
+		}
+		_, err := within(ctx, 60*time.Second, "the last route is served", func() bool { return w.Probe(g, fmt.Sprintf("/g%d", routes-1), "x") })
+		return time.Since(began), err
+	}
+	stop := func() {
+		g.Process.Signal(syscall.SIGINT)
+		<-g.Process.exited
+	}
+	stop()
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	took, err := start()
+	if err != nil {
+		return err
+	}
+	cpu := g.Process.CPU()
+	if _, err := within(ctx, 60*time.Second, "a snapshot is on disk", func() bool { return len(files(dir)) > 0 }); err != nil {
+		return err
+	}
+	r.Quick(fmt.Sprintf("%d routes: loaded from etcd and served in", routes), took, load)
+	r.Note("… for processor time", seconds(cpu))
+	r.Most("… with memory at most, the snapshot on disk included", "%.0f MiB", float64(g.Process.Peak())/(1<<20), memory)
+	if err := pause(ctx, calm); err != nil {
+		return err
+	}
+	r.Note("… and memory afterwards", fmt.Sprintf("%d MiB", g.Process.RSS()>>20))
+
+	spent := func() (all []time.Duration) {
+		for _, g := range w.Gateways {
+			all = append(all, g.Process.CPU())
+		}
+		return all
+	}
+	idle, at := spent(), time.Now()
+	if err := pause(ctx, calm); err != nil {
+		return err
+	}
+	quiet, begin := spent(), time.Now()
+	resting := begin.Sub(at)
+	for i, next := 0, begin; i < changes; i++ {
+		n := r.Rand.IntN(routes)
+		if err := w.Put(ctx, fmt.Sprintf("/routes/g%d", n), w.route(fmt.Sprintf("/g%d", n), fmt.Sprint("change ", i))); err != nil {
+			return err
+		}
+		next = next.Add(gap)
+		if err := pause(ctx, time.Until(next)); err != nil {
+			return err
+		}
+	}
+	busy, working := spent(), time.Since(begin)
+	var each []time.Duration
+	var rest time.Duration
+	for i := range busy {
+		base := time.Duration(float64(quiet[i]-idle[i]) * float64(working) / float64(resting))
+		each = append(each, (busy[i]-quiet[i]-base)/time.Duration(changes))
+		rest = max(rest, time.Duration(float64(quiet[i]-idle[i])/resting.Seconds()))
+	}
+	r.Quick(fmt.Sprintf("… one changed route costs a node, mean of %d, %s apart", changes, seconds(gap)), max(slices.Max(each), 0), time.Millisecond)
+	r.Note("… beside what a node takes a second while nothing changes", seconds(rest))
+	w.AgreeLine(ctx, "same digest everywhere afterwards in", time.Now(), 2*time.Second)
+
+	stop()
+	took, err = start()
+	if err != nil {
+		return err
+	}
+	r.Note("… started again on its snapshot, it serves after", seconds(took))
+	w.Watch = newObserver(50*time.Millisecond, w.Gateways...)
+	r.Later(func() { w.Watch.Stop() })
+	w.Watch.take(before)
+	if _, err := w.Agree(ctx, 30*time.Second); err != nil {
+		return err
+	}
+	if err := pause(ctx, time.Second); err != nil {
+		return err
+	}
+	w.Finish(ctx)
+	return nil
+}
