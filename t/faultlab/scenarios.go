@@ -10,6 +10,7 @@ var scenarios = []*scenario{
 	{name: "T5-other", about: "another cluster takes etcd's place", run: otherCluster},
 	{name: "T5-wipe", about: "etcd comes back empty", run: wiped},
 	{name: "T6", about: "leaders are killed and hang, then the majority goes", run: quorum},
+	{name: "T6-members", about: "members of etcd are replaced and defragmented", run: replaced},
 	{name: "T7", about: "the Admin API is killed in the middle of writes", run: adminKilled, parts: 10},
 	{name: "T8", about: "thousands of keys change every second", run: churn},
 	{name: "T9", about: "poison among a thousand items, while running and at a start", run: poisonPill},
