@@ -39,8 +39,15 @@ func (r *Record) String() string {
 	return fmt.Sprintf("request %d to %s: status %d, %d bytes, ended %v, %s %s", r.ID, r.Node, r.Status, r.Bytes, r.Ended, seconds(r.Latency), r.Err)
 }
 
-// Target is where requests are sent.
+// Target is where requests are sent; Addr may begin with https://.
 type Target struct{ Name, Addr string }
+
+func (t Target) url(path string) string {
+	if strings.HasPrefix(t.Addr, "https://") {
+		return t.Addr + path
+	}
+	return "http://" + t.Addr + path
+}
 
 // Load sends requests at a steady rate, whether or not earlier ones were answered, and records
 // every one of them: 7 of 10 are whole answers, 3 are streams of events.
@@ -140,9 +147,9 @@ func (l *Load) one(id uint64, t Target, stream bool) {
 	l.sent.Add(1)
 	r := Record{ID: id, At: time.Now(), Node: t.Name, Stream: stream}
 	if stream {
-		send(l.client, &r, "http://"+t.Addr+"/v1/chat/completions", fmt.Sprintf(chatBody, id))
+		send(l.client, &r, t.url("/v1/chat/completions"), fmt.Sprintf(chatBody, id))
 	} else {
-		send(l.client, &r, "http://"+t.Addr+"/plain", strconv.FormatUint(id, 10))
+		send(l.client, &r, t.url("/plain"), strconv.FormatUint(id, 10))
 	}
 	r.Latency = time.Since(r.At)
 	l.mu.Lock()

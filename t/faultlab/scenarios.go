@@ -18,6 +18,7 @@ var scenarios = []*scenario{
 	{name: "T14", about: "three nodes behind a balancer are replaced one after the other", run: upgrade},
 	{name: "reads", about: "a write that was acknowledged is in force everywhere", run: readYourWrites},
 	{name: "size", about: "many routes are loaded, and one of them changes", run: size},
+	{name: "T26", about: "certificates are replaced under load", run: rotation},
 	{name: "T29", about: "the line to etcd is slow, narrow, and breaks", run: slowEtcd},
 }
 

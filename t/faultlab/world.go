@@ -33,6 +33,7 @@ type Shape struct {
 	Toxic                   bool   // everybody reaches etcd through proxies that do harm
 	NoLoad                  bool   // the scenario brings clients of its own
 	AccessLog               bool   // of gateways
+	TLS                     bool   // gateways listen with it, too
 	Settings                string // further settings of gateways under apisix, as YAML lines
 }
 
@@ -55,6 +56,7 @@ type World struct {
 type Node struct {
 	Name    string
 	Gateway string // addresses; empty where it has none
+	TLS     string // of the gateway
 	Admin   string
 	Control string
 	Status  string
@@ -168,7 +170,7 @@ func (w *World) NewNode(name, program, ns string) (*Node, error) {
 	if ns != "" {
 		host = w.NS.Inside
 	}
-	ports := make([]int, 5)
+	ports := make([]int, 6)
 	for i := range ports {
 		var err error
 		// In a namespace nothing is taken.
@@ -195,7 +197,11 @@ func (w *World) NewNode(name, program, ns string) (*Node, error) {
 		}
 		etcd = append(etcd, strconv.Quote(e))
 	}
-	extra := ""
+	extra := "  ssl: {enable: false}\n"
+	if program == "gateway" && w.Shape.TLS {
+		n.TLS = addr(5)
+		extra = fmt.Sprintf("  ssl: {listen: [{ip: %s, port: %d}]}\n", host, ports[5])
+	}
 	if program == "gateway" {
 		for line := range strings.Lines(w.Shape.Settings) {
 			extra += "  " + strings.TrimRight(line, "\n") + "\n"
@@ -203,7 +209,6 @@ func (w *World) NewNode(name, program, ns string) (*Node, error) {
 	}
 	conf := fmt.Sprintf(`apisix:
   node_listen: [{ip: %[1]s, port: %[2]d, enable_http2: true}]
-  ssl: {enable: false}
   control: {ip: %[1]s, port: %[3]d}
   status: {ip: %[1]s, port: %[4]d}
   data_encryption: {keyring: [%[10]s]}
