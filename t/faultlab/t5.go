@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -152,6 +153,17 @@ func wiped(ctx context.Context, r *Run) error {
 	if err != nil {
 		return err
 	}
+	for i, how := range []string{"POST /v1/config/accept", "the marker key"} {
+		if err := w.wipe(ctx, how, i); err != nil {
+			return err
+		}
+	}
+	w.Finish(ctx)
+	return nil
+}
+
+// wipe empties etcd, and then has an operator say that it is meant.
+func (w *World) wipe(ctx context.Context, how string, round int) error {
 	for i := range 40 {
 		if err := w.raw(ctx, fmt.Sprintf("/routes/r%d", i), w.route(fmt.Sprintf("/r%d", i), "one")); err != nil {
 			return err
@@ -185,8 +197,8 @@ func wiped(ctx context.Context, r *Run) error {
 			return err
 		}
 	}
-	r.AtMost("an empty store is noticed and held back on 3 nodes in", time.Since(accepted), 5*time.Second)
-	if err := pause(ctx, 5*time.Second); err != nil {
+	w.AtMost("an empty store is noticed and held back on 3 nodes in", time.Since(accepted), 5*time.Second)
+	if err := pause(ctx, time.Duration(5-3*round)*time.Second); err != nil {
 		return err
 	}
 	var lost []string
@@ -198,29 +210,58 @@ func wiped(ctx context.Context, r *Run) error {
 		if !w.Probe(g, "/r7", "x") {
 			lost = append(lost, g.Name+" lost a route")
 		}
+		if g.metric("store_reset") < 1 {
+			lost = append(lost, g.Name+" raises no alarm")
+		}
 	}
-	r.None("nodes that let go of their configuration", lost, len(w.Gateways))
+	w.None("nodes that let go of their configuration, or raise no alarm", lost, len(w.Gateways))
 	// From here on an operator means it.
 	w.Load.Stop()
 	w.Watch.Replaced()
+	if err := w.acceptHeld(ctx, round > 0); err != nil {
+		return fmt.Errorf("%s: %w", how, err)
+	}
+	// The key is looked at once a second.
+	w.AgreeLine(ctx, how+": the empty store is in force everywhere in", time.Now(), 3*time.Second)
+	path := fmt.Sprintf("/anew-%d", round)
+	if err := w.Put(ctx, "/routes"+path, w.route(path, "")); err != nil {
+		return err
+	}
+	took, err := w.LiveEverywhere(ctx, path, 10*time.Second)
+	if err != nil {
+		return err
+	}
+	w.AtMost(how+": after it a change is live in", took, time.Second)
+	return nil
+}
+
+// acceptHeld puts in force what nodes hold back: by their own APIs, or by a key that names the
+// cluster.
+func (w *World) acceptHeld(ctx context.Context, marker bool) error {
+	if marker {
+		s, err := w.Gateways[0].State(ctx)
+		if err != nil {
+			return err
+		}
+		var held struct {
+			Cluster string `json:"cluster_id"`
+		}
+		if err := json.Unmarshal(s.Held, &held); err != nil {
+			return err
+		}
+		_, err = w.Etcd.KV.Put(ctx, prefix+"-nodes/accept", held.Cluster)
+		return err
+	}
 	for _, g := range w.Gateways {
 		res, err := small.Post("http://"+g.Control+"/v1/config/accept", "application/json", nil)
 		if err != nil {
 			return err
 		}
 		_ = res.Body.Close()
-		r.Check(g.Name+": POST /v1/config/accept is answered with", fmt.Sprint(res.StatusCode), "2xx", res.StatusCode/100 == 2)
+		if res.StatusCode/100 != 2 {
+			return fmt.Errorf("%s answers %s", g.Name, res.Status)
+		}
 	}
-	w.AgreeLine(ctx, "after it: same digest everywhere in", time.Now(), 2*time.Second)
-	if err := w.Put(ctx, "/routes/anew", w.route("/anew", "")); err != nil {
-		return err
-	}
-	took, err := w.LiveEverywhere(ctx, "/anew", 10*time.Second)
-	if err != nil {
-		return err
-	}
-	r.AtMost("after it: a change is live in", took, time.Second)
-	w.Finish(ctx)
 	return nil
 }
 

@@ -116,6 +116,13 @@ func churn(ctx context.Context, r *Run) error {
 	quiet, busy := figures(records, begin.Add(-5*time.Second), begin), figures(records, begin, end)
 	r.Note("whole answers before", fmt.Sprintf("p50 %s, p99 %s of %d", seconds(quiet.P50), seconds(quiet.P99), quiet.Requests))
 	r.Note("whole answers meanwhile", fmt.Sprintf("p50 %s, p99 %s of %d", seconds(busy.P50), seconds(busy.P99), busy.Requests))
+	var errors []string
+	for i := range records {
+		if records[i].Status >= 500 {
+			errors = append(errors, records[i].String())
+		}
+	}
+	r.None("answers with a status of 5xx", errors, len(records))
 	w.Finish(ctx)
 	return nil
 }
