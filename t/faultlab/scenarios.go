@@ -5,6 +5,7 @@ var scenarios = []*scenario{
 	{name: "T2", about: "a node starts while etcd is away", run: coldStart},
 	{name: "T3", about: "a gateway is cut off, and etcd compacts its history meanwhile", run: compaction(false), parts: 20},
 	{name: "T3-old", about: "the same with Debian's etcd 3.4", run: compaction(true), parts: 20},
+	{name: "T3-lost", about: "a watch loses events without a word", run: lostEvents},
 	{name: "T4", about: "the member of etcd that a gateway watches hangs", run: hung},
 	{name: "T5", about: "etcd is restored from an older backup", run: restored},
 	{name: "T5-other", about: "another cluster takes etcd's place", run: otherCluster},

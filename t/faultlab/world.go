@@ -31,6 +31,7 @@ type Shape struct {
 	OldEtcd                 bool   // Debian's 3.4
 	Namespace               bool   // the first gateway runs in a network of its own
 	Toxic                   bool   // everybody reaches etcd through proxies that do harm
+	Lossy                   bool   // the first gateway reaches etcd through a Thief
 	NoLoad                  bool   // the scenario brings clients of its own
 	AccessLog               bool   // of gateways
 	TLS                     bool   // gateways listen with it, too
@@ -44,6 +45,7 @@ type World struct {
 	Etcd     *Cluster
 	NS       *Namespace
 	Proxies  []*Proxy
+	Thief    *Thief
 	Upstream string // address of the server behind the gateways
 	Gateways []*Node
 	Admins   []*Node
@@ -100,6 +102,11 @@ func (r *Run) NewWorld(ctx context.Context, s Shape) (*World, error) {
 				return nil, err
 			}
 			w.Proxies = append(w.Proxies, p)
+		}
+	}
+	if s.Lossy {
+		if w.Thief, err = r.NewThief(w.Etcd.Members[0].Client); err != nil {
+			return nil, err
 		}
 	}
 	port, err := freePort(host)
@@ -192,6 +199,8 @@ func (w *World) NewNode(name, program, ns string) (*Node, error) {
 		switch {
 		case w.Shape.Toxic:
 			e = "http://" + w.Proxies[i].Listen
+		case w.Shape.Lossy && name == "gateway-0":
+			e = "http://" + w.Thief.Listen
 		case ns != "":
 			e = "http://" + w.Etcd.seenFrom(m)
 		}
