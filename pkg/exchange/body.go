@@ -32,6 +32,7 @@ type Body struct {
 	docErr  error
 	docFor  jsonedit.Options // what doc and docErr were made with
 	indexed bool             // doc or docErr is there
+	spare   *jsonedit.Doc    // memory for doc, of the requests before; nil: there is none yet
 	partial bool             // data is only the beginning of the body
 	taken   bool             // source was handed out
 	changed bool
@@ -42,7 +43,7 @@ type Body struct {
 // SetSource is called by the engine: the body follows from r and is length bytes long,
 // -1 if unknown.
 func (b *Body) SetSource(r io.Reader, length int64) {
-	*b = Body{}
+	*b = Body{spare: b.spare}
 	if r != nil && length != 0 {
 		b.source, b.length, b.partial = r, length, true
 	}
@@ -125,8 +126,9 @@ func (b *Body) read(limit int64) error {
 }
 
 // JSON buffers the body and returns the one index of its top-level members that all who
-// ask with the same options share. The error is that of Bytes, or what jsonedit says of
-// the text.
+// ask with the same options share. It is good as long as the exchange, or until somebody asks
+// with other options or sets another body. The error is that of Bytes, or what jsonedit says
+// of the text.
 func (b *Body) JSON(limit int64, o jsonedit.Options) (*jsonedit.Doc, error) {
 	p, err := b.Bytes(limit)
 	if err != nil {
@@ -134,7 +136,15 @@ func (b *Body) JSON(limit int64, o jsonedit.Options) (*jsonedit.Doc, error) {
 	}
 	// Who asked with laxer options must not answer for those who are strict.
 	if !b.indexed || b.docFor != o {
-		b.doc, b.docErr = jsonedit.Index(p, o)
+		doc := b.spare
+		if b.spare = nil; doc == nil || b.doc != nil {
+			doc = new(jsonedit.Doc) // somebody may still read the other one
+		}
+		if b.docErr = doc.Reindex(p, o); b.docErr == nil {
+			b.doc = doc
+		} else {
+			b.doc, b.spare = nil, doc
+		}
 		b.docFor, b.indexed = o, true
 	}
 	return b.doc, b.docErr
@@ -180,6 +190,16 @@ func (b *Body) Interrupt() {
 
 // Set replaces the body. p belongs to the body from then on.
 func (b *Body) Set(p []byte) { *b = Body{data: p, changed: true} }
+
+// reset makes b an empty body, with the memory of the index that it had.
+func (b *Body) reset() {
+	spare := b.spare
+	if b.doc != nil {
+		spare = b.doc
+		spare.Forget()
+	}
+	*b = Body{spare: spare}
+}
 
 type errReader struct{ err error }
 

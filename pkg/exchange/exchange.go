@@ -93,8 +93,9 @@ type GraphQL struct {
 }
 
 func (r *Request) reset() {
-	fields := r.Header.fields[:0]
-	*r = Request{}
+	fields, body := r.Header.fields[:0], &r.Body
+	body.reset()
+	*r = Request{Body: *body}
 	r.Header.fields = fields
 }
 

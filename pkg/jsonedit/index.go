@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"strings"
+	"sync"
+	"unsafe"
 )
 
 // Span is a part of a document, in bytes: from Start up to, but not with, End.
@@ -25,6 +27,7 @@ type Doc struct {
 	elements int // of a top-level array
 	members  []Member
 	inline   [10]Member // for members: most bodies have no more, which saves an allocation
+	keys     []key      // the scanner's, where a document is indexed again
 }
 
 // Index validates a document as Check does and finds its top-level members in the same
@@ -39,6 +42,47 @@ func Index(p []byte, o Options) (*Doc, error) {
 	d.nameMembers()
 	return d, nil
 }
+
+// Reindex makes d the index of another document, as Index does, in the memory that it has:
+// for those who look at one document after the other and keep none. Names alias p then,
+// unless they have escapes, and are valid no longer than it. Whoever has read the document
+// before must be done with it. After an error d is an empty document.
+func (d *Doc) Reindex(p []byte, o Options) error {
+	const most = 256 // members or keys for which memory is kept
+	members, keys := d.members[:0], d.keys[:0]
+	if members == nil || cap(members) > most {
+		members = d.inline[:0]
+	}
+	if cap(keys) > most {
+		keys = nil
+	}
+	d.p, d.kind, d.elements, d.members = p, Invalid, 0, members
+	s := scanner{p: p, max: o.depth(), dups: o.Duplicates, keys: keys}
+	d.kind = s.document(d)
+	d.keys = s.keys
+	if s.err != nil {
+		d.Forget()
+		return s.err
+	}
+	for i := range d.members {
+		m := &d.members[i]
+		raw := p[m.Key.Start+1 : m.Key.End-1]
+		if bytes.IndexByte(raw, '\\') >= 0 {
+			raw = appendUnescaped(make([]byte, 0, len(raw)), raw)
+		}
+		m.Name = view(raw)
+	}
+	return nil
+}
+
+// Forget makes d an empty document that keeps nothing alive but its own memory.
+func (d *Doc) Forget() {
+	clear(d.members)
+	d.p, d.kind, d.elements, d.members = nil, Invalid, 0, d.members[:0]
+}
+
+// view is p as a string, valid as long as p is not changed.
+func view(p []byte) string { return unsafe.String(unsafe.SliceData(p), len(p)) }
 
 // nameMembers gives the members their names, which share one allocation.
 func (d *Doc) nameMembers() {
@@ -104,6 +148,18 @@ func (d *Doc) String(name string) (string, bool) {
 	return unescape(raw[1 : len(raw)-1]), true
 }
 
+// View is String for those who keep nothing: without escapes the text aliases the document.
+func (d *Doc) View(name string) (string, bool) {
+	raw, kind, ok := d.Get(name)
+	if !ok || kind != String {
+		return "", false
+	}
+	if raw = raw[1 : len(raw)-1]; bytes.IndexByte(raw, '\\') < 0 {
+		return view(raw), true
+	}
+	return unescape(raw), true
+}
+
 // trustedDepth is the depth for what was already checked against a limit of the caller's:
 // it bounds the stack, nothing else.
 const trustedDepth = 10000
@@ -163,3 +219,22 @@ func Members(p []byte, f func(name string, raw []byte, k Kind) error) error {
 	}
 	return nil
 }
+
+// Peek is Members for those who keep no name: it aliases p, as raw does. In the steady state
+// nothing is allocated.
+func Peek(p []byte, f func(name string, raw []byte, k Kind) error) error {
+	d := peeked.Get().(*Doc)
+	err := d.Reindex(p, Options{MaxDepth: trustedDepth})
+	if err == nil && d.kind != Object {
+		err = errNoObject
+	}
+	for i := 0; err == nil && i < len(d.members); i++ {
+		m := &d.members[i]
+		err = f(m.Name, p[m.Value.Start:m.Value.End:m.Value.End], m.Kind)
+	}
+	d.Forget()
+	peeked.Put(d)
+	return err
+}
+
+var peeked = sync.Pool{New: func() any { return new(Doc) }}

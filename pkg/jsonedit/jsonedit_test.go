@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/gosix/gosix/internal/racetest"
 )
 
 // What the reference's parser says of text like this, word for word (spec/00 23), and of
@@ -802,5 +805,82 @@ func BenchmarkSplice(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		segs = d.Splice(segs[:0], edits)
+	}
+}
+
+func TestReindexAllocatesNothing(t *testing.T) {
+	p, d := chat(16<<10), new(Doc)
+	if n := testing.AllocsPerRun(100, func() {
+		if err := d.Reindex(p, Options{Duplicates: true}); err != nil {
+			t.Fatal(err)
+		}
+		if model, ok := d.View("model"); !ok || model != "gpt-4" {
+			t.Fatal(model, ok)
+		}
+	}); n != 0 {
+		t.Errorf("got %v allocations, want none", n)
+	}
+	small, seen := []byte(`{"prompt_tokens":1,"details":{"cached":2}}`), 0
+	if n := testing.AllocsPerRun(100, func() {
+		_ = Peek(small, func(name string, raw []byte, k Kind) error {
+			if name == "details" && k == Object {
+				return Peek(raw, func(string, []byte, Kind) error { seen++; return nil })
+			}
+			return nil
+		})
+	}); n != 0 && !racetest.Enabled {
+		t.Errorf("peeking: got %v allocations, want none", n)
+	}
+	if seen == 0 {
+		t.Error("nothing was seen")
+	}
+}
+
+// A document that is used again is what a fresh one is.
+func TestReindexIsIndex(t *testing.T) {
+	long := `{"a":0`
+	for i := range 300 {
+		long += fmt.Sprintf(`,"k%d":%d`, i, i)
+	}
+	d := new(Doc)
+	for _, text := range []string{
+		`{"a":1,"\u0062":"two","c":[1,2]}`, `[1,2,3]`, `{`, `{"a":1,"a":2}`, `"text"`, long + `}`, `{"model":"x\ny","a":null}`, ``, `{}`,
+	} {
+		for _, o := range []Options{{}, {Duplicates: true}, {MaxDepth: 1}} {
+			want, wantErr := Index([]byte(text), o)
+			err := d.Reindex([]byte(text), o)
+			if fmt.Sprint(err) != fmt.Sprint(wantErr) {
+				t.Errorf("%.40s: got %v, want %v", text, err, wantErr)
+			}
+			if err != nil {
+				if d.Len() != 0 || d.Kind() != Invalid {
+					t.Errorf("%.40s: %d members after an error", text, d.Len())
+				}
+				continue
+			}
+			if d.Kind() != want.Kind() || d.Len() != want.Len() || !slices.Equal(d.Members(), want.Members()) {
+				t.Errorf("%.40s: got %v, want %v", text, d.Members(), want.Members())
+			}
+			if a, ok := d.View("model"); true {
+				if b, is := want.String("model"); a != b || ok != is {
+					t.Errorf("%.40s: got %q, want %q", text, a, b)
+				}
+			}
+		}
+	}
+}
+
+func BenchmarkReindex(b *testing.B) {
+	for _, size := range []int{1 << 10, 16 << 10, 128 << 10} {
+		p, d := chat(size), new(Doc)
+		b.Run(fmt.Sprintf("%dKB", size>>10), func(b *testing.B) {
+			b.SetBytes(int64(len(p)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := d.Reindex(p, Options{Duplicates: true}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -82,11 +82,15 @@ type key struct {
 	escaped bool
 }
 
-func newScanner(p []byte, o Options) scanner {
+func (o *Options) depth() int {
 	if o.MaxDepth == 0 {
-		o.MaxDepth = defaultDepth
+		return defaultDepth
 	}
-	s := scanner{p: p, max: o.MaxDepth, dups: o.Duplicates}
+	return o.MaxDepth
+}
+
+func newScanner(p []byte, o Options) scanner {
+	s := scanner{p: p, max: o.depth(), dups: o.Duplicates}
 	if s.dups {
 		s.keys = make([]key, 0, 16)
 	}
@@ -320,10 +324,12 @@ const (
 
 // special marks, in the high bit of each of eight bytes, those that end a run of plain
 // text: quote, backslash, control character. Marks above the lowest may be wrong, since
-// the subtractions borrow.
+// the subtractions borrow. One comparison finds both quotes and control characters: with
+// this bit turned they are what is below '!'.
 func special(w uint64) uint64 {
-	quote, slash := w^(ones*'"'), w^(ones*'\\')
-	return ((quote-ones)&^quote | (slash-ones)&^slash | (w-ones*' ')&^w) & highs
+	const bit = '"' ^ ' '
+	slash := w ^ (ones * '\\')
+	return (((w^(ones*bit))-ones*'!')&^w | (slash-ones)&^slash) & highs
 }
 
 // text scans the string that begins at i. If there is a problem, end is where.
