@@ -28,7 +28,12 @@ import (
 	"github.com/gosix/gosix/pkg/exchange"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if kind := os.Getenv(serverVariable); kind != "" {
+		benchServer(kind)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // serve gives each connection to a handler, the first to the first and so on; the last has
 // all that follow. It waits for them at the end of the test.
