@@ -345,7 +345,6 @@ func (res *Response) Close() error {
 	if res.idle > 0 {
 		k.idleLimit = min(k.idleLimit, res.idle)
 	}
-	k.limitRead(0) // looking at the connection fails once a deadline has passed
 	res.client.put(k, t)
 	return nil
 }

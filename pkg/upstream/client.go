@@ -285,7 +285,7 @@ type conn struct {
 	answered bool // a byte of an answer came
 	wrote    bool // a byte of the request may have left
 
-	readLimited, writeLimited bool // a deadline is set
+	reading, writing limit
 
 	// Of the request that is being sent: Timeouts.Send, how long until the writer looks up
 	// again, and whether it then looks for an answer.
@@ -294,9 +294,8 @@ type conn struct {
 	eager         bool                   // reads take what is there and do not wait
 	sender        atomic.Pointer[sender] // who sends beside the answer; nil: nobody
 
-	readLimit time.Duration // of the last deadline for reading
-	served    int           // answers so far
-	idleSince time.Time
+	served    int // answers so far
+	idleSince moment
 	idleLimit time.Duration
 	cancelled atomic.Bool
 }
@@ -339,11 +338,16 @@ func (k *conn) read(p []byte) (int, error) {
 	}
 	for {
 		n, err := k.Conn.Read(p)
-		s := k.sender.Load()
-		if n > 0 || s == nil || !timedOut(err) || k.cancelled.Load() || !s.moved() {
+		if n > 0 || err == nil || k.eager || !timedOut(err) || k.cancelled.Load() {
 			return n, err
 		}
-		k.limitRead(k.readLimit)
+		if k.reading.early() {
+			k.setRead()
+		} else if s := k.sender.Load(); s != nil && s.moved() {
+			k.limitRead(k.reading.of)
+		} else {
+			return n, err
+		}
 	}
 }
 
@@ -379,53 +383,7 @@ func (k *conn) clean() bool {
 		return true
 	}
 	_ = k.SetReadDeadline(longAgo) // only what is there already
-	k.readLimited = true
+	k.reading.set = 1
 	n, err := k.Conn.Read(k.one[:])
 	return n == 0 && timedOut(err)
-}
-
-// longAgo is a deadline that has passed.
-var longAgo = time.Unix(1, 0)
-
-// cancel makes whatever the connection waits for fail at once.
-func (k *conn) cancel() {
-	k.cancelled.Store(true)
-	_ = k.SetDeadline(longAgo)
-}
-
-// limitRead limits reading to d from now, 0: no limit.
-func (k *conn) limitRead(d time.Duration) {
-	switch {
-	case d > 0:
-		_ = k.SetReadDeadline(time.Now().Add(d))
-		k.readLimited, k.readLimit = true, d
-	case k.readLimited:
-		_ = k.SetReadDeadline(time.Time{})
-		k.readLimited = false
-	default:
-		return
-	}
-	k.recheck()
-}
-
-// limitWrite is limitRead for writing.
-func (k *conn) limitWrite(d time.Duration) {
-	switch {
-	case d > 0:
-		_ = k.SetWriteDeadline(time.Now().Add(d))
-		k.writeLimited = true
-	case k.writeLimited:
-		_ = k.SetWriteDeadline(time.Time{})
-		k.writeLimited = false
-	default:
-		return
-	}
-	k.recheck()
-}
-
-// recheck restores the deadline of a cancellation that came between.
-func (k *conn) recheck() {
-	if k.cancelled.Load() {
-		_ = k.SetDeadline(longAgo)
-	}
 }

@@ -259,13 +259,13 @@ func TestIdleConnectionsAreSweptAway(t *testing.T) {
 	if !c.armed.Load() {
 		t.Error("no sweep is to come")
 	}
-	if !c.purge(time.Now()) || len(c.idle(target)) != 1 {
+	if !c.purge(now()) || len(c.idle(target)) != 1 {
 		t.Error("a fresh connection was swept away")
 	}
-	if !c.purge(time.Now().Add(59*time.Second)) || len(c.idle(target)) != 1 {
+	if !c.purge(now()+moment(59*time.Second)) || len(c.idle(target)) != 1 {
 		t.Error("a connection was swept away before its time")
 	}
-	if c.purge(time.Now().Add(61*time.Second)) || len(c.idle(target)) != 0 {
+	if c.purge(now()+moment(61*time.Second)) || len(c.idle(target)) != 0 {
 		t.Error("an old connection was kept, or its pool")
 	}
 	if got := do(t, c, get(target)); got != "2.1" {
@@ -284,7 +284,7 @@ func TestAConnectionThatWasInUseWhenItsPoolWasForgottenIsFoundAgain(t *testing.T
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.purge(time.Now().Add(time.Hour))
+	c.purge(now() + moment(time.Hour))
 	_ = res.Close()
 	if got := do(t, c, get(target)); got != "1.2" {
 		t.Errorf("got answer %s, want 1.2", got)

@@ -38,7 +38,7 @@ type shard struct {
 type pool struct {
 	idle []*conn
 	tls  *tls.Config // with the server name in it; nil: not built yet
-	used time.Time
+	used moment
 }
 
 func (c *Client) shard(k poolKey) *shard {
@@ -52,7 +52,7 @@ func (s *shard) get(key poolKey) *pool {
 		p = &pool{}
 		s.pools[key] = p
 	}
-	p.used = time.Now()
+	p.used = now()
 	return p
 }
 
@@ -71,7 +71,7 @@ func (c *Client) take(t *Target) *conn {
 			}
 		}
 		s.mu.Unlock()
-		if k == nil || k.alive(time.Now()) {
+		if k == nil || k.alive(now()) {
 			return k
 		}
 		_ = k.Conn.Close()
@@ -81,8 +81,8 @@ func (c *Client) take(t *Target) *conn {
 // alive reports whether an idle connection can be used: it is neither too old, nor did the
 // server close it or send what nobody asked for. This is why a request is hardly ever
 // written to a connection that is gone.
-func (k *conn) alive(now time.Time) bool {
-	return now.Sub(k.idleSince) < k.idleLimit && k.look() == linkQuiet
+func (k *conn) alive(at moment) bool {
+	return at-k.idleSince < moment(k.idleLimit) && k.look() == linkQuiet
 }
 
 // put keeps a connection for the next request to its target.
@@ -91,7 +91,7 @@ func (c *Client) put(k *conn, t *Target) {
 	if limit <= 0 {
 		limit = defaultMaxIdle
 	}
-	k.idleSince = time.Now()
+	k.idleSince = now()
 	key := keyOf(t)
 	s := c.shard(key)
 	over := k
@@ -162,14 +162,14 @@ func (c *Client) arm() {
 func (c *Client) sweep() {
 	// Before looking: what is put behind our back starts the timer again.
 	c.armed.Store(false)
-	if c.purge(time.Now()) {
+	if c.purge(now()) {
 		c.arm()
 	}
 }
 
 // purge closes connections that were idle for too long or that the server closed, and
 // forgets pools that nobody uses. It reports whether any pool is left.
-func (c *Client) purge(now time.Time) (left bool) {
+func (c *Client) purge(at moment) (left bool) {
 	var gone []*conn
 	for i := range c.shards {
 		s := &c.shards[i]
@@ -177,7 +177,7 @@ func (c *Client) purge(now time.Time) (left bool) {
 		for key, p := range s.pools {
 			kept := p.idle[:0]
 			for _, k := range p.idle {
-				if k.alive(now) {
+				if k.alive(at) {
 					kept = append(kept, k)
 				} else {
 					gone = append(gone, k)
@@ -185,7 +185,7 @@ func (c *Client) purge(now time.Time) (left bool) {
 			}
 			clear(p.idle[len(kept):])
 			p.idle = kept
-			if len(kept) == 0 && now.Sub(p.used) >= poolLifetime {
+			if len(kept) == 0 && at-p.used >= moment(poolLifetime) {
 				delete(s.pools, key)
 			}
 		}

@@ -28,14 +28,15 @@ func (p *probe) init(c any) {
 	}
 }
 
-// look reports what waits on the connection. It does not block.
-func (p *probe) look() link {
+// look reports what waits on the connection. It does not block. After an error it does not
+// know, which is as bad as linkGone.
+func (p *probe) look() (link, error) {
 	if p.raw == nil {
-		return linkQuiet
+		return linkQuiet, nil
 	}
 	p.seen = linkGone
 	if err := p.raw.Read(p.peek); err != nil {
-		return linkGone
+		return linkGone, err
 	}
-	return p.seen
+	return p.seen, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"time"
 
@@ -335,14 +336,17 @@ func (k *conn) writeRecords(o *outgoing) error {
 // the last byte that went out. A writer that watches, or that sends beside an answer, comes
 // back to itself now and then.
 func (k *conn) pour(socket net.Conn, rest *net.Buffers) error {
-	var stalled time.Duration
-	for {
-		limit := k.limit
+	last := now() // when a byte went out
+	for at := last; ; at = now() {
+		limit, stalled := k.limit, time.Duration(at-last)
 		s := k.sender.Load()
 		if s != nil && s.ending.Load() && (limit == 0 || limit > earlyWait) {
 			limit = earlyWait
 		}
-		step := limit - stalled
+		step := max(limit-stalled, 0)
+		if limit > 0 && step == 0 {
+			return os.ErrDeadlineExceeded
+		}
 		if (k.watch || s != nil) && (limit == 0 || step > k.glance) {
 			step = k.glance
 			k.glance = min(2*k.glance, glances)
@@ -368,15 +372,10 @@ func (k *conn) pour(socket net.Conn, rest *net.Buffers) error {
 		case !timedOut(err) || k.cancelled.Load():
 			return err
 		case n > 0:
-			stalled = 0
-		default:
-			stalled += step
+			last = now()
 		}
 		if k.watch && k.look() == linkPending {
 			return errAnswering
-		}
-		if limit > 0 && stalled >= limit {
-			return err
 		}
 	}
 }
