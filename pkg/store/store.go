@@ -33,7 +33,7 @@ const (
 	NoCause      Cause = iota // the batch is no Reset
 	Start                     // the first batch
 	Compacted                 // the history since the last batch is gone
-	WentBack                  // the store's revision is lower than it was: it was restored
+	WentBack                  // the store's revision is lower than it was, or its history another: it was restored
 	OtherCluster              // the store answers with another cluster's id
 	AntiEntropy               // a comparison with the store found a difference
 	Disk                      // the store has not answered yet: it is what was kept of it on disk

@@ -1,12 +1,14 @@
 package etcdstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -47,6 +49,7 @@ type watch struct {
 	last     int64 // revision up to which everything was delivered
 	cluster  uint64
 	known    map[string]int64 // the keys that were delivered, and their revisions
+	put      store.Item       // the last one that was put, with its value
 	pageSize int64
 	cause    store.Cause // why the content must be read anew; NoCause: go on after last
 	logged   time.Time
@@ -135,8 +138,8 @@ func (w *watch) connect(ctx context.Context, endpoint string) (lived bool, err e
 	}
 	defer func() { _ = client.Close() }()
 	if w.cause == store.NoCause {
-		// Is this the same store, and no older than what was delivered? A watch on a
-		// revision that is yet to come would be accepted, and silent.
+		// Is this the same store, no older than what was delivered, and with the same
+		// history? A watch on a revision that is yet to come would be accepted, and silent.
 		if err := w.compare(ctx, client); err != nil {
 			return false, err
 		}
@@ -173,8 +176,52 @@ func (w *watch) compare(ctx context.Context, client *clientv3.Client) error {
 	if err != nil {
 		return err
 	}
-	w.judge(res.Header.Revision, res.Header.ClusterId)
+	if !w.judge(res.Header.Revision, res.Header.ClusterId) {
+		return nil
+	}
+	same, err := w.continues(ctx, client)
+	switch {
+	case errors.Is(err, rpctypes.ErrCompacted):
+		w.cause = store.Compacted
+	case err != nil:
+		return err
+	case !same:
+		w.cause = store.WentBack
+	}
 	return nil
+}
+
+// continues tells whether the store held at last what was delivered up to there: as many
+// keys, and the newest with its value. A store that was wiped, and restored from a backup
+// with a higher revision, has its cluster's id and enough history, but another one.
+func (w *watch) continues(ctx context.Context, client *clientv3.Client) (bool, error) {
+	l := newList(w.prefix, 1)
+	at := clientv3.WithRev(w.last)
+	gets := []clientv3.Op{clientv3.OpGet(l.from, clientv3.WithRange(l.end), clientv3.WithCountOnly(), at)}
+	newest := ""
+	for key, revision := range w.known {
+		if newest == "" || revision > w.known[newest] {
+			newest = key
+		}
+	}
+	if newest != "" {
+		gets = append(gets, clientv3.OpGet(newest, at))
+	}
+	res, err := client.Txn(ctx).Then(gets...).Commit()
+	if err != nil {
+		return false, err
+	}
+	if res.Responses[0].GetResponseRange().Count != int64(len(w.known)) {
+		return false, nil
+	}
+	if newest == "" {
+		return true, nil
+	}
+	kvs := res.Responses[1].GetResponseRange().Kvs
+	if len(kvs) != 1 || kvs[0].ModRevision != w.known[newest] {
+		return false, nil
+	}
+	return w.put.Key != newest || w.put.Revision != kvs[0].ModRevision || bytes.Equal(w.put.Value, kvs[0].Value), nil
 }
 
 // judge compares a header with what is known and notes why the content must be read anew.
@@ -199,10 +246,13 @@ func (w *watch) reset(ctx context.Context, client *clientv3.Client) error {
 		return err
 	}
 	b := store.Batch{Reset: true, Cause: w.cause, Revision: l.revision, ClusterID: l.cluster, Events: make([]store.Event, len(l.items))}
-	known := make(map[string]int64, len(l.items))
+	known, put := make(map[string]int64, len(l.items)), store.Item{}
 	for i, it := range l.items {
 		b.Events[i] = store.Event{Item: it}
 		known[it.Key] = it.Revision
+		if it.Revision >= put.Revision {
+			put = it
+		}
 	}
 	if err := w.deliver(ctx, b); err != nil {
 		return err
@@ -211,7 +261,7 @@ func (w *watch) reset(ctx context.Context, client *clientv3.Client) error {
 		w.s.c.Log.Info().Stringer("cause", w.cause).Int64("revision", l.revision).Int("items", len(l.items)).
 			Msg("configuration was read anew")
 	}
-	w.cluster, w.known, w.cause = l.cluster, known, store.NoCause
+	w.cluster, w.known, w.put, w.cause = l.cluster, known, put, store.NoCause
 	w.delivered(l.revision)
 	return nil
 }
@@ -359,6 +409,7 @@ func (w *watch) note(b store.Batch, a *audit) {
 			delete(w.known, e.Item.Key)
 		} else {
 			w.known[e.Item.Key] = e.Item.Revision
+			w.put = e.Item
 		}
 		a.touch(e.Item.Key)
 	}

@@ -100,6 +100,76 @@ func TestARestoredBackupGivesAReset(t *testing.T) {
 	}
 }
 
+// A store that was wiped and is then restored from its backup has its cluster's id and the
+// higher revision, so that a watch could go on: with the backup's history after the wiped
+// store's content.
+func TestABackupRestoredAfterAWipeGivesAReset(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		original, wiped func(t *testing.T, s *Store)
+	}{
+		"with other keys": {
+			func(t *testing.T, s *Store) { set(t, s, "a", "1"); set(t, s, "b", "1") },
+			func(t *testing.T, s *Store) { set(t, s, "c", "1") },
+		},
+		"with as many keys": {
+			func(t *testing.T, s *Store) { set(t, s, "a", "1"); set(t, s, "a", "2") },
+			func(t *testing.T, s *Store) { set(t, s, "c", "1") },
+		},
+		"with the same keys at the same revisions, and other values": {
+			func(t *testing.T, s *Store) { set(t, s, "a", "1"); set(t, s, "b", "1") },
+			func(t *testing.T, s *Store) { set(t, s, "a", "made again") },
+		},
+		"with nothing at that time": {
+			func(t *testing.T, s *Store) { set(t, s, "a", "1"); set(t, s, "b", "1") },
+			func(t *testing.T, s *Store) {
+				set(t, s, "c", "1")
+				if _, err := s.Commit(t.Context(), nil, []store.Op{{Key: "/t/c", Delete: true}}); err != nil {
+					t.Fatal(err)
+				}
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			backup := t.TempDir()
+			srv := server(t, backup, "")
+			listen := strings.TrimPrefix(srv.Endpoint(), "http://")
+			srv.Close()
+			wiped := copyDir(t, backup) // an empty store with the same id
+			srv = server(t, backup, listen)
+			direct := open(t, srv.Endpoint())
+			test.original(t, direct)
+			for range 5 {
+				set(t, direct, "last", "1")
+			}
+			want, revision, err := direct.List(t.Context(), "/t/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			srv.Close()
+
+			srv = server(t, wiped, listen)
+			defer func() { srv.Close() }()
+			test.wiped(t, direct)
+			s := open(t, srv.Endpoint())
+			w := watched(t, s)
+			storetest.Next(t, w)
+			until(t, "connected", func() bool { return s.State().Connected })
+			srv.Close()
+
+			srv = server(t, backup, listen)
+			b := storetest.Next(t, w)
+			if !b.Reset || b.Cause != store.WentBack || b.Revision != revision {
+				t.Fatalf("got %+v, want a reset to revision %d because of %q", b, revision, store.WentBack)
+			}
+			if len(b.Events) != len(want) {
+				t.Errorf("got %d items, want %d", len(b.Events), len(want))
+			}
+		})
+	}
+}
+
 func TestAnotherClusterGivesAReset(t *testing.T) {
 	t.Parallel()
 	one, other := running(t), running(t)
