@@ -57,10 +57,22 @@ func (n *node) openCluster() error {
 func (n *node) follows(syncer *route.Syncer) {
 	p := cluster.NewPresence(cluster.PresenceOptions{
 		Store: n.cluster.store, Prefix: n.c.Deployment.Etcd.Prefix, Log: n.Log,
-		Applied: func() int64 { return syncer.Router().Snapshot().Revision() },
-		State:   func() cluster.State { return inForce(syncer) },
+		Applied: func() int64 {
+			if n.held() > 0 {
+				return 0
+			}
+			return syncer.Router().Snapshot().Revision()
+		},
+		State: func() cluster.State {
+			// Before what is in force is looked at: a hold that ends in between is told of by
+			// the next record.
+			held := n.held() > 0
+			s := inForce(syncer)
+			s.Held = held
+			return s
+		},
 	})
-	syncer.OnApplied = func(*route.Snapshot, route.Report) { p.Changed() }
+	syncer.OnApplied = func(*route.Snapshot, route.Report) { n.applied() }
 	n.cluster.presence = p
 }
 

@@ -15,6 +15,10 @@ import (
 func (n *node) lastGood(st *etcdstore.Store) (*lastgood.Source, error) {
 	c := &n.c.Deployment.LastGood
 	o := lastgood.Options{Source: st, Wait: config.Seconds(c.Wait), Trust: !c.Guard, Get: st.Get, Log: n.Log}
+	o.OnHold = func() {
+		n.held()
+		n.cluster.presence.Changed()
+	}
 	if c.Snapshots {
 		keys, err := n.snapshotKeys()
 		if err != nil {
@@ -23,6 +27,23 @@ func (n *node) lastGood(st *etcdstore.Store) (*lastgood.Source, error) {
 		o.Dir, o.Keys = n.data("snapshots"), keys
 	}
 	return lastgood.New(o)
+}
+
+// held is the newest revision of what is held back, 0 if nothing is. What was released is
+// held until it is in force.
+func (n *node) held() int64 {
+	if h := n.source.Status().Held; h != nil {
+		n.holding.Store(h.Revision)
+	}
+	return n.holding.Load()
+}
+
+// applied says that what was delivered last is in force.
+func (n *node) applied() {
+	if n.holding.Load() != 0 && n.source.Status().Held == nil {
+		n.holding.Store(0)
+	}
+	n.cluster.presence.Changed()
 }
 
 // snapshotKeys are those of the keyring, whether or not members are encrypted with them, and

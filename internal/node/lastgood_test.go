@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/gosix/gosix/pkg/cluster"
 	"github.com/gosix/gosix/pkg/config"
 	"github.com/gosix/gosix/pkg/store"
 	"github.com/gosix/gosix/pkg/store/embedetcd"
@@ -234,6 +236,26 @@ func TestAWipedEtcdDoesNotEmptyAGateway(t *testing.T) {
 
 	at := c.commit(c.route(77))
 	c.eventually("the store is followed", func() bool { return c.config().Held.Revision == at })
+
+	// Who writes now is not told that the gateway has it: its revision is of another history.
+	registry := cluster.NewRegistry(c.store, "/apisix")
+	go registry.Run(t.Context())
+	write := func() cluster.Standing {
+		ask, err := registry.Ask(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		at = c.commit(c.route(78), ask)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		return registry.Wait(ctx, at)
+	}
+	var standing cluster.Standing
+	c.eventually("the gateway is registered", func() bool { standing = write(); return len(standing.Nodes) == 1 })
+	if standing.Done() || standing.Applied != 0 || !standing.Nodes[0].Held {
+		t.Errorf("a write while it is held: %+v, want one node that does not have it", standing)
+	}
+	c.eventually("the store is followed", func() bool { return c.config().Held.Revision == at })
 	for body, status := range map[string]int{
 		`{"revision":` + strconv.FormatInt(at+99, 10) + `}`: http.StatusConflict,
 		`{"revision":"1"}`:               http.StatusBadRequest,
@@ -254,7 +276,7 @@ func TestAWipedEtcdDoesNotEmptyAGateway(t *testing.T) {
 		t.Error("it was accepted nevertheless")
 	}
 	status, text := c.accept(`{"revision":` + strconv.FormatInt(at, 10) + `}`)
-	if status != http.StatusOK || !strings.Contains(text, `"objects_offered":1`) || !strings.Contains(text, fmt.Sprintf(`"revision":%d`, at)) {
+	if status != http.StatusOK || !strings.Contains(text, `"objects_offered":2`) || !strings.Contains(text, fmt.Sprintf(`"revision":%d`, at)) {
 		t.Errorf("accept: %d %s", status, text)
 	}
 	c.eventually("what was accepted is in force", func() bool { return c.served(77) == http.StatusOK && c.served(3) == http.StatusNotFound })

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -53,6 +54,7 @@ type node struct {
 	cluster        membership
 
 	source  *lastgood.Source // of the gateway's configuration
+	holding atomic.Int64     // newest revision of what is held back and not in force yet, 0: nothing
 	engines []*gateway.Std
 	metrics *prometheus.Metrics
 	served  served         // what metrics tell of the gateway

@@ -165,7 +165,7 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 	g := gateway.New(gateway.Options{
 		Server: serverHeader(n.c, "gosix/"+Version()), ShowStatus: a.ShowStatus, Trusted: trusted, TrustedSet: a.Trusted != nil,
 		DeleteTail: a.DeleteTail, ServletPaths: a.ServletPaths, KeepSlashes: a.KeepSlashes, PostLimit: postLimit(a.MaxPostArgs), GraphQLLimit: n.c.GraphQL.MaxSize,
-		MaxBody: n.c.Nginx.HTTP.MaxBody, MinRevision: a.MinRevision, AccessLog: n.access, Log: n.Log, Client: client, Router: syncer.Router(),
+		MaxBody: n.c.Nginx.HTTP.MaxBody, MinRevision: a.MinRevision, Held: n.held, AccessLog: n.access, Log: n.Log, Client: client, Router: syncer.Router(),
 	})
 	limits := gateway.Limits{
 		URIBytes: a.Limits.URI, HeaderBytes: a.Limits.Header, HeaderFields: a.Limits.HeaderFields, HeaderRead: config.Seconds(a.Limits.HeaderTime),

@@ -122,13 +122,17 @@ func standing(q *request, s *cluster.Standing, status int, body []byte) (int, []
 		Addresses []string           `json:"addresses"`
 		Applied   int64              `json:"applied"`
 		InForce   bool               `json:"in_force"`
+		Held      bool               `json:"held,omitempty"`
 		Rejected  []cluster.Rejected `json:"rejected,omitempty"`
 	}
-	table, refusing := make([]progress, 0, len(s.Nodes)), 0
+	table, refusing, holding := make([]progress, 0, len(s.Nodes)), 0, 0
 	for _, n := range s.Nodes {
-		table = append(table, progress{n.ID, n.Addresses, n.Applied, n.Done, n.Rejected})
+		table = append(table, progress{n.ID, n.Addresses, n.Applied, n.Done, n.Held, n.Rejected})
 		if len(n.Rejected) > 0 {
 			refusing++
+		}
+		if n.Held {
+			holding++
 		}
 	}
 	text := fmt.Sprintf("the write is done, at revision %d, and stays; ", s.Revision)
@@ -138,6 +142,8 @@ func standing(q *request, s *cluster.Standing, status int, body []byte) (int, []
 	case refusing > 0:
 		q.Header("X-Gosix-Rejected", strconv.Itoa(refusing))
 		text += fmt.Sprintf("%d of %d nodes have it in force, %d refuse it", s.Applied, len(s.Nodes), refusing)
+	case holding > 0:
+		text += fmt.Sprintf("%d of %d nodes have it in force, %d hold back what the store has, until it is accepted", s.Applied, len(s.Nodes), holding)
 	default:
 		text += fmt.Sprintf("%d of %d nodes have it in force after %v", s.Applied, len(s.Nodes), q.wait)
 	}

@@ -50,7 +50,18 @@ type State struct {
 	Observed  int64   `json:"observed"`    // newest that the node knew of when it wrote this
 	Digest    string  `json:"digest"`      // of the configuration, hexadecimal (spec/00 18)
 	Staleness float64 `json:"staleness_s"` // for how long the store had been out of its reach
+	// Held says that what is in force is not of the history that the store has now, whose
+	// content the node holds back: Applied is no revision of it.
+	Held bool `json:"held,omitempty"`
 	Rejections
+}
+
+// current is the revision in force of the store as it is now; 0: none.
+func (s *State) current() int64 {
+	if s.Held {
+		return 0
+	}
+	return s.Applied
 }
 
 // Rejections are the items whose newest version a node does not have in force.
@@ -136,6 +147,9 @@ func decode(directory string, item store.Item) (n Node, ok bool) {
 		return Node{}, false
 	}
 	n.ID = id // whatever it says itself
+	// What was in force when the record was written is no newer than it, unless the store lost
+	// its history and the node does not know of that yet.
+	n.Held = n.Held || n.Applied > item.Revision
 	return n, true
 }
 

@@ -74,11 +74,20 @@ func (g *gateway) apply(revision int64, rejected ...Rejected) {
 	g.Changed()
 }
 
+// hold leaves a revision in force of a store that has lost it. Whether the node says so is
+// told.
+func (g *gateway) hold(revision int64, told bool) {
+	g.mu.Lock()
+	g.now = State{Applied: revision, Digest: "of another history", Held: told}
+	g.mu.Unlock()
+	g.Changed()
+}
+
 func newGateway(t *testing.T, s Store, id string, change func(*Presence)) *gateway {
 	t.Helper()
 	g := &gateway{log: &logtest.Log{}}
 	g.Presence = NewPresence(PresenceOptions{
-		Store: s, Prefix: prefix, Applied: func() int64 { return g.state().Applied }, State: g.state, Log: zerolog.New(g.log),
+		Store: s, Prefix: prefix, Applied: func() int64 { s := g.state(); return s.current() }, State: g.state, Log: zerolog.New(g.log),
 	})
 	if change != nil {
 		change(g.Presence)
@@ -232,7 +241,7 @@ func TestEveryNodeIsWaitedFor(t *testing.T) {
 	if got.Done() || len(got.Nodes) != 2 || !got.Nodes[0].Done || got.Nodes[1].Done {
 		t.Errorf("before b has it: got %+v", got)
 	}
-	b.apply(at + 5)
+	b.apply(write(t, r)) // it is further on
 	if got := r.Wait(within(t, patience), at); !got.Done() || got.Applied != 2 {
 		t.Errorf("got %+v", got)
 	}
@@ -241,6 +250,34 @@ func TestEveryNodeIsWaitedFor(t *testing.T) {
 	a.apply(at)
 	if got := r.Wait(within(t, patience), at); !got.Done() || got.Applied != 1 {
 		t.Errorf("after b ended: got %+v", got)
+	}
+}
+
+// A revision in force of another history of the store is none of those that are written now,
+// however high it is.
+func TestWhoHoldsBackWhatTheStoreHasDoesNotHaveIt(t *testing.T) {
+	s := memory(t)
+	a, b := newGateway(t, s, "a", nil), newGateway(t, s, "b", nil)
+	r := newRegistry(t, s)
+	registered(t, s, "a", "b")
+	a.hold(1000, true)
+	b.hold(1000, false) // it has not seen yet that the store was wiped
+	at := write(t, r)
+	got := r.Wait(within(t, 50*time.Millisecond), at)
+	for !got.Nodes[0].Held || !got.Nodes[1].Held { // their records may be on their way yet
+		got = r.Wait(within(t, 50*time.Millisecond), at)
+	}
+	if got.Done() || got.Applied != 0 {
+		t.Errorf("while it is held back: got %+v", got)
+	}
+	list, err := r.Nodes(t.Context())
+	if err != nil || list.Newest >= 1000 || list.Nodes[0].Lag != list.Newest || !list.Nodes[1].Held {
+		t.Errorf("got %+v, %v, want both behind", list, err)
+	}
+	a.apply(at)
+	b.apply(at)
+	if got := r.Wait(within(t, patience), at); !got.Done() || got.Applied != 2 {
+		t.Errorf("once it is accepted: got %+v", got)
 	}
 }
 
@@ -435,6 +472,8 @@ func TestOverview(t *testing.T) {
 		"one began later":                 {[]Node{node("a", 5, "x", ""), node("b", 9, "x", "")}, 5, []row{{ID: "a"}, {ID: "b"}}},
 		"all are behind what was written": {[]Node{node("a", 5, "x", ""), node("b", 5, "x", "")}, 7, []row{{ID: "a", Lag: 2}, {ID: "b", Lag: 2}}},
 		"what must never be":              {[]Node{node("a", 5, "x", ""), node("b", 5, "y", "")}, 5, []row{{ID: "a", DigestDiffers: true}, {ID: "b", Lag: 0, DigestDiffers: true}}},
+		"one holds back what there is":    {[]Node{node("a", 5, "x", ""), {ID: "b", State: State{Applied: 90, Digest: "old", Held: true}}}, 5, []row{{ID: "a"}, {ID: "b", Lag: 5}}},
+		"one did, at an equal revision":   {[]Node{node("a", 5, "x", ""), {ID: "b", State: State{Applied: 5, Digest: "old", Held: true}}}, 5, []row{{ID: "a"}, {ID: "b", Lag: 5}}},
 		"another list of rejected items":  {[]Node{node("a", 5, "x", ""), node("b", 5, "x", "r")}, 5, []row{{ID: "a", Rejected: true}, {ID: "b", Rejected: true}}},
 	}
 	for name, test := range tests {

@@ -17,8 +17,8 @@ import (
 type PresenceOptions struct {
 	Store  Store
 	Prefix string // of the configuration: "/apisix"
-	// Applied is the revision in force, State all of what is. Both are called by Run's
-	// goroutine, Applied often.
+	// Applied is the revision in force of the store as it is now, 0 while that is held back;
+	// State is all of what is in force. Both are called by Run's goroutine, Applied often.
 	Applied func() int64
 	State   func() State
 	Log     zerolog.Logger
@@ -99,7 +99,7 @@ func (p *Presence) note(b store.Batch) {
 		if e.Delete {
 			continue
 		}
-		if at := asked(&e.Item); at > p.node.Applied || p.revision == 0 {
+		if at := asked(&e.Item); at > p.node.current() || p.revision == 0 {
 			p.asks = append(p.asks, at)
 		}
 	}
@@ -203,7 +203,7 @@ func (p *Presence) write(ctx context.Context) error {
 	n := p.node
 	n.State = p.o.State()
 	if p.revision != 0 && same(&n.State, &p.node.State) {
-		p.settled(n.Applied)
+		p.settled(n.current())
 		return nil
 	}
 	value, err := json.Marshal(n)
@@ -234,7 +234,7 @@ func (p *Presence) write(ctx context.Context) error {
 		return err
 	}
 	p.node, p.revision, p.wrote, p.told = n, res.Revision, time.Now(), false
-	p.settled(n.Applied)
+	p.settled(n.current())
 	return nil
 }
 

@@ -113,7 +113,7 @@ func (r *Registry) wake() {
 	// registered earlier may not be known yet.
 	floor := r.revision
 	for _, n := range r.nodes {
-		floor = min(floor, n.Applied)
+		floor = min(floor, n.current())
 	}
 	for len(r.waiters) > 0 && r.waiters[0].revision <= floor {
 		w, _ := heap.Pop(&r.waiters).(*waiter)
@@ -200,7 +200,7 @@ func (r *Registry) Wait(ctx context.Context, revision int64) Standing {
 		p := Progress{Node: r.nodes[id]}
 		var certain bool
 		p.Rejected, certain = p.Rejections.at(revision)
-		p.Done = p.Applied >= revision && len(p.Rejected) == 0 && certain
+		p.Done = p.current() >= revision && len(p.Rejected) == 0 && certain
 		if p.Done {
 			s.Applied++
 		}
@@ -254,7 +254,8 @@ type Listed struct {
 	Node
 	Live bool `json:"live"` // false: it is gone, since Gone seconds
 	// Lag is how many revisions of the store lie between the newest and the one in force; 0
-	// for a node that has the same content.
+	// for a node that has the same content. Of one that holds back what the store has now, all
+	// of them.
 	Lag  int64   `json:"lag"`
 	Gone float64 `json:"gone_s,omitempty"`
 	// DigestDiffers: a node at the same revision has another content, which must never be.
@@ -288,7 +289,7 @@ func (r *Registry) Nodes(ctx context.Context) (Overview, error) {
 	now := time.Now()
 	for id, d := range r.gone {
 		if since := now.Sub(d.at); since <= remembered && !slices.ContainsFunc(live, func(n Node) bool { return n.ID == id }) {
-			list.Nodes = append(list.Nodes, Listed{Node: d.node, Gone: since.Seconds(), Lag: max(list.Newest-d.node.Applied, 0)})
+			list.Nodes = append(list.Nodes, Listed{Node: d.node, Gone: since.Seconds(), Lag: max(list.Newest-d.node.current(), 0)})
 		}
 	}
 	slices.SortFunc(list.Nodes, func(a, b Listed) int { return strings.Compare(a.ID, b.ID) })
@@ -300,20 +301,20 @@ func (r *Registry) Nodes(ctx context.Context) (Overview, error) {
 func compare(live []Node, newest int64) Overview {
 	first := Node{}
 	for _, n := range live {
-		if n.Applied > first.Applied {
+		if n.current() > first.current() {
 			first = n
 		}
 	}
-	o := Overview{Newest: max(newest, first.Applied), Nodes: make([]Listed, 0, len(live))}
+	o := Overview{Newest: max(newest, first.current()), Nodes: make([]Listed, 0, len(live))}
 	for _, n := range live {
 		l := Listed{Node: n, Live: true}
 		// A node that began later has the revision at which it read everything, which may be
 		// that of a change of something else.
-		if n.Digest != first.Digest || first.Applied < newest {
-			l.Lag = o.Newest - n.Applied
+		if n.Held || n.Digest != first.Digest || first.Applied < newest {
+			l.Lag = o.Newest - n.current()
 		}
 		for _, other := range live {
-			l.DigestDiffers = l.DigestDiffers || other.Applied == n.Applied && other.Digest != n.Digest
+			l.DigestDiffers = l.DigestDiffers || other.Applied == n.Applied && other.Held == n.Held && other.Digest != n.Digest
 			l.RejectedDiffers = l.RejectedDiffers || other.Digest == n.Digest && other.Sum != n.Sum
 		}
 		o.Nodes = append(o.Nodes, l)

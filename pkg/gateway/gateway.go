@@ -38,10 +38,13 @@ type Options struct {
 	GraphQLLimit int64 // graphql.max_size in bytes
 	MaxBody      int64 // client_max_body_size in bytes, 0: no limit
 	MinRevision  bool  // X-Gosix-Min-Revision is heeded
-	AccessLog    *AccessLog
-	Log          zerolog.Logger
-	Client       *upstream.Client
-	Router       *route.Router
+	// Held is the newest revision of a store whose content is held back, so that the revision
+	// in force is none of its; 0: nothing is held. nil: nothing ever is.
+	Held      func() int64
+	AccessLog *AccessLog
+	Log       zerolog.Logger
+	Client    *upstream.Client
+	Router    *route.Router
 }
 
 // Gateway serves exchanges. It is safe for concurrent use.

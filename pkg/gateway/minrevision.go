@@ -34,6 +34,13 @@ func (g *Gateway) reached(x *exchange.Exchange, now *route.Snapshot) (*route.Sna
 	if err != nil || n > 1 {
 		return now, plugin.Exit(http.StatusBadRequest, message{"invalid " + minRevision + ": should be one revision, a whole number"})
 	}
+	behind := plugin.Exit(http.StatusServiceUnavailable, message{fmt.Sprintf("revision %d is not in force yet", want)})
+	behind.Header = []exchange.Field{{Name: "Retry-After", Value: "1"}}
+	// What is held back, an operator releases: that is not waited for. A revision above it
+	// can only be one of the history that is in force.
+	if g.o.Held != nil && int64(want) <= g.o.Held() {
+		return now, behind
+	}
 	if now.Revision() >= int64(want) {
 		return now, nil
 	}
@@ -42,8 +49,6 @@ func (g *Gateway) reached(x *exchange.Exchange, now *route.Snapshot) (*route.Sna
 	if now = g.o.Router.Reach(ctx, int64(want)); now.Revision() >= int64(want) {
 		return now, nil
 	}
-	behind := plugin.Exit(http.StatusServiceUnavailable, message{fmt.Sprintf("revision %d is not in force yet", want)})
-	behind.Header = []exchange.Field{{Name: "Retry-After", Value: "1"}}
 	return now, behind
 }
 

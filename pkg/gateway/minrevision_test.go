@@ -72,6 +72,24 @@ func TestARequestGetsTheRevisionThatItAsksFor(t *testing.T) {
 	}
 }
 
+// While the content of a store is held back, the revision in force is none of that store's.
+func TestARevisionThatIsHeldBackIsNotInForce(t *testing.T) {
+	const held = 3
+	w := newWorld(t, func(o *Options) { o.MinRevision, o.Held = true, func() int64 { return held } })
+	for range held {
+		w.put("routes/1", `{"uri":"/x","upstream":`+nodes(telling(t))+`}`)
+	}
+	now := w.syncer.Router().Snapshot().Revision()
+	if now <= held {
+		t.Fatalf("revision %d is in force, want more than %d", now, held)
+	}
+	for want, status := range map[int64]int{held: 503, held - 1: 503, held + 1: 200, now: 200} {
+		if res, body, err := w.asking(t.Context(), strconv.FormatInt(want, 10)); err != nil || res.StatusCode != status {
+			t.Errorf("revision %d: got %v %v %q, want %d", want, res, err, body, status)
+		}
+	}
+}
+
 func TestARequestWaitsForItsRevision(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.MinRevision = true })
 	up := telling(t)

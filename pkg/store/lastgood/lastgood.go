@@ -64,7 +64,9 @@ type Options struct {
 	Trust bool
 	// Get reads a key of the store, for the marker key; nil: there is none.
 	Get func(ctx context.Context, key string) (store.Item, int64, error)
-	Log zerolog.Logger
+	// OnHold is called when a hold has begun, by the goroutine that delivers; nil for nobody.
+	OnHold func()
+	Log    zerolog.Logger
 }
 
 const (

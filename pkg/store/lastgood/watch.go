@@ -270,6 +270,9 @@ func (w *watch) hold(ctx context.Context, cause store.Cause, next content) {
 	}
 	w.remind = time.NewTicker(logEvery)
 	w.offer(cause, next)
+	if w.o.OnHold != nil {
+		w.o.OnHold()
+	}
 	w.alarm()
 	if w.o.Get != nil {
 		var ctxMark context.Context
