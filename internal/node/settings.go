@@ -138,14 +138,22 @@ func environment(c *config.Config, registry *plugin.Registry, ring *seal.Ring, p
 		Registry: registry, Prefix: c.Deployment.Etcd.Prefix, Router: c.Apisix.Router.HTTP,
 		SkipUnknown: c.Apisix.UnknownPlugins == "skip", Pickers: pickers, Health: checker, Log: log,
 	}
-	if ring != nil {
-		env.Decrypt = func(key string, doc []byte) ([]byte, error) {
-			kind, _, ok := resource.Locate(key)
-			if !ok {
-				return doc, nil
-			}
-			return adminapi.OpenItem(ring, registry, key, kind, doc)
+	env.Decrypt = func(key string, doc []byte) ([]byte, error) {
+		kind, _, ok := resource.Locate(key)
+		if !ok {
+			return doc, nil
 		}
+		doc, err := adminapi.OpenItem(ring, registry, key, kind, doc)
+		if err != nil {
+			return nil, err
+		}
+		// Taken as it is, what stands for a secret would be one: asked of clients, and sent to
+		// providers.
+		sealed, err := adminapi.StillSealed(registry, kind, doc)
+		if err == nil && sealed != "" {
+			err = fmt.Errorf("%s: no key of apisix.data_encryption.keyring opens it", sealed)
+		}
+		return doc, err
 	}
 	return env
 }

@@ -381,13 +381,7 @@ func (a *API) opened(k *resource.Kind, key string, raw, before []byte) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	foreign := ""
-	_, err = eachMember(raw, append(a.secretPaths(k, raw), k.OwnSecrets...), func(path, value string) string {
-		if seal.IsSealed(value) && !bytes.Contains(before, []byte(value)) {
-			foreign = path
-		}
-		return value
-	})
+	foreign, err := stillSealed(a.o.Registry, k, raw, before)
 	if err == nil && foreign != "" {
 		err = badRequest("failed to decrypt previous encrypted key: " + foreign + " was sealed for another item, or by a key that is not in the keyring")
 	}
@@ -415,6 +409,26 @@ func OpenItem(ring *seal.Ring, r *plugin.Registry, key string, k *resource.Kind,
 		}
 		return ring.Open(key, s)
 	})
+}
+
+// StillSealed returns the path of a secret of an opened document that no key opened, "" if
+// there is none. It is not the secret: whoever may read the store knows it.
+func StillSealed(r *plugin.Registry, k *resource.Kind, raw []byte) (string, error) {
+	return stillSealed(r, k, raw, nil)
+}
+
+// stillSealed leaves out what is part of before.
+func stillSealed(r *plugin.Registry, k *resource.Kind, raw, before []byte) (found string, err error) {
+	if !seal.MayHold(raw) {
+		return "", nil
+	}
+	_, err = eachMember(raw, append(SecretPaths(r, k, raw), k.OwnSecrets...), func(path, value string) string {
+		if seal.IsSealed(value) && !bytes.Contains(before, []byte(value)) {
+			found = path
+		}
+		return value
+	})
+	return found, err
 }
 
 // eachMember replaces the strings at dotted paths of a document; f gets the path of each.

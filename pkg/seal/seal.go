@@ -38,6 +38,10 @@ func IsSealed(value string) bool {
 	return err == nil && len(raw) >= nonceSize+tagSize
 }
 
+// MayHold tells whether a document may have GCM values. It costs no more than to look for a
+// text; only what it says yes to needs a look at members.
+func MayHold(doc []byte) bool { return bytes.Contains(doc, []byte(prefix)) }
+
 // Of GCM as Go has it.
 const nonceSize, tagSize = 12, 16
 
