@@ -1,7 +1,8 @@
 // Package jsonedit reads and edits JSON text without decoding it: one strict scan
 // validates a document and finds its top-level members, and edits are splices that keep
-// every byte they do not name. It does not know what a document means, and it never turns
-// a number into one of Go's.
+// every byte they do not name. For who needs the values there is Decode, by the same scan.
+// The package does not know what a document means, and it never turns a number into one of
+// Go's.
 package jsonedit
 
 import (

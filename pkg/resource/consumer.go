@@ -26,7 +26,7 @@ func DecodeConsumer(itemID string, p []byte) (*Consumer, error) {
 		Username: text(m["username"]), GroupID: id(m["group_id"]),
 		Labels: labels(m["labels"]), Desc: text(m["desc"]),
 	}
-	c.Plugins, err = decodePlugins(d.raw["plugins"])
+	c.Plugins, err = d.plugins()
 	return c, err
 }
 
@@ -52,7 +52,7 @@ func DecodeCredential(itemID string, p []byte) (*Credential, error) {
 		return nil, err
 	}
 	c := &Credential{ID: own, Consumer: username, Name: text(d.members["name"]), Labels: labels(d.members["labels"])}
-	c.Plugins, err = decodePlugins(d.raw["plugins"])
+	c.Plugins, err = d.plugins()
 	return c, err
 }
 
@@ -72,7 +72,7 @@ func DecodeConsumerGroup(itemID string, p []byte) (*ConsumerGroup, error) {
 	}
 	m := d.members
 	g := &ConsumerGroup{ID: itemID, Name: text(m["name"]), Desc: text(m["desc"]), Labels: labels(m["labels"])}
-	g.Plugins, err = decodePlugins(d.raw["plugins"])
+	g.Plugins, err = d.plugins()
 	return g, err
 }
 
@@ -91,7 +91,7 @@ func DecodePluginConfig(itemID string, p []byte) (*PluginConfig, error) {
 		return nil, err
 	}
 	c := &PluginConfig{ID: itemID, Desc: text(d.members["desc"]), Labels: labels(d.members["labels"])}
-	c.Plugins, err = decodePlugins(d.raw["plugins"])
+	c.Plugins, err = d.plugins()
 	return c, err
 }
 
@@ -108,7 +108,7 @@ func DecodeGlobalRule(itemID string, p []byte) (*GlobalRule, error) {
 		return nil, err
 	}
 	g := &GlobalRule{ID: itemID}
-	g.Plugins, err = decodePlugins(d.raw["plugins"])
+	g.Plugins, err = d.plugins()
 	return g, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -71,14 +72,18 @@ func DecodeRoute(itemID string, p []byte) (*Route, error) {
 		return nil, err
 	}
 	if len(list(m["vars"])) > 0 {
-		if r.Vars, err = compact(d.raw["vars"]); err != nil {
+		vars, err := d.raw("vars")
+		if err != nil {
+			return nil, err
+		}
+		if r.Vars, err = compact(vars); err != nil {
 			return nil, err
 		}
 	}
 	if r.Upstream, err = inlineUpstream(m); err != nil {
 		return nil, err
 	}
-	r.Plugins, err = decodePlugins(d.raw["plugins"])
+	r.Plugins, err = d.plugins()
 	return r, err
 }
 
@@ -179,7 +184,7 @@ func DecodeService(itemID string, p []byte) (*Service, error) {
 	if s.Upstream, err = inlineUpstream(m); err != nil {
 		return nil, err
 	}
-	s.Plugins, err = decodePlugins(d.raw["plugins"])
+	s.Plugins, err = d.plugins()
 	return s, err
 }
 
@@ -266,14 +271,21 @@ func DecodeStreamRoute(itemID string, p []byte) (*StreamRoute, error) {
 		return nil, err
 	}
 	if protocol, ok := m["protocol"]; ok {
-		var raw map[string]json.RawMessage
-		if err := json.Unmarshal(d.raw["protocol"], &raw); err != nil {
+		stored, err := d.raw("protocol")
+		if err != nil {
+			return nil, err
+		}
+		raw, err := rawMembers(stored)
+		if err != nil {
 			return nil, fmt.Errorf("protocol: %w", err)
 		}
 		p := object(protocol)
-		r.Protocol = &StreamProtocol{Name: text(p["name"]), SuperiorID: id(p["superior_id"]), Conf: raw["conf"], Logger: raw["logger"]}
+		r.Protocol = &StreamProtocol{
+			Name: text(p["name"]), SuperiorID: id(p["superior_id"]),
+			Conf: slices.Clone(raw["conf"]), Logger: slices.Clone(raw["logger"]),
+		}
 	}
-	r.Plugins, err = decodePlugins(d.raw["plugins"])
+	r.Plugins, err = d.plugins()
 	return r, err
 }
 

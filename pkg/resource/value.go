@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gosix/gosix/pkg/jsonedit"
 	"github.com/gosix/gosix/pkg/schema"
 )
 
@@ -96,7 +97,44 @@ func id(v any) string {
 // A document is a stored item, checked, with defaults filled in.
 type document struct {
 	members map[string]any
-	raw     map[string]json.RawMessage // as stored
+	stored  []byte
+}
+
+// raw returns a member as it is stored, nil if there is none.
+func (d *document) raw(name string) (json.RawMessage, error) {
+	if _, ok := d.members[name]; !ok {
+		return nil, nil
+	}
+	if index, err := jsonedit.IndexTrusted(d.stored); err == nil {
+		value, _, _ := index.Get(name)
+		return value, nil
+	}
+	members, err := rawMembers(d.stored)
+	return members[name], err
+}
+
+// plugins decodes the member "plugins".
+func (d *document) plugins() (Plugins, error) {
+	raw, err := d.raw("plugins")
+	if err != nil {
+		return nil, err
+	}
+	return decodePlugins(raw)
+}
+
+// rawMembers are the members of an object as they are stored; they alias p.
+func rawMembers(p []byte) (members map[string]json.RawMessage, err error) {
+	index, err := jsonedit.IndexTrusted(p)
+	if err != nil || index.Kind() != jsonedit.Object {
+		// Text that is not UTF-8 is stored JSON, too; of what is none it knows the words.
+		err = json.Unmarshal(p, &members)
+		return members, err
+	}
+	members = make(map[string]json.RawMessage, index.Len())
+	for _, m := range index.Members() {
+		members[m.Name] = p[m.Value.Start:m.Value.End:m.Value.End]
+	}
+	return members, nil
 }
 
 // load checks a stored item of kind k as a node does when it reads it (spec/02 §2).
@@ -118,8 +156,7 @@ func load(kind, itemID string, p []byte) (document, error) {
 	if err != nil {
 		return document{}, err
 	}
-	d := document{members: object(filled)}
-	return d, json.Unmarshal(p, &d.raw)
+	return document{members: object(filled), stored: p}, nil
 }
 
 // PluginConf is the configuration of one plugin: compact JSON, otherwise as it was stored.
@@ -144,8 +181,8 @@ func decodePlugins(raw json.RawMessage) (Plugins, error) {
 	if raw == nil || raw[0] == '[' {
 		return nil, nil
 	}
-	var confs map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &confs); err != nil {
+	confs, err := rawMembers(raw)
+	if err != nil {
 		return nil, fmt.Errorf("plugins: %w", err)
 	}
 	plugins := make(Plugins, 0, len(confs))
@@ -165,4 +202,14 @@ func compact(raw json.RawMessage) (json.RawMessage, error) {
 		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+// sortedKeys are the names of an object in their order.
+func sortedKeys(m map[string]any) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
 }

@@ -18,6 +18,8 @@ import (
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v5"
+
+	"github.com/gosix/gosix/pkg/jsonedit"
 )
 
 // Schema is a compiled schema. It is immutable and safe for concurrent use.
@@ -92,9 +94,16 @@ func (s *Schema) Fill(v any) (any, error) {
 	return s.root.walk(v)
 }
 
+// deepest is how deep encoding/json reads.
+const deepest = 10_000
+
 // Decode decodes exactly one JSON value; numbers become json.Number, so that they keep
 // their digits.
 func Decode(p []byte) (any, error) {
+	if v, err := jsonedit.Decode(p, jsonedit.Options{MaxDepth: deepest}); err == nil {
+		return v, nil
+	}
+	// The library also takes text that is not UTF-8, and what it refuses is told in its words.
 	d := json.NewDecoder(bytes.NewReader(p))
 	d.UseNumber()
 	var v any

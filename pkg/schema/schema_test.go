@@ -2,6 +2,8 @@ package schema
 
 import (
 	"encoding/json"
+	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -222,6 +224,52 @@ func TestRawIsTheDocumentAsGiven(t *testing.T) {
 func TestDecodeRefusesTrailingData(t *testing.T) {
 	if _, err := Decode([]byte(`{} 1`)); err == nil {
 		t.Error("got no error, want one")
+	}
+}
+
+// What is no UTF-8, or half a character, is read as encoding/json reads it, and what it
+// refuses is refused in its words.
+func TestDecodeIsEncodingJSONs(t *testing.T) {
+	for _, doc := range []string{
+		`{"a":[1,"x",null,true,{}],"b":1e2}`, "\"\xff\"", `"\ud800"`, `{"a":1,"a":{"b":2}}`, `init_dir`, `{"a":1`, ``,
+		strings.Repeat("[", 9999) + strings.Repeat("]", 9999), strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001),
+	} {
+		var want any
+		d := json.NewDecoder(strings.NewReader(doc))
+		d.UseNumber()
+		wantErr := d.Decode(&want)
+		got, err := Decode([]byte(doc))
+		if fmt.Sprint(err) != fmt.Sprint(wantErr) || err == nil && !reflect.DeepEqual(got, want) {
+			t.Errorf("%.20q: got %.50v, %v, want %.50v, %v", doc, got, err, want, wantErr)
+		}
+	}
+}
+
+// Alternatives that lack a member are passed over, unless something would fill it in.
+func TestAnAlternativeMayFillInWhatItNeeds(t *testing.T) {
+	filling := `{"properties":{"a":{"default":1}},"anyOf":[{"required":["a"]}]}`
+	for _, test := range []struct {
+		name, schema string
+		good         bool
+	}{
+		{"anyOf", `{"anyOf":[` + filling + `]}`, true},
+		{"oneOf", `{"oneOf":[{"required":["c"]},` + filling + `]}`, true},
+		{"not", `{"not":` + filling + `}`, false},
+		{"if", `{"if":` + filling + `,"then":false}`, false},
+		{"a dependency", `{"anyOf":[{"dependencies":{"b":{"properties":{"a":{"default":1}}}},"anyOf":[{"required":["a"]}]}]}`, true},
+		{"another alternative of an alternative", `{"anyOf":[{"allOf":[{"properties":{"a":{"default":1}}}],"anyOf":[{"required":["a"]}]}]}`, true},
+		{"a member that nothing fills in", `{"anyOf":[{"anyOf":[{"required":["a"]},{"required":["b","c"]}]}]}`, false},
+		{"not what lacks one", `{"not":{"anyOf":[{"required":["a"]},{"required":["b","c"]}]}}`, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s, err := Compile("test", []byte(test.schema))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Check(map[string]any{"b": json.Number("1")}); (err == nil) != test.good {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 

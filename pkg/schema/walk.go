@@ -324,7 +324,7 @@ func (n *node) walkCompound(v any) (_ any, err error) {
 			return v, err
 		}
 	}
-	if n.not != nil {
+	if n.not != nil && !n.not.hopeless(v) {
 		if _, err := n.not.walk(v); err == nil {
 			return v, errors.New("value wasn't supposed to match schema")
 		}
@@ -333,7 +333,12 @@ func (n *node) walkCompound(v any) (_ any, err error) {
 		return v, nil
 	}
 	branch, text := n.then, "then clause did not match"
-	if _, err := n.cond.walk(v); err != nil {
+	refused := n.cond.hopeless(v)
+	if !refused {
+		_, err := n.cond.walk(v)
+		refused = err != nil
+	}
+	if refused {
 		branch, text = n.otherwise, "else clause did not match"
 	}
 	if branch == nil {
@@ -348,6 +353,9 @@ func (n *node) walkCompound(v any) (_ any, err error) {
 
 func (n *node) walkAnyOf(v any) (any, error) {
 	for _, sub := range n.anyOf {
+		if sub.hopeless(v) {
+			continue
+		}
 		if filled, err := sub.walk(v); err == nil {
 			return filled, nil
 		}
@@ -365,6 +373,9 @@ func (n *node) walkAnyOf(v any) (any, error) {
 func (n *node) walkOneOf(v any) (any, error) {
 	match, result := 0, v
 	for i, sub := range n.oneOf {
+		if sub.hopeless(v) {
+			continue
+		}
 		filled, err := sub.walk(v)
 		if err != nil {
 			continue
@@ -378,6 +389,29 @@ func (n *node) walkOneOf(v any) (any, error) {
 		return v, errors.New("value should match only one schema, but matches none")
 	}
 	return result, nil
+}
+
+// hopeless tells of what alternatives mostly fail on, members that are missing, that walk
+// would refuse v. It makes no error, whose text nobody would read.
+func (n *node) hopeless(v any) bool {
+	m, ok := v.(map[string]any)
+	if !ok || len(m) == 0 || n.Always != nil || n.ref != nil {
+		return false
+	}
+	for _, name := range n.Required {
+		if _, ok := m[name]; !ok {
+			return true
+		}
+	}
+	if len(n.anyOf) == 0 || len(n.properties)+len(n.patterns)+len(n.dependencies)+len(n.allOf) > 0 || n.additional != nil {
+		return false // or something may fill in what is missing
+	}
+	for _, sub := range n.anyOf {
+		if !sub.hopeless(v) {
+			return false
+		}
+	}
+	return true
 }
 
 // edit is an object on its way from what came to what is returned; it is copied at the
