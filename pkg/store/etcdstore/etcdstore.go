@@ -48,7 +48,16 @@ type Store struct {
 const (
 	defaultTimeout    = 2 * time.Second
 	defaultAuditEvery = 5 * time.Minute
-	pageSize          = 1000
+)
+
+// A list is read in pages. Each is bigger than the one before while they come quickly: for
+// every page etcd counts all that is left, so that many small ones cost it the square of what
+// it holds.
+const (
+	pageSize  = 1000 // of the first
+	mostItems = 16 * pageSize
+	mostBytes = 4 << 20 // about: by the mean of the page before
+	quick     = 100 * time.Millisecond
 )
 
 // New returns a store. It does not wait for etcd: an error is a mistake in c.
@@ -174,7 +183,8 @@ func (s *Store) List(ctx context.Context, prefix string) ([]store.Item, int64, e
 // listing is a list that is read page by page, all at one revision.
 type listing struct {
 	from, end string
-	limit     int64
+	limit     int64 // of the next page
+	steady    bool  // the limit stays
 	keysOnly  bool
 
 	items    []store.Item
@@ -198,22 +208,35 @@ func (l *listing) page(ctx context.Context, client *clientv3.Client) error {
 	if l.keysOnly {
 		opts = append(opts, clientv3.WithKeysOnly())
 	}
+	begin := time.Now()
 	res, err := client.Get(ctx, l.from, opts...)
 	if err != nil {
 		return err
 	}
+	took := time.Since(begin)
 	if l.revision == 0 {
 		l.revision, l.cluster = res.Header.Revision, res.Header.ClusterId
 		l.items = make([]store.Item, 0, res.Count)
 	}
+	bytes := 0
 	for _, kv := range res.Kvs {
 		l.items = append(l.items, item(kv))
+		bytes += len(kv.Key) + len(kv.Value)
 	}
+	l.resize(took, len(res.Kvs), bytes)
 	l.done = !res.More || len(res.Kvs) == 0
 	if !l.done {
 		l.from = string(res.Kvs[len(res.Kvs)-1].Key) + "\x00"
 	}
 	return nil
+}
+
+// resize sets the limit of the next page by what this one was.
+func (l *listing) resize(took time.Duration, items, bytes int) {
+	if l.steady || took > quick || items == 0 {
+		return
+	}
+	l.limit = max(min(4*l.limit, mostItems, mostBytes/int64(bytes/items+1)), 1)
 }
 
 func item(kv *mvccpb.KeyValue) store.Item {

@@ -3,6 +3,7 @@ package etcdstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"testing"
@@ -322,5 +323,54 @@ func TestACallEndsBeforeItsAnswerIsDue(t *testing.T) {
 	defer cancel()
 	if end, ok := ctx.Deadline(); !ok || !end.Before(due) {
 		t.Errorf("a call ends at %v, its answer is due at %v", end, due)
+	}
+}
+
+func TestPagesGrowWhileTheyComeQuickly(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		limit        int64
+		steady       bool
+		took         time.Duration
+		items, bytes int
+		want         int64
+	}{
+		"small items":                      {limit: 1000, items: 1000, bytes: 160_000, want: 4000},
+		"at the most":                      {limit: mostItems, items: mostItems, bytes: 160 * mostItems, want: mostItems},
+		"large items":                      {limit: 1000, items: 1000, bytes: 100 << 20, want: 39},
+		"items of which one fills a page":  {limit: 10, items: 10, bytes: 100 << 20, want: 1},
+		"a slow page":                      {limit: 1000, took: quick + 1, items: 1000, bytes: 160_000, want: 1000},
+		"a page that was too much once":    {limit: 250, steady: true, items: 250, bytes: 40_000, want: 250},
+		"an empty page, which says little": {limit: 1000, want: 1000},
+	} {
+		l := listing{limit: test.limit, steady: test.steady}
+		if l.resize(test.took, test.items, test.bytes); l.limit != test.want {
+			t.Errorf("%s: got %d, want %d", name, l.limit, test.want)
+		}
+	}
+}
+
+func TestAListOfManyPagesIsComplete(t *testing.T) {
+	t.Parallel()
+	s := open(t, running(t).Endpoint())
+	const number = 5*pageSize + 7
+	for from := 0; from < number; from += 100 {
+		var ops []store.Op
+		for i := from; i < min(from+100, number); i++ {
+			ops = append(ops, put(fmt.Sprintf("%05d", i), "x"))
+		}
+		if _, err := s.Commit(t.Context(), nil, ops); err != nil {
+			t.Fatal(err)
+		}
+	}
+	items, _, err := s.List(t.Context(), "/t/")
+	if err != nil || len(items) != number {
+		t.Fatalf("got %d items, %v", len(items), err)
+	}
+	b := <-watched(t, s)
+	for i := range number {
+		if key := fmt.Sprintf("/t/%05d", i); items[i].Key != key || b.Events[i].Item.Key != key {
+			t.Fatalf("at %d: got %s and %s, want %s", i, items[i].Key, b.Events[i].Item.Key, key)
+		}
 	}
 }

@@ -277,14 +277,14 @@ func (w *watch) delivered(revision int64) {
 // A page that is too much for that is asked for in smaller pieces the next time.
 func (w *watch) list(ctx context.Context, client *clientv3.Client, keysOnly bool) (*listing, error) {
 	l := newList(w.prefix, w.pageSize)
-	l.keysOnly = keysOnly
+	l.keysOnly, l.steady = keysOnly, w.pageSize < pageSize
 	for !l.done {
 		page, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), silence)
 		err := l.page(page, client)
 		cancel()
 		if err != nil {
 			if page.Err() != nil && !keysOnly {
-				w.pageSize = max(w.pageSize/4, 1)
+				w.pageSize = max(min(l.limit, pageSize)/4, 1)
 			}
 			return nil, err
 		}
