@@ -8,7 +8,8 @@ import (
 
 // audit compares now and then what a watch delivered with what the store holds. Watches of
 // etcd have lost events more than once without a word, and a node would serve what is no
-// longer there until it is started again. Only the goroutine of the watch uses it.
+// longer there until it is started again. It outlives connections. Only the goroutine of the
+// watch uses it.
 type audit struct {
 	every time.Duration
 	timer *time.Timer
@@ -26,9 +27,18 @@ func newAudit(every time.Duration) *audit {
 // later spreads the nodes of a cluster, so that they do not read all at once.
 func later(every time.Duration) time.Duration { return every + rand.N(every) }
 
-func (a *audit) stop() {
-	a.timer.Stop()
+// interrupt ends what runs when a connection does. It is due again with the next one: where
+// connections are short, nothing would ever be compared otherwise.
+func (a *audit) interrupt() {
 	a.reading.Wait()
+	select {
+	case <-a.read:
+	default:
+	}
+	if a.touched != nil {
+		a.held, a.touched = nil, nil
+		a.timer.Reset(0)
+	}
 }
 
 func (a *audit) due() <-chan time.Time { return a.timer.C }

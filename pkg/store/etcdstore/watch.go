@@ -33,7 +33,7 @@ const (
 // revision learnt anywhere else may be ahead of events that have not come yet.
 func (s *Store) Watch(ctx context.Context, prefix string) <-chan store.Batch {
 	out := make(chan store.Batch)
-	w := &watch{s: s, prefix: prefix, out: out, pageSize: pageSize, cause: store.Start}
+	w := &watch{s: s, prefix: prefix, out: out, pageSize: pageSize, cause: store.Start, audit: newAudit(s.auditEvery)}
 	go func() {
 		defer close(out)
 		w.run(ctx)
@@ -52,10 +52,12 @@ type watch struct {
 	put      store.Item       // the last one that was put, with its value
 	pageSize int64
 	cause    store.Cause // why the content must be read anew; NoCause: go on after last
+	audit    *audit
 	logged   time.Time
 }
 
 func (w *watch) run(ctx context.Context) {
+	defer w.audit.timer.Stop()
 	endpoints := w.s.c.Endpoints
 	pause, failures := firstPause, 0
 	// Nodes that are configured alike do not all watch the same endpoint.
@@ -312,11 +314,11 @@ func (w *watch) follow(ctx context.Context, client *clientv3.Client, endpoint st
 	// Silence must end every wait, those inside the client too: for the watch to exist,
 	// and for a heartbeat to be taken.
 	dead := time.AfterFunc(silence, func() { cancel(errSilent) })
-	a := newAudit(w.s.auditEvery)
+	a := w.audit
 	defer func() {
 		dead.Stop()
 		cancel(nil)
-		a.stop()
+		a.interrupt()
 		lived = heard.Sub(begin) > silence
 	}()
 	// From last, not from last+1: etcd reports no progress to a watch that begins in the

@@ -426,6 +426,49 @@ func TestComparingFindsNothingWhereNothingWasLost(t *testing.T) {
 	}
 }
 
+// Connections that end sooner than anything is compared, as behind a proxy that ends them.
+func TestComparingOutlivesConnections(t *testing.T) {
+	t.Parallel()
+	srv := running(t)
+	p := proxy(t, srv.Endpoint())
+	direct, s := open(t, srv.Endpoint()), open(t, p.endpoint())
+	s.auditEvery = 500 * time.Millisecond
+	s.watchOptions = []grpc.DialOption{deaf("/t/lost")}
+	w := watched(t, s)
+	storetest.Next(t, w)
+	set(t, direct, "lost", "1")
+	for i := range 30 {
+		for n := range 10 {
+			set(t, direct, "seen", fmt.Sprint(i, n))
+			if b := storetest.Next(t, w); b.Cause == store.AntiEntropy {
+				return
+			}
+		}
+		p.cut(true)
+		until(t, "away", func() bool { return !s.State().Connected })
+		p.cut(false)
+	}
+	t.Error("what was lost is not found")
+}
+
+func TestAnInterruptedAuditIsDueAgain(t *testing.T) {
+	t.Parallel()
+	a := newAudit(time.Hour)
+	defer a.timer.Stop()
+	a.interrupt() // of none
+	select {
+	case <-a.due():
+		t.Error("it is due before its time")
+	default:
+	}
+	a.begin(func() (*listing, error) { return &listing{revision: 5}, nil })
+	a.interrupt()
+	<-a.due()
+	if a.held != nil || a.touched != nil || len(a.read) > 0 {
+		t.Errorf("something of it is left: %+v", a)
+	}
+}
+
 func TestAudit(t *testing.T) {
 	t.Parallel()
 	items := []store.Item{{Key: "a", Revision: 2}, {Key: "b", Revision: 3}}
@@ -449,7 +492,7 @@ func TestAudit(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			a := newAudit(time.Hour)
-			defer a.stop()
+			defer a.timer.Stop()
 			a.begin(func() (*listing, error) { return &listing{items: items, revision: 5}, nil })
 			a.got(<-a.read)
 			for _, key := range test.touched {
