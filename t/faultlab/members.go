@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -126,12 +128,15 @@ func (c *Cluster) remove(ctx context.Context, m *Member) error {
 		return err
 	}
 	for _, l := range list.Members {
-		if l.Name == m.Name {
+		if slices.Contains(l.PeerURLs, m.peer) { // it tells its name later
 			id = l.ID
 		}
 	}
 	if err := patiently(ctx, "member remove "+m.Name, func(ctx context.Context) error {
 		_, err := c.KV.MemberRemove(ctx, id)
+		if errors.Is(err, rpctypes.ErrMemberNotFound) {
+			return nil // the call before did it, and said nothing
+		}
 		return err
 	}); err != nil {
 		return err
@@ -151,6 +156,9 @@ func (c *Cluster) add(ctx context.Context, m *Member) error {
 	}
 	if err := patiently(ctx, "member add "+m.Name, func(ctx context.Context) error {
 		_, err := c.KV.MemberAdd(ctx, []string{m.peer})
+		if errors.Is(err, rpctypes.ErrPeerURLExist) {
+			return nil
+		}
 		return err
 	}); err != nil {
 		return err
