@@ -56,6 +56,11 @@ func readYourWrites(ctx context.Context, r *Run) error {
 	if err := w.oneHangs(ctx); err != nil {
 		return err
 	}
+	if r.Long {
+		if err := w.oneDies(ctx); err != nil {
+			return err
+		}
+	}
 	if err := w.oneRefuses(ctx); err != nil {
 		return err
 	}
@@ -308,6 +313,34 @@ func (w *World) oneHangs(ctx context.Context) error {
 		return err
 	}
 	w.AtMost("… and when it goes on, a write is everywhere in", took, 3*time.Second)
+	return nil
+}
+
+// oneDies kills a node: who waits for it does so until its lease has ended.
+func (w *World) oneDies(ctx context.Context) error {
+	g := w.Gateways[w.Rand.IntN(len(w.Gateways))]
+	applied := func(want string) func() bool {
+		return func() bool {
+			return w.Admins[0].Call(ctx, http.MethodPut, "/routes/dies?wait=applied&timeout=500ms", w.route("/dies", "")).Applied == want
+		}
+	}
+	g.Process.Kill()
+	took, err := within(ctx, 30*time.Second, "nobody waits for a node that is gone", applied("2/2"))
+	if err != nil {
+		return err
+	}
+	w.AtMost("a node is killed: it is waited for no longer than", took, 13*time.Second)
+	if err := g.Start(); err != nil {
+		return err
+	}
+	if err := g.Listens(ctx, 20*time.Second); err != nil {
+		return err
+	}
+	took, err = within(ctx, 10*time.Second, "a write is everywhere again", applied("3/3"))
+	if err != nil {
+		return err
+	}
+	w.AtMost("… and when it is back, a write is on 3 nodes in", took, 3*time.Second)
 	return nil
 }
 
