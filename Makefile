@@ -76,8 +76,21 @@ check: ## format, vet, staticcheck, the shape of the project
 fmt: ## format everything
 	$(TOOL) gofumpt -w $(GO_FILES)
 
+BENCH      ?= $(or $(TMPDIR),/tmp)/gosix-bench
+BENCH_ARGS ?=
+
 .PHONY: bench
-bench: ## the Go benchmarks
+bench: bench-build ## what a request costs beside other gateways: make bench BENCH_ARGS=-quick
+	$(BENCH)/bin/bench -work $(BENCH) $(BENCH_ARGS)
+
+# The gateways that gosix is compared with are those of Debian; without apt-get, those at hand.
+.PHONY: bench-build
+bench-build:
+	@if command -v apt-get >/dev/null; then bench/debian $(BENCH)/debian nginx haproxy; fi
+	$(GO) build -buildvcs=$(STAMP) -o $(BENCH)/bin/ ./cmd/gateway ./bench ./bench/profiled
+
+.PHONY: bench-go
+bench-go: ## the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./pkg/...
 
 .PHONY: fuzz

@@ -31,7 +31,7 @@ var rows = [][]string{
 	2: {"pkg/certificate", "pkg/plugin", "pkg/drivers", "pkg/drivers/reply", "pkg/prompt"},
 	3: {"pkg/drivers/drivertest", "pkg/drivers/...", "pkg/plugin/...", "pkg/route"},
 	4: {"pkg/builtin", "pkg/gateway", "pkg/adminapi"},
-	5: {"internal/node", "internal/arch", "cmd/...", "t/...", "t", "bench/...", "conf"},
+	5: {"internal/node", "internal/arch", "cmd/...", "t/...", "t", "bench/...", "bench", "conf"},
 }
 
 // libraries names the packages that may import a library; others may not. The key is a
