@@ -33,11 +33,14 @@ type Options struct {
 	Events      int           // that a right answer has, as a stream; 0: any answer of status 200 is right
 	PID         int           // of the process whose time is taken, with those that it started; 0: none
 	Processor   int           // on which it runs
+	Hold        bool          // for Open: streams go on after Events
+	Patience    time.Duration // for answers, once the window of an open loop is over; 0: 5 s
 }
 
 // Result is what came of it. Times are in microseconds.
 type Result struct {
 	Requests int // answers that ended within the window, right ones
+	All      int // right ones, the warm-up included
 	Failed   int // wrong answers, and requests that were not answered
 	Why      string
 	Dialed   int           // connections, without those of the beginning
@@ -52,9 +55,6 @@ type Result struct {
 
 // Spread is where the times of many requests lie.
 type Spread struct{ P50, P99, Max float64 }
-
-// patience is for how long answers are waited for once the window is over.
-const patience = 5 * time.Second
 
 type conn struct {
 	fd       int
@@ -80,11 +80,22 @@ type driver struct {
 	sent                int // of an open loop
 	latency, first, gap []time.Duration
 	err                 error
+	once                bool // connections rest after their answer
+	all                 int
 }
 
 // Run sends requests until the window is over and answers to what was sent in it have come.
-func Run(o Options) (Result, error) {
-	d := &driver{Options: o, buffer: make([]byte, 256<<10)}
+func Run(o Options) (Result, error) { return newDriver(o).run() }
+
+func newDriver(o Options) *driver {
+	if o.Patience == 0 {
+		o.Patience = 5 * time.Second
+	}
+	return &driver{Options: o, buffer: make([]byte, 256<<10)}
+}
+
+func (d *driver) run() (Result, error) {
+	o := d.Options
 	var err error
 	if d.poll, err = poll.New(); err != nil {
 		return Result{}, err
@@ -120,8 +131,11 @@ func Run(o Options) (Result, error) {
 		return Result{}, err
 	}
 	d.result = Result{}
-	d.from = time.Now()
-	d.to = d.from.Add(o.Window)
+	begin := time.Now()
+	if o.Rate == 0 {
+		d.from = begin
+		d.to = d.from.Add(o.Window)
+	}
 	if err := d.until(d.to); err != nil {
 		return Result{}, err
 	}
@@ -129,15 +143,16 @@ func Run(o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	d.result.Wall, d.result.CPU, d.result.Busy = time.Since(d.from), after-before, busier-busy
+	d.result.Wall, d.result.CPU, d.result.Busy = time.Since(begin), after-before, busier-busy
 	done := d.result
 	// An open loop counts the answers to all that should have been sent in the window.
-	for limit := time.Now().Add(patience); o.Rate > 0 && d.unanswered() && time.Now().Before(limit); {
+	for limit := time.Now().Add(o.Patience); o.Rate > 0 && d.unanswered() && time.Now().Before(limit); {
 		if err := d.wait(10 * time.Millisecond); err != nil {
 			return Result{}, err
 		}
 	}
 	r := d.result
+	r.All = d.all
 	r.Requests, r.Wall, r.CPU, r.Busy = done.Requests, done.Wall, done.CPU, done.Busy
 	if o.Rate > 0 {
 		now := time.Now()
@@ -250,6 +265,9 @@ func (d *driver) drop(c *conn) {
 	if i := slices.Index(d.idle, c); i >= 0 {
 		d.idle = slices.Delete(d.idle, i, i+1)
 	}
+	if d.once {
+		return
+	}
 	if err := d.dial(); err != nil {
 		d.err = errors.Join(d.err, err)
 		return
@@ -340,6 +358,9 @@ func (d *driver) ready(e poll.Event) {
 		d.drop(c)
 		return
 	}
+	if d.once {
+		return
+	}
 	d.idle = append(d.idle, c)
 	d.free()
 }
@@ -373,6 +394,7 @@ func (d *driver) ended(c *conn, now time.Time) {
 		return
 	}
 	d.result.Requests++
+	d.all++
 	if c.counts {
 		d.latency = append(d.latency, now.Sub(c.intended))
 	}
