@@ -88,7 +88,7 @@ func settings(dir, etcd string) string {
   control: {port: 0}
   status: {ip: 127.0.0.1, port: 0}
   lame_duck: 0
-nginx_config: {http: {access_log: %q}}
+%snginx_config: {http: {access_log: %q}}
 plugin_attr: {prometheus: {export_addr: {port: 0}}}
 deployment:
   data_dir: %q
@@ -98,7 +98,15 @@ deployment:
       - {name: admin, key: %s, role: admin}
       - {name: viewer, key: %s, role: viewer}
   etcd: {%s}
-`, filepath.Join(dir, "access.log"), dir, testKey, "viewer-"+testKey, host)
+`, engineSetting(), filepath.Join(dir, "access.log"), dir, testKey, "viewer-"+testKey, host)
+}
+
+// engineSetting is the setting for the engine that the tests are to run over, if one is named.
+func engineSetting() string {
+	if name := os.Getenv("GOSIX_ENGINE"); name != "" {
+		return "  http_engine: " + name + "\n"
+	}
+	return ""
 }
 
 // start runs a program and waits until it listens.

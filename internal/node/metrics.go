@@ -28,10 +28,10 @@ type served struct{ current atomic.Pointer[serving] }
 
 type serving struct {
 	gateway *gateway.Gateway
-	engines []*gateway.Std
+	engines []gateway.Engine
 }
 
-func (s *served) set(g *gateway.Gateway, engines []*gateway.Std) {
+func (s *served) set(g *gateway.Gateway, engines []gateway.Engine) {
 	s.current.Store(&serving{g, slices.Clone(engines)})
 }
 

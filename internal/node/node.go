@@ -55,7 +55,7 @@ type node struct {
 
 	source  *lastgood.Source // of the gateway's configuration
 	holding atomic.Int64     // newest revision of what is held back and not in force yet, 0: nothing
-	engines []*gateway.Std
+	engines []gateway.Engine
 	metrics *prometheus.Metrics
 	served  served         // what metrics tell of the gateway
 	api     []*smallServer // the Admin API

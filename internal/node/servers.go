@@ -176,7 +176,7 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 		return err
 	}
 	for _, d := range doors {
-		n.engines = append(n.engines, gateway.NewStd(g, limits, d.http2 && !d.tls, n.Log))
+		n.engines = append(n.engines, gateway.NewEngine(a.Engine, g, limits, d.http2 && !d.tls, n.Log))
 	}
 	n.served.set(g, n.engines)
 	for i, d := range doors {

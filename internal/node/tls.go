@@ -36,7 +36,7 @@ func (n *node) openTLS() ([]door, error) {
 }
 
 // serveDoor accepts connections until the engine ends.
-func (n *node) serveDoor(e *gateway.Std, d door) error {
+func (n *node) serveDoor(e gateway.Engine, d door) error {
 	if d.tls {
 		return e.ServeTLS(d.Listener, gateway.TLS{HTTP2: d.http2, Fallback: n.c.Apisix.SSL.Fallback})
 	}

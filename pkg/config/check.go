@@ -140,6 +140,7 @@ func (c *Config) check() issues {
 
 func (c *Config) checkApisix(is *issues) {
 	a := &c.Apisix
+	oneOf(is, "apisix.http_engine", a.Engine, "fast", "std")
 	oneOf(is, "apisix.router.http", a.Router.HTTP, "radixtree_host_uri", "radixtree_uri", "radixtree_uri_with_parameter")
 	oneOf(is, "apisix.proxy_mode", a.ProxyMode, "http", "stream", "http&stream")
 	oneOf(is, "apisix.unknown_plugins", a.UnknownPlugins, "fail", "skip")

@@ -35,6 +35,7 @@ type Apisix struct {
 	NodeListen     Listens        `yaml:"node_listen" list:"single"`
 	HTTP2          bool           `yaml:"enable_http2"` // of each node_listen and ssl.listen that does not say itself
 	SSL            SSL            `yaml:"ssl"`
+	Engine         string         `yaml:"http_engine"` // "fast" or "std"
 	Router         Router         `yaml:"router"`
 	ProxyMode      string         `yaml:"proxy_mode"` // "http"; "stream" and "http&stream" let stream routes be written
 	EnableControl  bool           `yaml:"enable_control"`
@@ -255,6 +256,7 @@ func Default() *Config {
 					"ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305",
 				Trusted: "system",
 			},
+			Engine:         "std",
 			Router:         Router{HTTP: "radixtree_host_uri"},
 			ProxyMode:      "http",
 			EnableControl:  true,

@@ -26,9 +26,14 @@ type conn struct {
 	asked   time.Time // the deadline that the engine wants
 }
 
-// beneath returns what Serve made of a connection, nil if it is none of those.
+// beneath returns what Serve made of a connection, nil if it is none of those. What has it
+// beneath says so as *tls.Conn does.
 func beneath(nc net.Conn) *conn {
-	if t, ok := nc.(*tls.Conn); ok {
+	for {
+		t, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
 		nc = t.NetConn()
 	}
 	c, _ := nc.(*conn)
@@ -38,11 +43,11 @@ func beneath(nc net.Conn) *conn {
 // Unwrap returns the connection of the system below one that Serve accepted, TLS or not; of
 // others, it returns what it was given.
 func Unwrap(nc net.Conn) net.Conn {
-	if t, ok := nc.(*tls.Conn); ok {
-		nc = t.NetConn()
-	}
-	if c, ok := nc.(*conn); ok {
+	if c := beneath(nc); c != nil && c.TCPConn != nil {
 		return c.TCPConn
+	}
+	if t, ok := nc.(*tls.Conn); ok {
+		return t.NetConn()
 	}
 	return nc
 }

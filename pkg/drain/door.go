@@ -21,6 +21,7 @@ type door struct {
 	net.Listener
 	server *Server
 	secure bool
+	mute   bool // nothing is done to its connections here
 	shut   atomic.Bool
 	wait   atomic.Int64 // ns between two clients, while it closes
 	until  atomic.Int64 // ns since 1970
@@ -69,7 +70,7 @@ func (o *door) Accept() (net.Conn, error) {
 	if !ok {
 		return nc, nil
 	}
-	return &conn{TCPConn: t, server: o.server, secure: o.secure, fresh: true, waiting: true}, nil
+	return &conn{TCPConn: t, server: o.server, secure: o.secure, mute: o.mute, fresh: true, waiting: !o.mute}, nil
 }
 
 // again sets how long the next client is waited for, while the door closes.

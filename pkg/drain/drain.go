@@ -19,10 +19,12 @@ package drain
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -72,6 +74,52 @@ func (d *Server) Serve(l net.Listener, secure *tls.Config) error {
 	}
 	return err
 }
+
+// ServeConns is Serve for who speaks HTTP/1 by himself: every connection is served by a call
+// of serve, in a goroutine of its own, and counts as one until that returns. With true it
+// says that the http.Server has the connection now. Neither Begin nor Last does anything to a
+// connection before that; who serves it sends it away.
+func (d *Server) ServeConns(l net.Listener, serve func(net.Conn) (handed bool)) error {
+	o := &door{Listener: l, server: d, mute: true}
+	if !d.open(o) {
+		_ = l.Close()
+		return nil
+	}
+	defer d.accepts.Done()
+	defer d.closed(o)
+	wait := time.Duration(0)
+	for {
+		nc, err := o.Accept()
+		switch {
+		case err == nil:
+		case o.shut.Load() || errors.Is(err, net.ErrClosed):
+			return nil
+		case !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) && !errors.Is(err, syscall.ECONNABORTED) &&
+			!errors.Is(err, syscall.ENOBUFS) && !errors.Is(err, syscall.ENOMEM):
+			return err
+		default: // it passes
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			time.Sleep(wait)
+			continue
+		}
+		wait = 0
+		c, ok := nc.(*conn)
+		if !ok {
+			c = &conn{server: d, mute: true} // only to be counted
+		}
+		d.mu.Lock()
+		d.conns[c] = true
+		d.mu.Unlock()
+		go func() {
+			if !serve(nc) {
+				d.gone(c)
+			}
+		}()
+	}
+}
+
+// Ending reports whether Begin was called.
+func (d *Server) Ending() bool { return d.ending.Load() }
 
 func (d *Server) open(o *door) bool {
 	d.mu.Lock()

@@ -49,6 +49,10 @@ func (b *Body) SetSource(r io.Reader, length int64) {
 	}
 }
 
+// SetBytes is called by the engine instead where all of the body is there. p stays as it is
+// until the exchange is over.
+func (b *Body) SetBytes(p []byte) { *b = Body{data: p} }
+
 // Length is the body's size in bytes, -1 while unknown.
 func (b *Body) Length() int64 {
 	if b.partial {

@@ -8,7 +8,6 @@ package exchange
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"net/netip"
 	"time"
 )
@@ -42,8 +41,13 @@ func (x *Exchange) Reset(ctx context.Context, sink Sink) {
 }
 
 // ErrEnding is the cause of a context that ended because the process ends: its client is
-// still there, and is to be told.
-var ErrEnding = errors.New("the gateway is ending")
+// still there, and is to be told. It is a context.Canceled as well.
+var ErrEnding error = endingError{}
+
+type endingError struct{}
+
+func (endingError) Error() string        { return "the gateway is ending" }
+func (endingError) Is(target error) bool { return target == context.Canceled }
 
 // Ending reports whether ctx ended because the process does.
 func Ending(ctx context.Context) bool { return context.Cause(ctx) == ErrEnding }

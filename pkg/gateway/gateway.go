@@ -99,6 +99,17 @@ func (g *Gateway) Serve(x *exchange.Exchange) {
 	g.contexts.Put(c)
 }
 
+// turnAway answers an exchange that is above a limit of its engine, and ends its connection.
+func (g *Gateway) turnAway(x *exchange.Exchange, status int) {
+	x.ID = g.ids.next()
+	x.Response.Header.Set("Connection", "close")
+	x.Response.Header.Set("Server", g.o.Server)
+	plugin.Exit(status, nil).Answer(&x.Response)
+	if g.o.AccessLog != nil {
+		g.o.AccessLog.Record(x)
+	}
+}
+
 // guarded runs the phases; a panic costs this request and nothing else.
 func (g *Gateway) guarded(c *plugin.Context, snap *route.Snapshot, globalErr error) {
 	defer g.recovered(c)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -87,15 +88,16 @@ func (t *trace) take() (list []string) {
 
 // world is a gateway over a store in memory.
 type world struct {
-	t      *testing.T
-	store  *memstore.Store
-	syncer *route.Syncer
-	seen   *trace
-	log    *AccessLog
-	lines  *bytes.Buffer
-	engine *Std
-	served chan struct{} // closed when the engine accepts no more
-	url    string
+	t       *testing.T
+	store   *memstore.Store
+	syncer  *route.Syncer
+	seen    *trace
+	log     *AccessLog
+	lines   *bytes.Buffer
+	engine  Engine
+	gateway *Gateway
+	served  chan struct{} // closed when the engine accepts no more
+	url     string
 }
 
 func newWorld(t *testing.T, change func(*Options)) *world {
@@ -105,6 +107,7 @@ func newWorld(t *testing.T, change func(*Options)) *world {
 
 func newLimitedWorld(t *testing.T, limits Limits, change func(*Options)) *world {
 	t.Helper()
+	_ = os.Getenv(engineVariable) // go test would take the outcome of another engine for this one's
 	w := &world{t: t, store: memstore.New(), seen: &trace{}, lines: &bytes.Buffer{}}
 	t.Cleanup(func() { _ = w.store.Close() })
 	registry := plugin.NewRegistry(plugin.Settings{Log: zerolog.Nop()}, recorder("early", 100, w.seen),
@@ -126,7 +129,8 @@ func newLimitedWorld(t *testing.T, limits Limits, change func(*Options)) *world 
 	if change != nil {
 		change(&o)
 	}
-	engine := NewStd(New(o), limits, true, zerolog.Nop())
+	w.gateway = New(o)
+	engine := NewEngine(engineUnderTest, w.gateway, limits, true, zerolog.Nop())
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -21,7 +21,6 @@ import (
 	"github.com/gosix/gosix/pkg/certificate"
 	"github.com/gosix/gosix/pkg/drain"
 	"github.com/gosix/gosix/pkg/exchange"
-	"github.com/gosix/gosix/pkg/plugin"
 )
 
 // Limits are what a client may ask of an engine. Zero values mean none.
@@ -104,10 +103,7 @@ func NewStd(g *Gateway, l Limits, h2c bool, errorLog zerolog.Logger) *Std {
 		Protocols:         &protocols,
 		ErrorLog:          log.New(errorWriter{errorLog}, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			// Two addresses parsed and written out once a connection, not once a request.
-			a := connection{conn: c, remote: addrOf(c.RemoteAddr()), local: addrOf(c.LocalAddr())}
-			a.remoteIP, a.localPort = a.remote.Addr().String(), strconv.Itoa(int(a.local.Port()))
-			return context.WithValue(ctx, connKey{}, &a)
+			return context.WithValue(ctx, connKey{}, connectionOf(c))
 		},
 		// Without this net/http answers OPTIONS * by itself.
 		DisableGeneralOptionsHandler: true,
@@ -129,6 +125,21 @@ type connection struct {
 	verdict atomic.Pointer[verdict]
 }
 
+// connectionOf tells of a connection that was accepted, or handed over by another engine.
+func connectionOf(c net.Conn) *connection {
+	below := c
+	if t, ok := c.(*tls.Conn); ok {
+		below = t.NetConn()
+	}
+	if h, ok := below.(*handed); ok {
+		return h.connection
+	}
+	// Two addresses parsed and written out once a connection, not once a request.
+	a := connection{conn: c, remote: addrOf(c.RemoteAddr()), local: addrOf(c.LocalAddr())}
+	a.remoteIP, a.localPort = a.remote.Addr().String(), strconv.Itoa(int(a.local.Port()))
+	return &a
+}
+
 func addrOf(a net.Addr) netip.AddrPort {
 	if t, ok := a.(*net.TCPAddr); ok {
 		ap := t.AddrPort()
@@ -147,19 +158,25 @@ func (e *Std) Drain(grace time.Duration) { e.drain.Begin(grace) }
 // Shutdown stops accepting and waits for requests in flight, tunnels among them, until ctx
 // ends; then it breaks off what is left. An answer that has not begun is a 503 then, and a
 // stream of a language model ends with the error event of its protocol.
-func (e *Std) Shutdown(ctx context.Context) error {
+func (e *Std) Shutdown(ctx context.Context) error { return e.shutdown(ctx, nil) }
+
+// shutdown also ends the connections that another engine serves, if others is not nil.
+func (e *Std) shutdown(ctx context.Context, others *h1table) error {
 	err := e.drain.Shutdown(ctx)
 	if err == nil {
 		err = e.tunnels.wait(ctx)
 	}
 	if err != nil {
 		e.cut(exchange.ErrEnding)
+		others.cut(exchange.ErrEnding)
 		// What it takes to say so, and what comes after it, as the access log, is short.
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), lingerTime)
 		defer cancel()
+		others.wait(ending)
 		_ = e.server.Shutdown(ending)
 		_ = e.tunnels.wait(ending)
 		_ = e.server.Close()
+		others.close()
 		e.tunnels.close()
 	}
 	return err
@@ -187,15 +204,8 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.sink.body = &x.body
 		x.Request.Body.SetSource(&x.body, r.ContentLength)
 	}
-	status := e.refuse(r)
-	if status != 0 {
-		x.ID = e.gateway.ids.next()
-		x.Response.Header.Set("Connection", "close")
-		x.Response.Header.Set("Server", e.gateway.o.Server)
-		plugin.Exit(status, nil).Answer(&x.Response)
-		if e.gateway.o.AccessLog != nil {
-			e.gateway.o.AccessLog.Record(&x.Exchange)
-		}
+	if status := e.refuse(r); status != 0 {
+		e.gateway.turnAway(&x.Exchange, status)
 	} else {
 		e.gateway.Serve(&x.Exchange)
 	}

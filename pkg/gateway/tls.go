@@ -25,12 +25,15 @@ type TLS struct {
 // ServeTLS is Serve for clients that speak TLS. A handshake takes its certificate from the
 // snapshot in force then, by the name that the client asks for; it has the time that a head
 // has. Connections keep what they began with.
-func (e *Std) ServeTLS(l net.Listener, o TLS) error {
+func (e *Std) ServeTLS(l net.Listener, o TLS) error { return e.Serve(l, e.greeting(o)) }
+
+// greeting is what every handshake begins with.
+func (e *Std) greeting(o TLS) *tls.Config {
 	o.Fallback = serverName(o.Fallback)
-	return e.Serve(l, &tls.Config{
+	return &tls.Config{
 		MinVersion:         tls.VersionTLS12, // that in force is the one of the certificate
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return e.greeted(hello, o), nil },
-	})
+	}
 }
 
 // nobody has no certificate, which crypto/tls tells the client by the alert for unknown

@@ -95,8 +95,8 @@ func TestShutdownWaitsForTunnels(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if w.engine.tunnels.count != 0 || len(w.engine.tunnels.open) != 0 {
-		t.Errorf("left: %d", w.engine.tunnels.count)
+	if w.tunnels().count != 0 || len(w.tunnels().open) != 0 {
+		t.Errorf("left: %d", w.tunnels().count)
 	}
 }
 
@@ -112,7 +112,7 @@ func TestShutdownCutsTunnelsInTheEnd(t *testing.T) {
 	if line, err := r.ReadString('\n'); !errors.Is(err, io.EOF) {
 		t.Errorf("got %q, %v", line, err)
 	}
-	if w.engine.tunnels.count != 0 {
+	if w.tunnels().count != 0 {
 		t.Error("Shutdown returned before the tunnel's request did")
 	}
 }
@@ -203,7 +203,7 @@ func TestConnectionsAreCounted(t *testing.T) {
 		_, _ = io.Copy(io.Discard, res.Body)
 	}
 	come("and one that waits", Connections{Accepted: 2, Active: 2, Serving: 1})
-	if n := w.engine.gateway.Requests(); n != 3 {
+	if n := w.gateway.Requests(); n != 3 {
 		t.Errorf("%d requests, want 3", n)
 	}
 	_ = c.Close()

@@ -211,6 +211,9 @@ func (w *World) NewNode(name, program, ns string) (*Node, error) {
 		n.TLS = addr(5)
 		extra = fmt.Sprintf("  ssl: {listen: [{ip: %s, port: %d}]}\n", host, ports[5])
 	}
+	if engine := os.Getenv("GOSIX_ENGINE"); engine != "" {
+		extra += "  http_engine: " + engine + "\n"
+	}
 	if program == "gateway" {
 		for line := range strings.Lines(w.Shape.Settings) {
 			extra += "  " + strings.TrimRight(line, "\n") + "\n"

@@ -48,7 +48,7 @@ const settings = `apisix:
   ssl: {enable: false}
   control: {port: 0}
   data_encryption: {keyring: ["golden-keyring-1", "golden-keyring-2"]}
-nginx_config: {http: {enable_access_log: false}}
+%snginx_config: {http: {enable_access_log: false}}
 plugin_attr: {prometheus: {export_addr: {port: 0}}}
 deployment:
   data_dir: %q
@@ -58,6 +58,14 @@ deployment:
       - {name: admin, key: %s, role: admin}
       - {name: viewer, key: %s, role: viewer}
 `
+
+// engine is the setting for the engine to replay over, if one is named.
+func engine() string {
+	if name := os.Getenv("GOSIX_ENGINE"); name != "" {
+		return "  http_engine: " + name + "\n"
+	}
+	return ""
+}
 
 func run(binary, corpus string, areas []string, skipFile string, verbose bool) error {
 	dir, err := os.MkdirTemp("", "golden")
@@ -128,7 +136,7 @@ type ports struct {
 func start(binary, dir string) (*node, error) {
 	conf := filepath.Join(dir, "conf.yaml")
 	data := filepath.Join(dir, "data")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, settings, data, adminKey, viewerKey), 0o600); err != nil {
+	if err := os.WriteFile(conf, fmt.Appendf(nil, settings, engine(), data, adminKey, viewerKey), 0o600); err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(binary, "run", "-c", conf)

@@ -48,13 +48,13 @@ func run(m *testing.M) int {
   node_listen: [{ip: 127.0.0.1, port: 0, enable_http2: true}]
   ssl: {enable: false}
   control: {port: 0}
-nginx_config: {http: {access_log: %q}}
+%snginx_config: {http: {access_log: %q}}
 deployment:
   data_dir: %q
   admin:
     admin_listen: {ip: 127.0.0.1, port: 0}
     admin_key: [{name: admin, key: %s, role: admin}]
-`, filepath.Join(dir, "access.log"), dir, adminKey)
+`, engine(), filepath.Join(dir, "access.log"), dir, adminKey)
 	file := filepath.Join(dir, "conf.yaml")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		panic(err)
@@ -168,6 +168,14 @@ func admin(t *testing.T, method, path, body string) {
 	}) {
 		t.Fatalf("revision %d is not in force", revision)
 	}
+}
+
+// engine is the setting for the engine that the tests are to run over, if one is named.
+func engine() string {
+	if name := os.Getenv("GOSIX_ENGINE"); name != "" {
+		return "  http_engine: " + name + "\n"
+	}
+	return ""
 }
 
 // client is what an SDK sends with: to the gateway, for that host.

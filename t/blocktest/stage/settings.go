@@ -2,6 +2,7 @@ package stage
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -116,6 +117,10 @@ func place(root tree, dir string, ipv6 bool) error {
 	delete(apisix, "admin_api_version")
 	set(apisix, "server_header", serverHeader(apisix))
 	set(apisix, "unknown_plugins", "skip")
+	// One may be named for all suites.
+	if engine := os.Getenv("GOSIX_ENGINE"); engine != "" {
+		set(apisix, "http_engine", engine)
+	}
 	encryption := object(apisix, "data_encryption")
 	delete(encryption, "enable")
 	set(encryption, "keyring", []any{"qeddd145sfvddff3", "edd1c9f0985e76a2"})

@@ -1,0 +1,36 @@
+package gateway
+
+import (
+	"fmt"
+	"os"
+	"testing"
+)
+
+const engineVariable = "GOSIX_ENGINE"
+
+// engineUnderTest is the engine that the tests of this package run over: each of them runs over
+// every engine. GOSIX_ENGINE names one if it is to be one.
+var engineUnderTest = EngineStd
+
+func TestMain(m *testing.M) {
+	engines := []string{EngineStd, EngineFast}
+	if one := os.Getenv(engineVariable); one != "" {
+		engines = []string{one}
+	}
+	code := 0
+	for _, engineUnderTest = range engines {
+		if failed := m.Run(); failed != 0 {
+			fmt.Println("over the engine", engineUnderTest)
+			code = failed
+		}
+	}
+	os.Exit(code)
+}
+
+// tunnels are those of the engine.
+func (w *world) tunnels() *tunnels {
+	if e, ok := w.engine.(*Fast); ok {
+		return &e.std.tunnels
+	}
+	return &w.engine.(*Std).tunnels
+}

@@ -1,0 +1,153 @@
+// Package http1 reads the wire of HTTP/1.1 in place: where a head ends, what its lines say,
+// how a body is framed. It is strict, since two readers of one message that disagree about
+// its end are how a request is smuggled: lines end with CR LF, names are tokens, a length is
+// said once. It knows neither connections nor limits of time, nor what a header means beyond
+// the framing.
+package http1
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+)
+
+// Error is a message that is not HTTP/1.1, or leaves its end open to doubt.
+type Error string
+
+func (e Error) Error() string { return string(e) }
+
+const (
+	errBareLineFeed = Error("line without carriage return")
+	errLength       = Error("Content-Length")
+)
+
+// Token reports whether s is one (RFC 9110 §5.6.2), as names and methods are.
+func Token[T string | []byte](s T) bool {
+	for i := 0; i < len(s); i++ {
+		if class[s[i]]&isToken == 0 {
+			return false
+		}
+	}
+	return len(s) > 0
+}
+
+// Value reports whether s may stand as a header's value: no control characters but tabs.
+func Value[T string | []byte](s T) bool {
+	for i := 0; i < len(s); i++ {
+		if class[s[i]]&isValue == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Visible reports whether s has neither spaces nor control characters.
+func Visible[T string | []byte](s T) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] <= ' ' || s[i] == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// host reports whether s may stand in Host. It is lax, as net/http is: names of all kinds,
+// addresses, ports.
+func host[T string | []byte](s T) bool {
+	for i := 0; i < len(s); i++ {
+		if class[s[i]]&isHost == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+const (
+	isToken = 1 << iota
+	isValue
+	isHost
+)
+
+var class = func() (t [256]uint8) {
+	mark := func(set string, as uint8) {
+		for i := 0; i < len(set); i++ {
+			t[set[i]] |= as
+		}
+	}
+	const alphanumeric = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	mark(alphanumeric+"!#$%&'*+-.^_`|~", isToken)
+	mark(alphanumeric+"!$%&'()*+,-.:;=[]_~", isHost)
+	for c := ' '; c <= 0xff; c++ {
+		t[c] |= isValue
+	}
+	t['\t'] |= isValue
+	t[0x7f] &^= isValue
+	return t
+}()
+
+// A Scan finds the end of a head in bytes that come in pieces. The zero value is at the
+// beginning of one.
+type Scan struct {
+	line, looked int // where the current line begins, and what was searched
+}
+
+// End returns the size of the head at the beginning of p, with its empty line; 0 if p ends
+// before. p is all that came so far: what was there at the last call is not searched again.
+// A line feed without a carriage return is an error, as soon as it shows.
+func (s *Scan) End(p []byte) (int, error) {
+	for {
+		i := bytes.IndexByte(p[s.looked:], '\n')
+		if i < 0 {
+			s.looked = len(p)
+			return 0, nil
+		}
+		end := s.looked + i
+		if end == s.line || p[end-1] != '\r' {
+			return 0, errBareLineFeed
+		}
+		if end-1 == s.line {
+			return end + 1, nil
+		}
+		s.line, s.looked = end+1, end+1
+	}
+}
+
+// FirstLine reports whether the head's first line is there.
+func (s *Scan) FirstLine() bool { return s.line > 0 }
+
+// Length reads a Content-Length: digits and nothing else, no sign, no list.
+func Length[T string | []byte](s T) (n int64, err error) {
+	if len(s) == 0 || len(s) > 18 {
+		return 0, errLength
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, errLength
+		}
+		n = n*10 + int64(s[i]-'0')
+	}
+	return n, nil
+}
+
+// Options reads a Connection field.
+func Options(value string) (closes, keeps bool) {
+	for rest := value; rest != ""; {
+		var option string
+		option, rest, _ = strings.Cut(rest, ",")
+		switch option = strings.Trim(option, " \t"); {
+		case strings.EqualFold(option, "close"):
+			closes = true
+		case strings.EqualFold(option, "keep-alive"):
+			keeps = true
+		}
+	}
+	return closes, keeps
+}
+
+// AppendChunkHead appends the line that begins a chunk of size bytes.
+func AppendChunkHead(b []byte, size int) []byte {
+	return append(strconv.AppendUint(b, uint64(size), 16), '\r', '\n')
+}
+
+// LastChunk ends a chunked body without trailers.
+const LastChunk = "0\r\n\r\n"

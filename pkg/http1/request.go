@@ -1,0 +1,250 @@
+package http1
+
+import (
+	"bytes"
+	"net/http"
+	"strings"
+	"unsafe"
+
+	"github.com/gosix/gosix/pkg/exchange"
+)
+
+// Request is what the head of a request says. Its strings are parts of the head's bytes.
+type Request struct {
+	Method, Target, Proto string
+	Host                  string // of the target, if it names one, else of the header
+	Length                int64  // of the body in bytes, -1: Chunked
+	Chunked               bool
+	Old                   bool // HTTP/1.0
+	Close                 bool // the client wants the connection to end with the answer
+	KeepAlive             bool // a client of HTTP/1.0 wants it kept
+	Expect                Expectation
+}
+
+// Expectation is what a request says in Expect.
+type Expectation uint8
+
+// What may be expected.
+const (
+	ExpectNothing  Expectation = iota
+	ExpectContinue             // to be asked for the body
+	ExpectUnknown              // something that nobody knows
+)
+
+// A Refusal is a request that cannot be served: its connection ends with the answer.
+type Refusal struct {
+	Status int
+	Reason string
+}
+
+func (r *Refusal) Error() string { return r.Reason }
+
+func malformed(reason string) error { return &Refusal{http.StatusBadRequest, reason} }
+
+var (
+	errRequestLine = malformed("malformed request line")
+	errTarget      = malformed("malformed request target")
+	errVersion     = &Refusal{http.StatusHTTPVersionNotSupported, "unsupported protocol version"}
+	errHeaderLine  = malformed("malformed header line")
+	errValue       = malformed("control character in a header")
+	errNoHost      = malformed("missing required Host header")
+	errManyHosts   = malformed("too many Host headers")
+	errHost        = malformed("malformed Host header")
+	errRequestSize = malformed("malformed Content-Length")
+	errBoth        = malformed("both Transfer-Encoding and Content-Length")
+	errOldChunks   = malformed("Transfer-Encoding in HTTP/1.0")
+	errEncoding    = &Refusal{http.StatusNotImplemented, "Unsupported transfer encoding"}
+)
+
+// text makes a string of bytes that nobody changes while it is used.
+func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// ParseLine reads the request line at the beginning of head, which has its end, and returns
+// its size with that. The error is a *Refusal.
+func (r *Request) ParseLine(head []byte) (int, error) {
+	end := bytes.IndexByte(head, '\n')
+	if end < 1 || head[end-1] != '\r' {
+		return 0, errRequestLine
+	}
+	line := head[:end-1]
+	i := bytes.IndexByte(line, ' ')
+	if i < 0 {
+		return 0, errRequestLine
+	}
+	j := i + 1 + bytes.IndexByte(line[i+1:], ' ')
+	if j == i || !Token(line[:i]) {
+		return 0, errRequestLine
+	}
+	r.Method, r.Target, r.Proto = text(line[:i]), text(line[i+1:j]), text(line[j+1:])
+	if r.Target == "" || !Visible(r.Target) {
+		return 0, errRequestLine
+	}
+	p := r.Proto
+	if len(p) != len("HTTP/1.1") || p[:5] != "HTTP/" || p[6] != '.' || p[5] < '0' || p[5] > '9' || p[7] < '0' || p[7] > '9' {
+		return 0, errRequestLine
+	}
+	if p[5] != '1' {
+		return 0, errVersion
+	}
+	r.Old = p[7] == '0'
+	return end + 1, nil
+}
+
+// Parse reads a head with its empty line, as Scan found it, and adds its fields to h. The
+// error is a *Refusal.
+func (r *Request) Parse(head []byte, h *exchange.Header) error {
+	*r = Request{}
+	at, err := r.ParseLine(head)
+	if err != nil {
+		return err
+	}
+	f := fields{r: r, length: -1}
+	for rest := head[at : len(head)-2]; len(rest) > 0; {
+		end := bytes.IndexByte(rest, '\n')
+		if end < 1 || rest[end-1] != '\r' {
+			return errHeaderLine
+		}
+		line := rest[:end-1]
+		rest = rest[end+1:]
+		// A folded line begins with white space and has no name, so it is refused too.
+		n := 0
+		for n < len(line) && class[line[n]]&isToken != 0 {
+			n++
+		}
+		if n == 0 || n == len(line) || line[n] != ':' {
+			return errHeaderLine
+		}
+		v := line[n+1:]
+		for len(v) > 0 && (v[0] == ' ' || v[0] == '\t') {
+			v = v[1:]
+		}
+		for len(v) > 0 && (v[len(v)-1] == ' ' || v[len(v)-1] == '\t') {
+			v = v[:len(v)-1]
+		}
+		if !Value(v) {
+			return errValue
+		}
+		name, value := text(line[:n]), text(v)
+		h.Add(name, value)
+		if err := f.see(name, value); err != nil {
+			return err
+		}
+	}
+	return f.judge(h)
+}
+
+// fields is what the header says of the framing, the connection and the host.
+type fields struct {
+	r      *Request
+	length int64 // -1: not said
+	hosts  int
+	close  bool
+	keep   bool
+}
+
+func (f *fields) see(name, value string) error {
+	switch len(name) {
+	case 4:
+		if exchange.EqualName(name, "Host") {
+			f.r.Host = value
+			f.hosts++
+		}
+	case 6:
+		if exchange.EqualName(name, "Expect") && value != "" && f.r.Expect != ExpectContinue {
+			f.r.Expect = ExpectUnknown
+			if strings.EqualFold(value, "100-continue") {
+				f.r.Expect = ExpectContinue
+			}
+		}
+	case 10:
+		if exchange.EqualName(name, "Connection") {
+			closes, keeps := Options(value)
+			f.close, f.keep = f.close || closes, f.keep || keeps
+		}
+	case 14:
+		if !exchange.EqualName(name, "Content-Length") {
+			break
+		}
+		n, err := Length(value)
+		if err != nil || f.length >= 0 {
+			return errRequestSize
+		}
+		f.length = n
+	case 17:
+		if !exchange.EqualName(name, "Transfer-Encoding") {
+			break
+		}
+		if f.r.Chunked || !strings.EqualFold(value, "chunked") {
+			return errEncoding
+		}
+		f.r.Chunked = true
+	}
+	return nil
+}
+
+// judge decides what the fields mean together.
+func (f *fields) judge(h *exchange.Header) error {
+	r := f.r
+	switch {
+	case r.Chunked && f.length >= 0:
+		return errBoth
+	case r.Chunked && r.Old:
+		return errOldChunks
+	case f.hosts > 1:
+		return errManyHosts
+	case f.hosts == 0 && !r.Old && r.Method != http.MethodConnect:
+		return errNoHost
+	case !host(r.Host):
+		return errHost
+	}
+	if err := r.judgeTarget(h); err != nil {
+		return err
+	}
+	switch {
+	case r.Chunked:
+		r.Length = -1
+	case f.length > 0:
+		r.Length = f.length
+	}
+	r.KeepAlive = r.Old && f.keep && !f.close
+	r.Close = f.close || r.Old && !f.keep
+	if r.Old && r.Expect == ExpectContinue {
+		r.Expect = ExpectNothing
+	}
+	return nil
+}
+
+// judgeTarget reads the forms of a target (RFC 9112 §3.2). The host of an absolute one is
+// the request's, whatever the header says.
+func (r *Request) judgeTarget(h *exchange.Header) error {
+	t := r.Target
+	if t[0] == '/' || t == "*" || r.Method == http.MethodConnect {
+		return nil
+	}
+	scheme, rest, found := strings.Cut(t, "://")
+	if !found || !schemeName(scheme) {
+		return errTarget
+	}
+	authority := rest
+	if i := strings.IndexAny(rest, "/?"); i >= 0 {
+		authority = rest[:i]
+	}
+	if authority == "" || !host(authority) {
+		return errTarget
+	}
+	r.Host = authority
+	h.Set("Host", authority)
+	return nil
+}
+
+// schemeName reports whether s is one (RFC 3986 §3.1).
+func schemeName(s string) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i] | 0x20
+		if 'a' <= c && c <= 'z' || i > 0 && ('0' <= s[i] && s[i] <= '9' || s[i] == '+' || s[i] == '-' || s[i] == '.') {
+			continue
+		}
+		return false
+	}
+	return s != ""
+}

@@ -1,0 +1,96 @@
+// Package socket looks at connections of the system without taking anything from them: whether
+// bytes wait, whether the other side has left. It knows no protocol.
+package socket
+
+import (
+	"errors"
+	"io"
+	"syscall"
+)
+
+// State is what can be seen of a connection without reading from it.
+type State uint8
+
+// The states of a connection.
+const (
+	Quiet   State = iota // nothing came, or nothing is known
+	Pending              // bytes can be read
+	Gone                 // the other side has closed it, or it broke
+)
+
+// Probe looks at a connection's socket. The zero value knows nothing. It is used by one
+// goroutine at a time.
+type Probe struct {
+	raw     syscall.RawConn      // nil: cannot be looked at
+	control func(socket uintptr) // glance, bound once
+	seen    State
+	one     [1]byte
+}
+
+// Init makes the probe one of the socket of c, if it has one.
+func (p *Probe) Init(c any) {
+	if raw := Raw(c); raw != nil {
+		p.raw, p.control = raw, p.glance
+	}
+}
+
+// Known reports whether there is a socket to look at.
+func (p *Probe) Known() bool { return p.raw != nil }
+
+// Look reports what waits on the connection. It does not block, not even where another
+// goroutine reads from it.
+func (p *Probe) Look() State {
+	if p.raw == nil {
+		return Quiet
+	}
+	p.seen = Gone
+	if err := p.raw.Control(p.control); err != nil {
+		return Gone
+	}
+	return p.seen
+}
+
+// Raw returns the socket of c, nil if it has none.
+func Raw(c any) syscall.RawConn {
+	if sc, ok := c.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			return raw
+		}
+	}
+	return nil
+}
+
+// A Reader reads from a socket into memory that is taken when bytes are there, so that a
+// connection on which nothing happens holds none. It is used by one goroutine at a time.
+type Reader struct {
+	raw  syscall.RawConn
+	take func() []byte
+	drop func()
+	step func(socket uintptr) bool // bound once
+	n    int
+	err  error
+}
+
+// ErrNoSocket is reading from what has no socket to look at.
+var ErrNoSocket = errors.New("connection has no socket that can be read this way")
+
+// NewReader returns a reader of raw. take returns memory to read into, drop is told that
+// nothing was read into it.
+func NewReader(raw syscall.RawConn, take func() []byte, drop func()) *Reader {
+	r := &Reader{raw: raw, take: take, drop: drop}
+	r.step = r.attempt
+	return r
+}
+
+// Read waits for bytes, as long as the connection's deadline allows, and returns how many it
+// read into what take returned last. The end of the connection is io.EOF.
+func (r *Reader) Read() (int, error) {
+	r.n, r.err = 0, nil
+	if err := r.raw.Read(r.step); err != nil {
+		return 0, err
+	}
+	if r.n == 0 && r.err == nil {
+		r.err = io.EOF
+	}
+	return r.n, r.err
+}
