@@ -70,15 +70,19 @@ func (f *folder) newest() (rec *record, refused []error) {
 }
 
 func (f *folder) read(path string) (*record, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		// To open a pipe is to wait for somebody who writes to it.
+		return nil, errors.New("it is no file")
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
 	return read(file, info.Size(), f.secrets, f.prefix)
 }
 

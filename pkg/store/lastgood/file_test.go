@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -254,6 +255,7 @@ func TestAFileThatIsRefusedGivesWayToTheOneBefore(t *testing.T) {
 			other := &folder{dir: filepath.Dir(path), secrets: []string{testSecret}, prefix: "/other/"}
 			return errors.Join(os.Remove(path), other.write(&record{revision: 77, cluster: 1}))
 		},
+		"it is a pipe":      func(path string) error { return errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)) },
 		"it is a directory": func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) },
 	}
 	for name, harm := range damage {
