@@ -182,7 +182,8 @@ func (n *node) start(ctx context.Context) error {
 		n.join()
 	}
 	if err := n.writePorts(); err != nil {
-		return err
+		// It is for those who look. A full disk is no reason not to serve.
+		n.Log.Warn().Err(err).Msg("ports.json cannot be written")
 	}
 	n.greet()
 	n.Log.Info().Str("version", Version()).Str("role", n.c.Deployment.Role).Any("ports", n.ports).Msg("gosix is running")

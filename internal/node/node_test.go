@@ -249,6 +249,38 @@ func TestTheProxyPortIsClosedBeforeTheFirstFullState(t *testing.T) {
 	}
 }
 
+// As on a full disk, which a test cannot have.
+func TestANodeServesWherePortsJSONCannotBeWritten(t *testing.T) {
+	c := settings(t)
+	etcd := away(t)
+	c.Deployment.Etcd.Host = []string{etcd}
+	p := begin(t, config.ProgramGateway, c)
+	p.eventually("it waits for etcd", func() bool { return strings.Contains(p.log.String(), "nothing to start from") })
+	if err := os.MkdirAll(filepath.Join(c.Deployment.DataDir, "ports.json", "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, stop, err := ownEtcd(t.TempDir(), strings.TrimPrefix(etcd, "http://"), zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	p.eventually("it runs", func() bool {
+		select {
+		case <-p.done:
+			t.Fatalf("it ended: %v", p.err)
+		default:
+		}
+		return strings.Contains(p.log.String(), "is running")
+	})
+	if !strings.Contains(p.log.String(), "ports.json cannot be written") {
+		t.Error("the log does not say that ports.json is missing")
+	}
+	p.stop()
+	if p.err != nil {
+		t.Error(p.err)
+	}
+}
+
 func TestAnOrderlyEndMissesNothing(t *testing.T) {
 	p := begin(t, config.ProgramGosix, settings(t))
 	p.ports()
