@@ -30,6 +30,11 @@ import (
 
 // Server is an http.Server that ends in order. It is safe for concurrent use.
 type Server struct {
+	// Above is put over every connection without TLS before the http.Server sees it; nil:
+	// nothing is. What it returns has a method NetConn as that of *tls.Conn. It is set before
+	// anything is served.
+	Above func(net.Conn) net.Conn
+
 	http    *http.Server
 	accepts sync.WaitGroup // the loops that accept
 	grace   atomic.Int64   // ns, while it ends
@@ -65,8 +70,11 @@ func (d *Server) Serve(l net.Listener, secure *tls.Config) error {
 	defer d.accepts.Done()
 	defer d.closed(o)
 	var served net.Listener = o
-	if secure != nil {
+	switch {
+	case secure != nil:
 		served = tls.NewListener(o, secure)
+	case d.Above != nil:
+		served = above{o, d.Above}
 	}
 	err := d.http.Serve(served)
 	if err == http.ErrServerClosed || o.shut.Load() {
@@ -120,6 +128,21 @@ func (d *Server) ServeConns(l net.Listener, serve func(net.Conn) (handed bool)) 
 
 // Ending reports whether Begin was called.
 func (d *Server) Ending() bool { return d.ending.Load() }
+
+// above is a listener whose connections have something above them.
+type above struct {
+	net.Listener
+	put func(net.Conn) net.Conn
+}
+
+// Accept implements net.Listener.
+func (a above) Accept() (net.Conn, error) {
+	nc, err := a.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return a.put(nc), nil
+}
 
 func (d *Server) open(o *door) bool {
 	d.mu.Lock()
