@@ -187,6 +187,9 @@ var (
 	errNoUpstream     = errors.New("missing upstream configuration in Route or Service")
 	errNoNode         = errors.New("no valid upstream node")
 	errAboveRoot      = errors.New("path is malformed or leads above its root")
+	errMethod         = errors.New("method is none that can be sent on")
+	errTarget         = errors.New("target has a space, a control character or a fragment, or is that of another method")
+	errHost           = errors.New("host has a character that no host has")
 	errParameters     = errors.New("failed to normalize: a dot segment or an empty one has parameters")
 )
 
@@ -194,7 +197,11 @@ var (
 func (g *Gateway) admit(c *plugin.Context, snap *route.Snapshot) bool {
 	r := &c.Request
 	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
-		answer(c, http.StatusMethodNotAllowed, nil)
+		sendAway(c, http.StatusMethodNotAllowed, nil)
+		return false
+	}
+	if err := wellFormed(r); err != nil {
+		sendAway(c, http.StatusBadRequest, err)
 		return false
 	}
 	raw, ok := pathOf(r.Target)
@@ -202,7 +209,7 @@ func (g *Gateway) admit(c *plugin.Context, snap *route.Snapshot) bool {
 		r.Path, ok = CleanPath(raw)
 	}
 	if !ok {
-		answer(c, http.StatusBadRequest, errAboveRoot)
+		sendAway(c, http.StatusBadRequest, errAboveRoot)
 		return false
 	}
 	if r.TLS != nil {
@@ -233,6 +240,61 @@ func (g *Gateway) admit(c *plugin.Context, snap *route.Snapshot) bool {
 		if strings.IndexByte(f.Name, '_') >= 0 && identityTwin(f.Name) {
 			r.Header.DelFunc(func(f exchange.Field) bool { return identityTwin(f.Name) })
 			break
+		}
+	}
+	return true
+}
+
+// sendAway answers what no route may see. Over HTTP/1 the connection ends with it: whoever
+// sends such a thing may have sent more of it.
+func sendAway(c *plugin.Context, status int, cause error) {
+	if c.Request.Proto != "HTTP/2.0" || c.Request.Method == "PRI" {
+		c.Response.Header.Set("Connection", "close")
+	}
+	answer(c, status, cause)
+}
+
+// wellFormed says what is wrong with a request that HTTP/1.1 cannot say, so that it must not
+// be sent on: with HTTP/2 a method, a target and a host can be any text.
+func wellFormed(r *exchange.Request) error {
+	switch {
+	// PRI is the word that HTTP/2 begins with (RFC 9113 §11.6).
+	case r.Method == "" || r.Method == "PRI" || !each(r.Method, inMethod):
+		return errMethod
+	case !each(r.Target, inTarget) || r.Target == "*" && r.Method != http.MethodOptions:
+		return errTarget
+	case !each(r.Host, inHost):
+		return errHost
+	}
+	return nil
+}
+
+// What a byte may stand in.
+const (
+	inMethod = 1 << iota
+	inTarget
+	inHost
+)
+
+var allowed = func() (t [256]uint8) {
+	for b := range t {
+		if b > ' ' && b != '#' && b != 0x7f {
+			t[b] |= inTarget
+		}
+		if b > ' ' && b < 0x7f && strings.IndexByte(`/?#@\"<>`, byte(b)) < 0 {
+			t[b] |= inHost
+		}
+		if b|0x20 >= 'a' && b|0x20 <= 'z' || b >= '0' && b <= '9' || b > 0 && b < 0x7f && strings.IndexByte("!#$%&'*+-.^_`|~", byte(b)) >= 0 {
+			t[b] |= inMethod
+		}
+	}
+	return t
+}()
+
+func each(s string, in uint8) bool {
+	for i := range len(s) {
+		if allowed[s[i]]&in == 0 {
+			return false
 		}
 	}
 	return true

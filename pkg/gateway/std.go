@@ -109,12 +109,15 @@ func NewStd(g *Gateway, l Limits, h2c bool, errorLog zerolog.Logger) *Std {
 		DisableGeneralOptionsHandler: true,
 	}
 	e.drain = drain.Attach(&e.server)
+	e.drain.Above = func(c net.Conn) net.Conn { return &heads{Conn: c} }
 	return e
 }
 
 // connection is what is known of a client's connection.
 type connection struct {
 	conn                net.Conn
+	heads               *heads // nil over TLS
+	requests            int64  // of HTTP/1, counted where they are served
 	remote, local       netip.AddrPort
 	remoteIP, localPort string
 
@@ -137,6 +140,7 @@ func connectionOf(c net.Conn) *connection {
 	// Two addresses parsed and written out once a connection, not once a request.
 	a := connection{conn: c, remote: addrOf(c.RemoteAddr()), local: addrOf(c.LocalAddr())}
 	a.remoteIP, a.localPort = a.remote.Addr().String(), strconv.Itoa(int(a.local.Port()))
+	a.heads, _ = c.(*heads)
 	return &a
 }
 
@@ -199,12 +203,17 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.sink = stdSink{w: w, control: control, stall: e.limits.WriteStall, timers: timers, tunnels: &e.tunnels, drain: e.drain, ctx: r.Context()}
 	x.Reset(r.Context(), &x.sink)
 	e.fill(&x.Exchange, r)
+	a, _ := r.Context().Value(connKey{}).(*connection)
+	if !timers {
+		a.requests++
+	}
 	if r.Body != nil && r.Body != http.NoBody {
 		x.body = bodyReader{body: r.Body, control: control, gap: e.limits.BodyRead, timers: timers, expected: r.Header.Get("Expect") != ""}
 		x.sink.body = &x.body
 		x.Request.Body.SetSource(&x.body, r.ContentLength)
 	}
-	if status := e.refuse(r); status != 0 {
+	if status := e.refuse(r, a); status != 0 {
+		x.body.begun.Store(true) // where it ends is not known, or not to be trusted
 		e.gateway.turnAway(&x.Exchange, status)
 	} else {
 		e.gateway.Serve(&x.Exchange)
@@ -237,8 +246,16 @@ func reset(ctx context.Context) {
 	}
 }
 
-// refuse returns the status for a request above a limit, 0 for all others.
-func (e *Std) refuse(r *http.Request) int {
+// refuse returns the status for a request above a limit, or for one that can be read in two
+// ways, 0 for all others.
+func (e *Std) refuse(r *http.Request, a *connection) int {
+	if r.ProtoMajor >= 2 {
+		if ambiguous(r) {
+			return http.StatusBadRequest
+		}
+	} else if a.heads != nil && a.heads.doubtful.Load() == a.requests {
+		return http.StatusBadRequest
+	}
 	if e.limits.URIBytes > 0 && len(r.RequestURI) > e.limits.URIBytes {
 		return http.StatusRequestURITooLong
 	}
@@ -257,6 +274,23 @@ func (e *Std) refuse(r *http.Request) int {
 	return 0
 }
 
+// ambiguous reports whether a request of HTTP/2 is malformed (RFC 9113 §8.2.2, §8.3.1) in a
+// way that net/http forgives: another server may take it for another one.
+func ambiguous(r *http.Request) bool {
+	for _, host := range r.Header["Host"] {
+		if !strings.EqualFold(host, r.Host) {
+			return true
+		}
+	}
+	if lengths := r.Header["Content-Length"]; len(lengths) > 0 {
+		if n, err := strconv.ParseUint(lengths[0], 10, 63); len(lengths) > 1 || err != nil || strconv.FormatUint(n, 10) != lengths[0] {
+			return true
+		}
+	}
+	target := r.RequestURI
+	return r.Method != http.MethodConnect && target != "*" && (target == "" || target[0] != '/')
+}
+
 func (e *Std) fill(x *exchange.Exchange, r *http.Request) {
 	q := &x.Request
 	q.Method, q.Host, q.Proto, q.Target = r.Method, r.Host, r.Proto, r.RequestURI
@@ -270,6 +304,9 @@ func (e *Std) fill(x *exchange.Exchange, r *http.Request) {
 	}
 	size := len(q.Method) + len(q.Target) + len(q.Proto) + 4
 	for name, values := range r.Header {
+		if name == "Host" {
+			continue // of HTTP/2, where it is r.Host
+		}
 		for _, v := range values {
 			q.Header.Add(name, v)
 			size += len(name) + len(v) + 4
@@ -438,6 +475,9 @@ func (s *stdSink) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		s.tunnels.done(nil)
 		return nil, nil, err
+	}
+	if h, ok := conn.(*heads); ok {
+		h.off.Store(true)
 	}
 	s.away = conn
 	_ = conn.SetDeadline(time.Time{})

@@ -229,3 +229,40 @@ func TestARefusedRequestIsLoggedWithAnID(t *testing.T) {
 		t.Errorf("the log says %q", w.lines)
 	}
 }
+
+func TestWhatNoRouteMaySeeEndsTheConnection(t *testing.T) {
+	w := newWorld(t, nil)
+	w.put("routes/1", `{"uri":"/*","upstream":`+nodes(backend(t, hello))+`}`)
+	const rest = " HTTP/1.1\r\nHost: x\r\n"
+	for name, tt := range map[string]struct {
+		text   string
+		status int
+	}{
+		"CONNECT":                            {"CONNECT x:1" + rest + "\r\n", 405},
+		"TRACE":                              {"TRACE /" + rest + "\r\n", 405},
+		"PRI":                                {"PRI /" + rest + "\r\n", 400},
+		"a fragment":                         {"GET /#x" + rest + "\r\n", 400},
+		"an asterisk where it means nothing": {"GET *" + rest + "\r\n", 400},
+		"a path above the root":              {"GET /../x" + rest + "\r\n", 400},
+		"a length beside an encoding":        {"POST /" + rest + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
+		"a second length":                    {"POST /" + rest + "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400},
+		"a folded line":                      {"GET /" + rest + "X: y\r\n z\r\n\r\n", 400},
+		"a line that ends with a bare LF":    {"GET /" + rest + "X: y\n\r\n", 400},
+		"an absolute form of another host":   {"GET http://y/" + rest + "\r\n", 400},
+	} {
+		c := w.dial()
+		if res, _ := c.ask("GET /" + rest + "\r\n"); res.StatusCode != 200 || res.Close {
+			t.Fatalf("got %d, closing %v", res.StatusCode, res.Close)
+		}
+		if res, _ := c.ask(tt.text + "GET /" + rest + "\r\n"); res.StatusCode != tt.status || !res.Close {
+			t.Errorf("%s: got %d, closing %v, want %d", name, res.StatusCode, res.Close, tt.status)
+		}
+		if left, err := io.ReadAll(c.r); len(left) > 0 {
+			t.Errorf("%s: then got %q, %v", name, left, err)
+		}
+	}
+	c := w.dial()
+	if res, _ := c.ask("OPTIONS *" + rest + "\r\n"); res.StatusCode != 200 {
+		t.Errorf("OPTIONS *: got %d", res.StatusCode)
+	}
+}

@@ -1,0 +1,234 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gosix/gosix/pkg/exchange"
+)
+
+// heads reads along what net/http reads from a connection with HTTP/1. net/http forgives
+// what leaves the end of a request open to doubt, and does not tell: of a length beside an
+// encoding, of a second length that is equal, of an encoding in HTTP/1.0, of lines that end
+// with a bare LF or are folded, and of a Host that differs from the host of the target.
+// Whoever stands before this gateway may have read such a request otherwise, so that it is
+// to be refused. What net/http refuses by itself is none of the business here.
+//
+// Reads come one after the other, but not from one goroutine alone.
+type heads struct {
+	net.Conn
+	off      atomic.Bool  // nothing is read along any more
+	doubtful atomic.Int64 // the number of the request, from 1 on, that is to be refused; 0: none
+
+	mu     sync.Mutex
+	number int64 // of the request that is being read
+	at     place
+	left   int64  // bytes to come of what is no line
+	line   []byte // the beginning of a line whose end has not come
+	head   headFacts
+}
+
+// headFacts is what is kept of a head.
+type headFacts struct {
+	old, chunked        bool // of HTTP/1.0; with an encoding
+	lengths             int  // fields
+	length              int64
+	hosts               int
+	host, authority     string // authority: of a target in absolute form
+	absolute, malformed bool   // malformed: net/http will refuse it
+}
+
+// place is where in a request something stands.
+type place uint8
+
+const (
+	inRequestLine place = iota
+	inFields
+	inBody
+	inChunkSize
+	inChunk
+	inTrailer
+)
+
+// maxLine is how long a line may be that comes in pieces, in bytes: more than any limit of
+// net/http's here.
+const maxLine = 2 << 20
+
+// Read implements net.Conn.
+func (h *heads) Read(p []byte) (int, error) {
+	n, err := h.Conn.Read(p)
+	if n > 0 && !h.off.Load() {
+		h.follow(p[:n])
+	}
+	return n, err
+}
+
+// CloseWrite is asked for by net/http.
+func (h *heads) CloseWrite() error {
+	if c, ok := h.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// NetConn returns the connection beneath, as that of *tls.Conn does.
+func (h *heads) NetConn() net.Conn { return h.Conn }
+
+func (h *heads) follow(p []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(p) > 0 && !h.off.Load() {
+		if h.at == inBody || h.at == inChunk {
+			n := min(h.left, int64(len(p)))
+			p = p[n:]
+			if h.left -= n; h.left > 0 {
+				return
+			}
+			if h.at == inBody {
+				h.at = inRequestLine
+			} else {
+				h.at = inChunkSize
+			}
+			continue
+		}
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			if h.line = append(h.line, p...); len(h.line) > maxLine {
+				h.off.Store(true)
+			}
+			return
+		}
+		line, here := p[:i+1], p[:i+1]
+		p = p[i+1:]
+		if len(h.line) > 0 {
+			h.line = append(h.line, line...)
+			line = h.line
+		}
+		h.take(line, here)
+		h.line = h.line[:0]
+	}
+}
+
+// doubt ends the reading: the connection ends with this request.
+func (h *heads) doubt() {
+	h.doubtful.Store(h.number)
+	h.off.Store(true)
+}
+
+// take reads a line, with its end; here is what of it net/http has not read yet.
+func (h *heads) take(line, here []byte) {
+	text, crlf := bytes.CutSuffix(line, []byte("\r\n"))
+	switch h.at {
+	case inRequestLine:
+		if len(bytes.TrimRight(line, "\r\n")) == 0 {
+			return // net/http takes some of them between two requests
+		}
+		if bytes.HasPrefix(line, []byte("PRI ")) {
+			h.off.Store(true) // HTTP/2, or what no route takes
+			return
+		}
+		h.number++
+		h.head = headFacts{}
+		h.at = inFields
+		if !crlf {
+			h.doubt()
+			return
+		}
+		h.requestLine(text)
+	case inFields:
+		switch {
+		case !crlf, len(text) > 0 && (text[0] == ' ' || text[0] == '\t'):
+			h.doubt()
+		case len(text) > 0:
+			h.field(text)
+		default:
+			h.end()
+		}
+	case inChunkSize:
+		h.chunk(text, here)
+	case inTrailer:
+		if len(text) == 0 {
+			h.at = inRequestLine
+		}
+	}
+}
+
+func (h *heads) requestLine(text []byte) {
+	_, rest, _ := bytes.Cut(text, []byte{' '})
+	target, version, _ := bytes.Cut(rest, []byte{' '})
+	h.head.old = string(version) == "HTTP/1.0"
+	if len(target) == 0 || target[0] == '/' {
+		return
+	}
+	if _, after, found := bytes.Cut(target, []byte("://")); found {
+		if i := bytes.IndexAny(after, "/?#"); i >= 0 {
+			after = after[:i]
+		}
+		h.head.absolute, h.head.authority = true, string(after)
+	}
+}
+
+func (h *heads) field(text []byte) {
+	name, value, _ := bytes.Cut(text, []byte{':'})
+	is := func(s string) bool { return len(name) == len(s) && exchange.EqualName(string(name), s) }
+	switch len(name) {
+	case len("Host"):
+		if is("Host") {
+			h.head.hosts++
+			h.head.host = string(bytes.Trim(value, " \t"))
+		}
+	case len("Content-Length"):
+		if is("Content-Length") {
+			h.head.lengths++
+			n, err := strconv.ParseUint(string(bytes.Trim(value, " \t")), 10, 63)
+			h.head.length, h.head.malformed = int64(n), h.head.malformed || err != nil
+		}
+	case len("Transfer-Encoding"):
+		if is("Transfer-Encoding") {
+			h.head.chunked = true
+		}
+	}
+}
+
+// end judges a head, and finds where the next one begins.
+func (h *heads) end() {
+	f := &h.head
+	switch {
+	case f.lengths > 1, f.chunked && (f.lengths > 0 || f.old),
+		f.absolute && (f.hosts != 1 || !strings.EqualFold(f.host, f.authority)):
+		h.doubt()
+	case f.malformed:
+		h.off.Store(true)
+	case f.chunked:
+		h.at = inChunkSize
+	case f.length > 0:
+		h.at, h.left = inBody, f.length
+	default:
+		h.at = inRequestLine
+	}
+}
+
+// chunk reads the size of a chunk. net/http would take one above all measure, and wait for
+// its bytes; it is made to refuse it.
+func (h *heads) chunk(text, here []byte) {
+	if i := bytes.IndexAny(text, "; \t"); i >= 0 {
+		text = text[:i]
+	}
+	n, err := strconv.ParseUint(string(text), 16, 62)
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		here[0] = 'x'
+		h.off.Store(true)
+	case err != nil:
+		h.off.Store(true)
+	case n == 0:
+		h.at = inTrailer
+	default:
+		h.at, h.left = inChunk, int64(n)+2 // with the end of its line
+	}
+}
