@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -20,8 +21,8 @@ import (
 // engines are those that the suite runs over; the word is that of apisix.http_engine.
 var engines = []string{"std"}
 
-// engineSetting is the line that chooses an engine. There is none while there is no choice.
-func engineSetting(engine string) string {
+// engineLine is the setting that chooses an engine. There is none while there is no choice.
+func engineLine(engine string) string {
 	if len(engines) < 2 {
 		return ""
 	}
@@ -60,7 +61,8 @@ const wireFormat = "wire $request_method $request_uri $http_host $http_x_tag $st
 func wireSettings(engine, more string) string {
 	conf := settings("DIR", "")
 	conf = strings.Replace(conf, "nginx_config: {http: {", `nginx_config: {http: {access_log_format: "`+wireFormat+`", `, 1)
-	return strings.Replace(conf, "  lame_duck: 0\n", "  lame_duck: 0\n"+engineSetting(engine)+more, 1)
+	conf = regexp.MustCompile(`(?m)^  http_engine: .*\n`).ReplaceAllString(conf, "") // that of the other tests
+	return strings.Replace(conf, "  lame_duck: 0\n", "  lame_duck: 0\n"+engineLine(engine)+more, 1)
 }
 
 func newWireWorld(t *testing.T, engine string) *wireWorld {
