@@ -11,16 +11,22 @@ import (
 // is not named keeps its bytes.
 func (s Shape) body(c *Call) ([][]byte, error) {
 	i, doc := c.Instance, c.Body
+	whole := append(c.room.segments[:0], doc.Bytes())
+	c.room.segments = whole[:0]
 	if doc.Kind() != jsonedit.Object {
-		return [][]byte{doc.Bytes()}, nil
+		return whole, nil
 	}
-	var inline [12]jsonedit.Edit
-	edits := inline[:0]
+	edits := c.room.edits[:0]
 	if i.Usage && c.Target == protocol.OpenAIChat && streams(doc) {
-		edits = set(edits, "stream_options", includeUsage)
+		edits = append(edits, includeUsage)
 	}
-	for _, o := range i.Options {
-		edits = set(edits, o.Name, o.Value)
+	for n := range i.Options {
+		o := &i.Options[n]
+		if at := index(edits, o.Name); at >= 0 {
+			edits[at] = *o
+		} else {
+			edits = append(edits, *o)
+		}
 	}
 	var err error
 	if i.MaxTokens != nil {
@@ -33,23 +39,21 @@ func (s Shape) body(c *Call) ([][]byte, error) {
 			return nil, err
 		}
 	}
-	for _, name := range inPath[c.Target] {
-		edits = remove(edits, doc, name)
+	switch c.Target {
+	case protocol.BedrockConverse, protocol.GeminiGenerate:
+		edits = remove(remove(edits, doc, "model"), doc, "stream") // they are in the path
+	case protocol.VertexPredict:
+		edits = remove(edits, doc, "model")
 	}
 	if s.NoModel {
 		edits = remove(edits, doc, "model")
 	}
 	if len(edits) == 0 {
-		return [][]byte{doc.Bytes()}, nil
+		return whole, nil
 	}
-	return doc.Splice(nil, edits), nil
-}
-
-// inPath names the members that a protocol has in its path and not in its body.
-var inPath = map[protocol.ID][]string{
-	protocol.BedrockConverse: {"model", "stream"},
-	protocol.GeminiGenerate:  {"model", "stream"},
-	protocol.VertexPredict:   {"model"},
+	segments := doc.Splice(c.room.segments, edits)
+	c.room.segments, c.room.edits = segments[:0], edits[:0]
+	return segments, nil
 }
 
 // limit sets the member that limits the answer, which every protocol calls otherwise;
@@ -87,7 +91,7 @@ func setInside(edits []jsonedit.Edit, doc *jsonedit.Doc, name, member string, va
 	return set(edits, name, object), err
 }
 
-var includeUsage = []byte(`{"include_usage":true}`)
+var includeUsage = jsonedit.NewEdit("stream_options", []byte(`{"include_usage":true}`))
 
 // streams reports whether a body asks for a stream in the reference's eyes, to which
 // whatever is neither false nor null is true (recorded).
@@ -118,7 +122,12 @@ func remove(edits []jsonedit.Edit, doc *jsonedit.Doc, name string) []jsonedit.Ed
 }
 
 func index(edits []jsonedit.Edit, name string) int {
-	return slices.IndexFunc(edits, func(e jsonedit.Edit) bool { return e.Name == name })
+	for n := range edits {
+		if edits[n].Name == name {
+			return n
+		}
+	}
+	return -1
 }
 
 // fill adds the edits of a configured body: objects are filled member by member; anything

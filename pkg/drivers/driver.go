@@ -29,7 +29,8 @@ type Driver interface {
 	// when there is no such place.
 	Endpoint(Where) Endpoint
 	// Request builds the request of one prepared attempt: a pure function of the client's
-	// bytes and the instance.
+	// bytes and the instance. It may lie in the call's memory, so that the next one of the
+	// same Call replaces it.
 	Request(*Call) (*upstream.Request, error)
 	// Sign adds what depends on the moment but for the instance's token: signatures. It is
 	// called by the function Sign, and may do I/O within ctx.
@@ -107,6 +108,7 @@ type Instance struct {
 	Usage       bool             // a stream is asked for its usage
 
 	Options   []jsonedit.Edit // members set in the body
+	Model     string          // what Options set as the model, decoded; empty: they do not, or it is to be decoded for each call
 	MaxTokens []byte          // JSON number for the provider's member; nil: not set
 	Bodies    map[protocol.ID][]byte
 	Force     bool // Bodies overwrite what the client sent
@@ -152,6 +154,22 @@ type Call struct {
 	Stream bool           // a stream is asked for
 	// HideUsage: a chat's usage was asked for that the client did not ask for.
 	HideUsage bool
+
+	room room
+}
+
+// room is the memory in which a call's request is built.
+type room struct {
+	request  upstream.Request
+	header   exchange.Header
+	segments [][]byte
+	edits    []jsonedit.Edit
+}
+
+// Begin makes c another call, in the memory of the last one, whose request is void then.
+func (c *Call) Begin(i *Instance, q *exchange.Request, body *jsonedit.Doc, p protocol.ID) {
+	*c = Call{Instance: i, Request: q, Body: body, Protocol: p, room: c.room}
+	c.room.request = upstream.Request{}
 }
 
 // UnsupportedError is a call in a protocol that the provider does not speak.

@@ -7,14 +7,17 @@ import (
 	"github.com/gosix/gosix/pkg/exchange"
 )
 
-// header is what the provider is told (spec/00 4, spec/06 §A5.6).
+// header makes what the provider is told (spec/00 4, spec/06 §A5.6) in the call's memory.
 func header(c *Call) *exchange.Header {
 	i := c.Instance
-	h := &exchange.Header{}
+	h := &c.room.header
+	h.Reset()
 	in := &c.Request.Header
 	named := in.Has("Connection")
 	key := translated(c)
-	for _, f := range in.Fields() {
+	fields := in.Fields()
+	for n := range fields {
+		f := &fields[n]
 		if named && in.NamedByConnection(f.Name) || configured(i, f.Name) {
 			continue
 		}
@@ -26,8 +29,8 @@ func header(c *Call) *exchange.Header {
 		}
 		h.Add(f.Name, f.Value)
 	}
-	for _, f := range i.Header {
-		h.Add(f.Name, f.Value)
+	for n := range i.Header {
+		h.Add(i.Header[n].Name, i.Header[n].Value)
 	}
 	if key != nil {
 		key.add(h, c)
@@ -118,30 +121,36 @@ func configured(i *Instance, name string) bool {
 // classify tells what a client's header is: a credential, which only goes along to
 // instances that have none of their own, or private to this hop or gateway.
 func classify(name string) (credential, private bool) {
-	for _, n := range credentials {
-		if exchange.EqualName(n, name) {
-			return true, false
-		}
+	// By length: most names are as long as one or two of these.
+	is := exchange.EqualName
+	switch len(name) {
+	case 4:
+		private = is(name, "Host")
+	case 6:
+		credential, private = is(name, "APIKey") || is(name, "Cookie"), is(name, "Expect")
+	case 7:
+		credential = is(name, "API-Key")
+	case 9:
+		credential, private = is(name, "X-API-Key"), is(name, "Forwarded") || is(name, "X-Real-IP")
+	case 12:
+		private = is(name, "Content-Type")
+	case 13:
+		credential = is(name, "Authorization")
+	case 14:
+		private = is(name, "Content-Length")
+	case 15:
+		private = is(name, "Accept-Encoding")
+	case 19:
+		credential = is(name, "Proxy-Authorization")
+	case 23:
+		private = is(name, "X-Credential-Identifier")
 	}
-	if exchange.HopByHop(name) {
-		return false, true
+	if credential || private || exchange.HopByHop(name) {
+		return credential, !credential
 	}
-	for _, n := range notForwarded {
-		if exchange.EqualName(n, name) {
-			return false, true
-		}
-	}
-	return false, prefixed(name, "X-Consumer-") || prefixed(name, "X-Forwarded-")
+	return false, len(name) > 2 && name[0]|0x20 == 'x' && (prefixed(name, "X-Consumer-") || prefixed(name, "X-Forwarded-"))
 }
 
 func prefixed(name, prefix string) bool {
 	return len(name) > len(prefix) && exchange.EqualName(name[:len(prefix)], prefix)
 }
-
-var (
-	credentials  = []string{"Authorization", "X-API-Key", "API-Key", "APIKey", "Cookie", "Proxy-Authorization"}
-	notForwarded = []string{
-		"Host", "Content-Length", "Content-Type", "Accept-Encoding", "Expect", "Forwarded", "X-Real-IP",
-		"X-Credential-Identifier",
-	}
-)

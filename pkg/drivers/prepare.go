@@ -17,10 +17,12 @@ func Prepare(c *Call) error {
 	named := false
 	c.Stream = protocol.Streams(c.Protocol, c.Body)
 	c.HideUsage = i.Usage && c.Protocol == protocol.OpenAIChat && streams(c.Body) && !asksUsage(c.Body)
-	for _, o := range i.Options {
-		switch o.Name {
+	for n := range i.Options {
+		switch o := &i.Options[n]; o.Name {
 		case "model":
-			c.Model, _ = jsonedit.Unquote(o.Value)
+			if c.Model = i.Model; c.Model == "" {
+				c.Model, _ = jsonedit.Unquote(o.Value)
+			}
 			named = true
 		case "stream":
 			c.Stream = string(o.Value) == "true"
@@ -29,7 +31,7 @@ func Prepare(c *Call) error {
 		}
 	}
 	if !named {
-		c.Model, _ = c.Body.String("model")
+		c.Model, _ = c.Body.View("model")
 	}
 	way, err := i.way(c.Protocol)
 	if err != nil || way == nil {
@@ -67,7 +69,7 @@ func asksUsage(body *jsonedit.Doc) (asks bool) {
 	if kind != jsonedit.Object {
 		return false
 	}
-	_ = jsonedit.Members(raw, func(name string, value []byte, _ jsonedit.Kind) error {
+	_ = jsonedit.Peek(raw, func(name string, value []byte, _ jsonedit.Kind) error {
 		asks = asks || name == "include_usage" && string(value) == "true"
 		return nil
 	})

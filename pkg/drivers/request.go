@@ -40,7 +40,8 @@ func (s Shape) Request(c *Call, path string) (*upstream.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &upstream.Request{
+	r := &c.room.request
+	*r = upstream.Request{
 		Target: i.Target, Timeouts: i.Timeouts, Method: http.MethodPost, Host: i.Host, Header: header(c), Body: body,
 	}
 	query := i.Query

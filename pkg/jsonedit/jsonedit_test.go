@@ -310,7 +310,7 @@ func TestElementsAndMembers(t *testing.T) {
 var errStop = errors.New("stop")
 
 func TestSplice(t *testing.T) {
-	set := func(name, value string) Edit { return Edit{name, []byte(value)} }
+	set := func(name, value string) Edit { return Edit{Name: name, Value: []byte(value)} }
 	tests := map[string]struct {
 		doc   string
 		edits []Edit
@@ -355,7 +355,7 @@ func TestSplice(t *testing.T) {
 
 func manyEditsOf(n int) (edits []Edit) {
 	for i := range n {
-		edits = append(edits, Edit{fmt.Sprint("k", i), []byte(fmt.Sprint("-", i))})
+		edits = append(edits, Edit{Name: fmt.Sprint("k", i), Value: []byte(fmt.Sprint("-", i))})
 	}
 	return edits
 }
@@ -367,11 +367,11 @@ func TestSpliceCopiesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	value := []byte(`"b"`)
-	segs := d.Splice(nil, []Edit{{"model", value}})
+	segs := d.Splice(nil, []Edit{{Name: "model", Value: value}})
 	if len(segs) != 3 || &segs[0][0] != &text[0] || &segs[1][0] != &value[0] || &segs[2][0] != &text[12] {
 		t.Errorf("got %q, want three segments that alias text, value and text", segs)
 	}
-	room, edits := make([][]byte, 0, 8), []Edit{{"model", value}, {Name: "stream"}}
+	room, edits := make([][]byte, 0, 8), []Edit{{Name: "model", Value: value}, {Name: "stream"}}
 	if n := testing.AllocsPerRun(100, func() { room = d.Splice(room[:0], edits) }); n != 0 {
 		t.Errorf("a splice of members that are there allocates %v times", n)
 	}
@@ -580,7 +580,7 @@ func FuzzSpliceIsAMapUpdate(f *testing.F) {
 		if err != nil || d.Kind() != Object || Check(value, Options{MaxDepth: 10}) != nil || !utf8.ValidString(name) || !utf8.ValidString(gone) {
 			return
 		}
-		edits := []Edit{{name, value}}
+		edits := []Edit{{Name: name, Value: value}}
 		if remove {
 			edits = append(edits, Edit{Name: gone})
 		}
@@ -800,7 +800,7 @@ func BenchmarkSplice(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	edits := []Edit{{"model", []byte(`"gpt-4o"`)}, {"stream", []byte("false")}, {"top_p", []byte("0.5")}}
+	edits := []Edit{{Name: "model", Value: []byte(`"gpt-4o"`)}, {Name: "stream", Value: []byte("false")}, NewEdit("top_p", []byte("0.5"))}
 	segs := make([][]byte, 0, 16)
 	b.ReportAllocs()
 	for b.Loop() {

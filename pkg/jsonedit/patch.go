@@ -39,7 +39,7 @@ func setPath(p []byte, path []string, value []byte, depth int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Join(d.Splice(nil, []Edit{{path[depth], inner}})), nil
+	return Join(d.Splice(nil, []Edit{{Name: path[depth], Value: inner}})), nil
 }
 
 // Merge returns the document with a patch merged into it (spec/01 §3.5): an object into

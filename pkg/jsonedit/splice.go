@@ -6,6 +6,23 @@ import "bytes"
 type Edit struct {
 	Name  string
 	Value []byte // JSON text; nil removes the member
+
+	quoted []byte // a comma, the name and a colon; nil: made when it is needed
+}
+
+// NewEdit returns an edit that is made once and used for many documents: its name is quoted
+// already, so that adding the member allocates nothing.
+func NewEdit(name string, value []byte) Edit {
+	e := Edit{Name: name, Value: value}
+	e.quoted = e.quote()
+	return e
+}
+
+func (e *Edit) quote() []byte {
+	if e.quoted != nil {
+		return e.quoted
+	}
+	return append(AppendQuote(append(make([]byte, 0, len(e.Name)+len(`,"":`)), ','), e.Name), ':')
 }
 
 // Splice appends to dst the document with the edits applied, as segments that alias the
@@ -64,6 +81,9 @@ func (s *splicer) member(i int) {
 	if value, done := s.edits.list[e].Value, s.isDone(e); value != nil && !*done {
 		*done = true
 		s.kept++
+		if bytes.Equal(value, s.d.value(m)) {
+			return // it is that already
+		}
 		s.upTo(m.Value.Start)
 		s.dst = segment(s.dst, value)
 		s.at = m.Value.End
@@ -91,12 +111,12 @@ func (s *splicer) append(e *Edit) {
 		end = s.d.members[n-1].Value.End
 	}
 	s.upTo(end)
-	name := make([]byte, 0, len(e.Name)+len(`,"":`))
-	if s.kept > 0 {
-		name = append(name, ',')
+	name := e.quote()
+	if s.kept == 0 {
+		name = name[1:]
 	}
 	s.kept++
-	s.dst = append(s.dst, append(AppendQuote(name, e.Name), ':'))
+	s.dst = append(s.dst, name)
 	s.dst = segment(s.dst, e.Value)
 }
 

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/gosix/gosix/pkg/drivers/protocol"
 	"github.com/gosix/gosix/pkg/jsonedit"
@@ -36,7 +37,8 @@ type Ledger struct {
 
 	id      protocol.ID
 	keep    bool
-	stopped bool // bedrock-converse: messageStop came, its metadata did not yet
+	room    [2][]byte // memory of Raw
+	stopped bool      // bedrock-converse: messageStop came, its metadata did not yet
 }
 
 // TextLimit is how much of a text is kept, in bytes.
@@ -84,6 +86,12 @@ var limitWords = []string{"rate_limit", "ratelimit", "throttling", "too_many", "
 // kept.
 func New(id protocol.ID, text bool) Ledger { return Ledger{id: id, keep: text} }
 
+// Reset makes l what New returns, in the memory that it has: Raw is void then. Text is not
+// used again.
+func (l *Ledger) Reset(id protocol.ID, text bool) {
+	*l = Ledger{id: id, keep: text, Raw: l.Raw[:0], room: l.room}
+}
+
 // Event looks at an event of a stream: kind is its type where the framing carries it, data
 // its text. Only events that can say something of interest are decoded.
 func (l *Ledger) Event(kind string, data []byte) {
@@ -110,8 +118,12 @@ func (l *Ledger) Event(kind string, data []byte) {
 
 // Whole looks at a body that is no stream, of an answer with a status below 300.
 func (l *Ledger) Whole(body []byte) {
-	doc, err := jsonedit.IndexTrusted(body)
-	if err != nil || doc.Kind() != jsonedit.Object {
+	doc := docs.Get().(*jsonedit.Doc)
+	defer func() {
+		doc.Forget()
+		docs.Put(doc)
+	}()
+	if doc.Reindex(body, jsonedit.Options{MaxDepth: wholeDepth}) != nil || doc.Kind() != jsonedit.Object {
 		return
 	}
 	switch l.id {
@@ -130,6 +142,11 @@ func (l *Ledger) Whole(body []byte) {
 	}
 	l.failedBody(doc)
 }
+
+var docs = sync.Pool{New: func() any { return new(jsonedit.Doc) }}
+
+// wholeDepth bounds how deep a body is read; nothing else does.
+const wholeDepth = 10000
 
 // failedBody finds out whether a body reports a failure instead of an answer. One beside an
 // answer is a part of that.
@@ -264,7 +281,7 @@ func dig(raw []byte, path ...string) (value []byte, kind jsonedit.Kind) {
 		}
 		inner := value
 		value, kind = nil, jsonedit.Invalid
-		_ = jsonedit.Members(inner, func(name string, v []byte, k jsonedit.Kind) error {
+		_ = jsonedit.Peek(inner, func(name string, v []byte, k jsonedit.Kind) error {
 			if name == want {
 				value, kind = v, k
 			}

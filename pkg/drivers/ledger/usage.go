@@ -23,9 +23,12 @@ func (l *Ledger) count(raw []byte) {
 	switch {
 	case len(raw) > limit:
 	case len(l.Raw) < 2:
-		l.Raw = append(l.Raw, append([]byte(nil), raw...))
+		n := len(l.Raw)
+		l.room[n] = append(l.room[n][:0], raw...)
+		l.Raw = append(l.Raw, l.room[n])
 	default:
-		l.Raw[1] = append(l.Raw[1][:0], raw...)
+		l.room[1] = append(l.room[1][:0], raw...)
+		l.Raw[1] = l.room[1]
 	}
 }
 
@@ -35,7 +38,7 @@ func (l *Ledger) count(raw []byte) {
 func (u *Usage) read(raw []byte) {
 	var total, prompt, tools, candidates, thoughts int64 // of Gemini, but for the first
 	told := false
-	_ = jsonedit.Members(raw, func(name string, value []byte, kind jsonedit.Kind) error {
+	_ = jsonedit.Peek(raw, func(name string, value []byte, kind jsonedit.Kind) error {
 		n := int64(0)
 		if kind == jsonedit.Number {
 			n = count(value)
@@ -78,7 +81,7 @@ func (u *Usage) details(raw []byte, kind jsonedit.Kind) {
 	if kind != jsonedit.Object {
 		return
 	}
-	_ = jsonedit.Members(raw, func(name string, value []byte, _ jsonedit.Kind) error {
+	_ = jsonedit.Peek(raw, func(name string, value []byte, _ jsonedit.Kind) error {
 		switch name {
 		case "cached_tokens":
 			raise(&u.Cached, count(value))
@@ -95,6 +98,18 @@ func raise(n *int64, to int64) { *n = max(*n, to) }
 
 // count reads a number of tokens; what is none, or negative, is 0.
 func count(raw []byte) int64 {
+	n := int64(0)
+	for i, c := range raw {
+		if c < '0' || c > '9' || i == 18 {
+			return oddCount(raw)
+		}
+		n = 10*n + int64(c-'0')
+	}
+	return n
+}
+
+// oddCount is count for what is more than a few digits.
+func oddCount(raw []byte) int64 {
 	if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
 		return max(n, 0)
 	}

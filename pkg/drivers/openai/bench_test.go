@@ -30,7 +30,7 @@ func BenchmarkRequest(b *testing.B) {
 	call := &drivers.Call{}
 	b.ReportAllocs()
 	for b.Loop() {
-		*call = drivers.Call{Instance: i, Request: in, Body: doc, Protocol: protocol.OpenAIChat}
+		call.Begin(i, in, doc, protocol.OpenAIChat)
 		if err := drivers.Prepare(call); err != nil {
 			b.Fatal(err)
 		}
