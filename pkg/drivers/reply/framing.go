@@ -30,20 +30,22 @@ type framing interface {
 // whether it is passed on.
 type event func(kind string, data []byte) bool
 
-// serverSent is server-sent events.
+// serverSent is server-sent events. It is used for one stream after the other.
 type serverSent struct {
 	s    sse.Splitter
-	hand func(data []byte)
+	hand func(data []byte) // bound once
 }
 
-func newServerSent(f event) *serverSent {
-	s := &serverSent{}
-	s.hand = func(data []byte) {
-		if !f("", data) {
-			s.s.Drop()
+// begin makes f ready for a stream, whose events go to the same function each time.
+func (f *serverSent) begin(to event) {
+	f.s.Reset()
+	if f.hand == nil {
+		f.hand = func(data []byte) {
+			if !to("", data) {
+				f.s.Drop()
+			}
 		}
 	}
-	return s
 }
 
 func (f *serverSent) feed(p []byte) ([]byte, error) { return f.s.Feed(p, f.hand), nil }
@@ -91,13 +93,17 @@ func (opaque) torn() bool                    { return false }
 const sseType = "text/event-stream"
 
 // framed returns the framing of a stream by its Content-Type; nil: it is none.
-func framed(kind string, f event) framing {
-	kind = strings.ToLower(kind)
-	switch {
+func (r *Reply) framed(kind string) framing {
+	switch kind = strings.ToLower(kind); {
 	case strings.HasPrefix(kind, sseType):
-		return newServerSent(f)
+		if r.sent.hand == nil {
+			r.sent.begin(r.event)
+		} else {
+			r.sent.begin(nil)
+		}
+		return &r.sent
 	case strings.HasPrefix(kind, eventstream.ContentType):
-		return newMessages(f)
+		return newMessages(r.event)
 	}
 	return nil
 }

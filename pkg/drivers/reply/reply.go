@@ -47,7 +47,8 @@ var (
 
 var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
-// Reply is an answer that was begun and goes to the client. Not safe for concurrent use.
+// Reply is an answer that was begun and goes to the client. One that was closed may begin
+// another, in the memory that it has. Not safe for concurrent use.
 type Reply struct {
 	ctx      context.Context
 	res      *upstream.Response
@@ -63,8 +64,11 @@ type Reply struct {
 	out  drivers.Outcome
 	book ledger.Ledger
 
+	space []byte // memory of head
+
 	// Of a stream.
 	frames    framing
+	sent      serverSent    // frames, for server-sent events
 	converted []byte        // what the conversion made of the last piece
 	fault     []byte        // the event with which the provider reports that it failed
 	early     bool          // it did so before it said anything
@@ -87,8 +91,18 @@ type Reply struct {
 // status that the failure would have had (ledger.Fault.Status): it is judged by that, as if
 // the provider had answered so at once.
 func Begin(ctx context.Context, res *upstream.Response, c *drivers.Call) (*Reply, error) {
-	r := &Reply{ctx: ctx, res: res, call: c, begun: time.Now(), status: res.Status}
-	r.book = ledger.New(c.Target, c.Instance.Text)
+	r := new(Reply)
+	if err := r.Begin(ctx, res, c); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Begin is the function Begin for a Reply that was closed: what it gave out is void then.
+func (r *Reply) Begin(ctx context.Context, res *upstream.Response, c *drivers.Call) error {
+	r.reset()
+	r.ctx, r.res, r.call, r.begun, r.status = ctx, res, c, time.Now(), res.Status
+	r.book.Reset(c.Target, c.Instance.Text)
 	r.kind = res.Header.Get("Content-Type")
 	r.encoding = res.Header.Get("Content-Encoding")
 	if s, ok := c.Answer.(convert.Stamped); ok {
@@ -96,7 +110,7 @@ func Begin(ctx context.Context, res *upstream.Response, c *drivers.Call) (*Reply
 	}
 	// An error is no stream, whatever it says it is: it must be read to be judged.
 	if res.Status < 300 {
-		r.frames = framed(r.kind, r.event)
+		r.frames = r.framed(r.kind)
 	}
 	r.stream = r.frames != nil
 	if r.encoding == "identity" {
@@ -117,9 +131,23 @@ func Begin(ctx context.Context, res *upstream.Response, c *drivers.Call) (*Reply
 	if err != nil {
 		_ = res.Close()
 		r.note()
-		return nil, &drivers.Broken{Outcome: r.out, Err: err}
+		return &drivers.Broken{Outcome: r.out, Err: err}
 	}
-	return r, nil
+	return nil
+}
+
+// reset makes r what a new one is, with the memory that it has.
+func (r *Reply) reset() {
+	const most = 64 << 10 // bytes of an answer for which memory is kept
+	space, converted := r.space, r.converted
+	if cap(space) > most {
+		space = nil
+	}
+	if cap(converted) > most {
+		converted = nil
+	}
+	book, sent := r.book, r.sent
+	*r = Reply{book: book, sent: sent, space: space[:0], converted: converted[:0]}
 }
 
 // requestID is how a provider names an answer; empty: it does not.
@@ -218,6 +246,7 @@ func (r *Reply) Relay(out *exchange.Response) (drivers.Outcome, error) {
 // limit bytes, or that ends before its protocol says so, is an error.
 func (r *Reply) Body(limit int64) ([]byte, error) {
 	body := r.head
+	r.space = nil // it is the caller's
 	buf := buffers.Get().(*[32 << 10]byte)
 	defer buffers.Put(buf)
 	for r.end == nil && int64(len(body)) <= limit {

@@ -28,6 +28,12 @@ var errComment = errors.New("nothing came yet")
 func (r *Reply) firstEvents() error {
 	buf := buffers.Get().(*[32 << 10]byte)
 	defer buffers.Put(buf)
+	r.head = r.space
+	defer func() {
+		if r.stream {
+			r.space = r.head[:0]
+		}
+	}()
 	for r.end == nil {
 		n, err := r.read(buf[:])
 		if err == errComment {

@@ -29,13 +29,16 @@ func (r *Reply) whole() error {
 	if r.res.Length >= 0 {
 		size = min(r.res.Length, wholeLimit)
 	}
-	r.head = make([]byte, 0, size+1)
+	if r.head = r.space; int64(cap(r.head)) <= size {
+		r.head = make([]byte, 0, size+1)
+	}
 	for len(r.head) < wholeLimit || r.call.Answer != nil {
 		if len(r.head) == cap(r.head) {
 			grown := make([]byte, len(r.head), 2*cap(r.head))
 			copy(grown, r.head)
 			r.head = grown
 		}
+		r.space = r.head[:0]
 		n, err := r.res.Read(r.head[len(r.head):cap(r.head)])
 		if r.out.Length += int64(n); n > 0 && r.out.FirstToken.IsZero() {
 			r.out.FirstToken = time.Now()

@@ -45,6 +45,20 @@ func (s *Splitter) Feed(p []byte, event func(data []byte)) (ready []byte) {
 	return s.events(s.out[:end], event)
 }
 
+// Reset makes s ready for another stream, in the memory that it has.
+func (s *Splitter) Reset() {
+	*s = Splitter{tail: kept(s.tail), out: kept(s.out), data: kept(s.data)}
+}
+
+// kept is a buffer for the next stream; one that a long event made large is not.
+func kept(p []byte) []byte {
+	const most = 16 << 10
+	if cap(p) > most {
+		return nil
+	}
+	return p[:0]
+}
+
 // Drop leaves the event that is being handed out out of what is passed on.
 func (s *Splitter) Drop() { s.drop = true }
 
