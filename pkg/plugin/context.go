@@ -32,6 +32,7 @@ type Context struct {
 	consumer  *Consumer
 	credID    string
 	filters   []filterVerdict
+	rooms     []any // of those that were asked for, see Room
 }
 
 type filterVerdict struct {
@@ -43,7 +44,7 @@ type filterVerdict struct {
 // the request is pinned to, and the chain of the global rules (nil: none).
 func (c *Context) Begin(x *exchange.Exchange, consumers Consumers, global *Chain, log zerolog.Logger) {
 	filters := c.filters[:0]
-	*c = Context{Exchange: x, Log: log, consumers: consumers, global: global, filters: filters}
+	*c = Context{Exchange: x, Log: log, consumers: consumers, global: global, filters: filters, rooms: c.rooms}
 	x.Response.SetHook(c)
 }
 
@@ -113,6 +114,32 @@ type Consumers interface {
 	Find(plugin, key string) *Identity
 	// ByName returns the consumer of that name, nil if there is none.
 	ByName(name string) *Consumer
+}
+
+// Room is memory for what a plugin needs beside a request, so that it allocates nothing in the
+// steady state: a T that stays with the Context for the requests after this one. What is in it
+// is valid until the access log has its line. No two packages share one:
+//
+//	var room = plugin.NewRoom[pending]()
+type Room[T any] struct{ number int }
+
+// lastRoom numbers the rooms; they are declared as keys are.
+var lastRoom atomic.Int64
+
+// NewRoom declares a room.
+func NewRoom[T any]() Room[T] { return Room[T]{int(lastRoom.Add(1) - 1)} }
+
+// Get returns the room as the last request left it: at first it is a zero value.
+func (r Room[T]) Get(c *Context) *T {
+	for len(c.rooms) <= r.number {
+		c.rooms = append(c.rooms, nil)
+	}
+	v, ok := c.rooms[r.number].(*T)
+	if !ok {
+		v = new(T)
+		c.rooms[r.number] = v
+	}
+	return v
 }
 
 // Key is a typed per-request slot, owned by the package that declares it:

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/gosix/gosix/pkg/balancer"
+	"github.com/gosix/gosix/pkg/drivers"
 	"github.com/gosix/gosix/pkg/drivers/protocol"
+	"github.com/gosix/gosix/pkg/drivers/reply"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/jsonedit"
 	"github.com/gosix/gosix/pkg/plugin"
@@ -30,9 +32,28 @@ type pending struct {
 	try      try  // the attempt in hand
 	until    time.Time
 	laters   []func()
+	own      *asking // of the calls in the request's own goroutine, one after the other
 }
 
-var pendingKey = plugin.NewKey[*pending]("aiproxy.pending")
+var (
+	pendingKey  = plugin.NewKey[*pending]("aiproxy.pending")
+	pendingRoom = plugin.NewRoom[pending]()
+)
+
+// begin makes w what a request of p needs, in the memory of another one.
+func (w *pending) begin(p *proxy, doc *jsonedit.Doc) {
+	own := w.own
+	if own == nil {
+		own = new(asking)
+	}
+	*w = pending{owner: p, doc: doc, own: own}
+}
+
+// asking is the memory of a call.
+type asking struct {
+	call  drivers.Call
+	reply reply.Reply
+}
 
 type message struct {
 	Message string `json:"message"`
@@ -52,7 +73,8 @@ func (p *proxy) access(c *plugin.Context) error {
 	if err != nil {
 		return err
 	}
-	w := &pending{owner: p, doc: doc}
+	w := pendingRoom.Get(c)
+	w.begin(p, doc)
 	if p.rules.chatOnly {
 		w.protocol = protocol.OpenAIChat
 		if err := checkMessages(doc); err != nil {
@@ -70,7 +92,7 @@ func (p *proxy) access(c *plugin.Context) error {
 		c.Facts.RequestType = "ai_stream"
 	}
 	w.stream = llm.Stream
-	llm.RequestModel, _ = doc.String("model")
+	llm.RequestModel, _ = doc.View("model")
 	llm.EndUserID = endUser(w.protocol, doc)
 	llm.ToolCount = tools(doc)
 	p.keep(c, doc)
@@ -85,15 +107,9 @@ func (p *proxy) access(c *plugin.Context) error {
 
 func (p *proxy) read(q *exchange.Request) (*jsonedit.Doc, error) {
 	body, err := q.Body.Bytes(p.maxBody)
-	var large *exchange.TooLargeError
 	switch {
-	case errors.As(err, &large):
-		return nil, &plugin.ExitError{
-			Status: http.StatusRequestEntityTooLarge, Body: message{"could not get body: " + large.Error()},
-			Err: fmt.Errorf("failed to read request body: %w", large),
-		}
 	case err != nil:
-		return nil, &plugin.ExitError{Status: http.StatusBadRequest, Body: message{"could not get body: " + err.Error()}, Err: err}
+		return nil, unread(err)
 	case len(body) == 0:
 		return nil, plugin.Exit(http.StatusBadRequest, message{"could not get body: request body is empty"})
 	}
@@ -102,6 +118,18 @@ func (p *proxy) read(q *exchange.Request) (*jsonedit.Doc, error) {
 		return nil, plugin.Exit(http.StatusBadRequest, message{p.rules.badJSON + err.Error()})
 	}
 	return doc, nil
+}
+
+// unread is the answer to a body that could not be read.
+func unread(err error) error {
+	var large *exchange.TooLargeError
+	if errors.As(err, &large) {
+		return &plugin.ExitError{
+			Status: http.StatusRequestEntityTooLarge, Body: message{"could not get body: " + large.Error()},
+			Err: fmt.Errorf("failed to read request body: %w", large),
+		}
+	}
+	return &plugin.ExitError{Status: http.StatusBadRequest, Body: message{"could not get body: " + err.Error()}, Err: err}
 }
 
 // endUser is whom a client names as its own user.
@@ -114,10 +142,10 @@ func endUser(id protocol.ID, doc *jsonedit.Doc) string {
 		user, _ := jsonedit.Unquote(within(raw, "user_id"))
 		return user
 	}
-	if user, ok := doc.String("safety_identifier"); ok {
+	if user, ok := doc.View("safety_identifier"); ok {
 		return user
 	}
-	user, _ := doc.String("user")
+	user, _ := doc.View("user")
 	return user
 }
 
@@ -164,12 +192,8 @@ func (p *proxy) take(c *plugin.Context, w *pending) {
 	p.sayPicked(c, i.Name)
 	c.Facts.BalancerIP, c.Facts.BalancerPort = i.Name, ""
 	c.Facts.LLM.Model = c.Facts.LLM.RequestModel
-	for _, o := range i.Options {
-		if o.Name == "model" {
-			if model, err := jsonedit.Unquote(o.Value); err == nil {
-				c.Facts.LLM.Model = model
-			}
-		}
+	if p.models[w.picked].set {
+		c.Facts.LLM.Model = p.models[w.picked].name
 	}
 	if taken := plugin.InstanceTaken.Get(c); taken != nil {
 		taken(c)
@@ -208,7 +232,7 @@ func messagesAreGood(doc *jsonedit.Doc) bool {
 		if kind != jsonedit.Object {
 			return errBadMessage
 		}
-		err := jsonedit.Members(e, func(name string, _ []byte, kind jsonedit.Kind) error {
+		err := jsonedit.Peek(e, func(name string, _ []byte, kind jsonedit.Kind) error {
 			role = role || name == "role" && kind == jsonedit.String
 			return nil
 		})

@@ -19,6 +19,7 @@ type try struct {
 	trial  bool // the one call that a half-open breaker admits
 	asked  bool // the request was built; else record says nothing
 	record exchange.Attempt
+	memory *asking
 	// scheme, host and uri are where it went.
 	scheme, host, uri string
 
@@ -94,7 +95,7 @@ func because(ctx context.Context, err error) error {
 // answer, or what went wrong, is in w.try; in the latter case nothing has gone to the
 // client.
 func (p *proxy) attempt(c *plugin.Context, w *pending, tries int) {
-	w.try = try{picked: w.picked, trial: w.trial}
+	w.try = try{picked: w.picked, trial: w.trial, memory: w.own}
 	if delay := p.hedgeDelay(w, tries); delay > 0 {
 		p.race(c, w, delay)
 	} else {

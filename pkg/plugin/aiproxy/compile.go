@@ -27,6 +27,7 @@ type proxy struct {
 	rules       rules
 	passthrough bool
 	instances   []*drivers.Instance
+	models      []model // that the instances are configured to be asked for
 	targets     []balancer.Target
 	balancer    balance
 	hash        func(*exchange.Exchange) string
@@ -101,7 +102,7 @@ func (d Deps) compile(name string, c *conf) (*proxy, error) {
 			}
 			return nil, err
 		}
-		p.instances = append(p.instances, compiled)
+		p.instances, p.models = append(p.instances, compiled), append(p.models, modelOf(compiled))
 		p.targets = append(p.targets, balancer.Target{ID: i.Name, Weight: i.Weight, Priority: i.Priority})
 	}
 	c.warn(p.instances)
@@ -121,6 +122,25 @@ func (d Deps) compile(name string, c *conf) (*proxy, error) {
 		p.hash = variable.HashKey(*b.HashOn, key)
 	}
 	return p, nil
+}
+
+// model is one that is configured; it may be the empty name.
+type model struct {
+	name string
+	set  bool
+}
+
+// modelOf finds the model of an instance's options, and notes it there.
+func modelOf(i *drivers.Instance) (m model) {
+	for _, o := range i.Options {
+		if o.Name == "model" {
+			if name, err := jsonedit.Unquote(o.Value); err == nil {
+				m = model{name, true}
+			}
+		}
+	}
+	i.Model = m.name
+	return m
 }
 
 // warn collects what is accepted and has no effect, or not the one it seems to have.
@@ -295,7 +315,7 @@ func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+"
 // members compiles what is set in every body.
 func members(out *drivers.Instance, i *instance) error {
 	if i.model != "" {
-		out.Options = append(out.Options, jsonedit.Edit{Name: "model", Value: jsonedit.AppendQuote(nil, i.model)})
+		out.Options = append(out.Options, jsonedit.NewEdit("model", jsonedit.AppendQuote(nil, i.model)))
 	}
 	if options := bytes.TrimSpace(i.Options); len(options) > 0 && options[0] == '{' {
 		err := jsonedit.Members(options, func(name string, raw []byte, _ jsonedit.Kind) error {
@@ -306,7 +326,7 @@ func members(out *drivers.Instance, i *instance) error {
 					return nil
 				}
 			}
-			out.Options = append(out.Options, jsonedit.Edit{Name: name, Value: value})
+			out.Options = append(out.Options, jsonedit.NewEdit(name, value))
 			return nil
 		})
 		if err != nil {

@@ -139,7 +139,7 @@ func (p *proxy) second(ctx context.Context, c *plugin.Context, w *pending, r *ri
 		}
 		return false
 	}
-	r.called, r.try = true, try{picked: i, trial: trial}
+	r.called, r.try = true, try{picked: i, trial: trial, memory: new(asking)}
 	defer func() {
 		// Outside the request's goroutine nobody else would catch it.
 		if v := recover(); v != nil {

@@ -162,7 +162,8 @@ func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) 
 	ctx = p.limit(ctx, w, t)
 	defer p.inTime(ctx, t)
 	i := p.instances[t.picked]
-	call := &drivers.Call{Instance: i, Request: &c.Request, Body: w.doc, Protocol: w.protocol}
+	call := &t.memory.call
+	call.Begin(i, &c.Request, w.doc, w.protocol)
 	req, err := build(ctx, call)
 	if err != nil {
 		if err = because(ctx, err); errors.As(err, new(*lateError)) {
@@ -199,8 +200,8 @@ func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) 
 	}
 	tried.Status = res.Status
 	p.headCame(w, t)
-	answer, err := reply.Begin(ctx, res, call)
-	if err != nil {
+	answer := &t.memory.reply
+	if err := answer.Begin(ctx, res, call); err != nil {
 		t.failure = p.transport(tried, because(ctx, err))
 		return
 	}
