@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/rs/zerolog"
 
@@ -50,17 +51,23 @@ type Options struct {
 // Gateway serves exchanges. It is safe for concurrent use.
 type Gateway struct {
 	o        Options
-	contexts sync.Pool // *plugin.Context
+	contexts sync.Pool // *request
 	proxies  sync.Pool // *proxying
 	ids      idSource
 	onHead   func(*plugin.Context)
 	panics   atomic.Int64
 }
 
+// request is what a request needs beside its exchange; pooled.
+type request struct {
+	plugin.Context
+	id [32]byte // the exchange's ID lies here
+}
+
 // New returns a gateway that serves what o.Router has in force.
 func New(o Options) *Gateway {
 	g := &Gateway{o: o}
-	g.contexts.New = func() any { return new(plugin.Context) }
+	g.contexts.New = func() any { return new(request) }
 	g.proxies.New = func() any { return new(proxying) }
 	g.onHead = g.lastWord
 	g.ids.init()
@@ -77,12 +84,14 @@ func (g *Gateway) Requests() int64 { return int64(g.ids.count.Load() - g.ids.sta
 // Serve answers one exchange: when it returns, the answer is complete or broken off,
 // the log phase has run and the access log has its line.
 func (g *Gateway) Serve(x *exchange.Exchange) {
-	x.ID = g.ids.next()
+	r := g.contexts.Get().(*request)
+	c := &r.Context
+	g.ids.next(&r.id)
+	x.ID = unsafe.String(&r.id[0], len(r.id)) // valid like the rest of the exchange
 	x.Request.PostLimit, x.Request.GraphQLLimit = g.o.PostLimit, g.o.GraphQLLimit
 	if x.Request.Method == http.MethodHead {
 		x.Response.NoBody()
 	}
-	c := g.contexts.Get().(*plugin.Context)
 	snap, behind := g.o.Router.Snapshot(), (*plugin.ExitError)(nil)
 	if g.o.MinRevision {
 		snap, behind = g.reached(x, snap)
@@ -90,18 +99,24 @@ func (g *Gateway) Serve(x *exchange.Exchange) {
 	global, err := snap.Global()
 	c.Begin(x, snap, global, g.o.Log)
 	c.OnHead = g.onHead
+	whole := true
 	if behind != nil {
 		g.refuse(c, behind)
 	} else {
-		g.guarded(c, snap, err)
+		whole = g.guarded(c, snap, err)
 	}
 	g.finish(c)
-	g.contexts.Put(c)
+	if whole {
+		// Else what panicked may have left a goroutine behind that uses the rooms.
+		g.contexts.Put(r)
+	}
 }
 
 // turnAway answers an exchange that is above a limit of its engine, and ends its connection.
 func (g *Gateway) turnAway(x *exchange.Exchange, status int) {
-	x.ID = g.ids.next()
+	var id [32]byte
+	g.ids.next(&id)
+	x.ID = string(id[:])
 	x.Response.Header.Set("Connection", "close")
 	x.Response.Header.Set("Server", g.o.Server)
 	plugin.Exit(status, nil).Answer(&x.Response)
@@ -110,14 +125,16 @@ func (g *Gateway) turnAway(x *exchange.Exchange, status int) {
 	}
 }
 
-// guarded runs the phases; a panic costs this request and nothing else.
-func (g *Gateway) guarded(c *plugin.Context, snap *route.Snapshot, globalErr error) {
+// guarded runs the phases; a panic costs this request and nothing else. It reports whether
+// there was none.
+func (g *Gateway) guarded(c *plugin.Context, snap *route.Snapshot, globalErr error) (whole bool) {
 	defer g.recovered(c)
 	if globalErr != nil {
 		answer(c, http.StatusServiceUnavailable, globalErr)
-		return
+		return true
 	}
 	g.serve(c, snap)
+	return true
 }
 
 // recovered is deferred: it ends a request that panicked.
@@ -400,14 +417,12 @@ func (s *idSource) init() {
 	s.count.Store(s.start)
 }
 
-func (s *idSource) next() string {
+func (s *idSource) next(text *[32]byte) {
 	var raw [16]byte
 	copy(raw[:8], s.prefix[:])
 	n := s.count.Add(1) * 0x9e3779b97f4a7c15 // an odd factor: a bijection that spreads the counter
 	for i := range 8 {
 		raw[8+i] = byte(n >> (56 - 8*i))
 	}
-	var text [32]byte
 	hex.Encode(text[:], raw[:])
-	return string(text[:])
 }

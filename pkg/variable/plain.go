@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gosix/gosix/pkg/exchange"
@@ -89,8 +90,8 @@ var plain = map[string]Getter{
 	"status":           status,
 	"body_bytes_sent":  func(x *exchange.Exchange) Value { return digits(x.Response.Sent) },
 	"bytes_sent":       func(x *exchange.Exchange) Value { return digits(x.Response.Sent) },
-	"time_local":       func(*exchange.Exchange) Value { return Text(time.Now().Format("02/Jan/2006:15:04:05 -0700")) },
-	"time_iso8601":     func(*exchange.Exchange) Value { return Text(time.Now().Format("2006-01-02T15:04:05-07:00")) },
+	"time_local":       func(*exchange.Exchange) Value { return Text(now().local) },
+	"time_iso8601":     func(*exchange.Exchange) Value { return Text(now().iso) },
 	"msec":             func(*exchange.Exchange) Value { return millis(time.Duration(time.Now().UnixNano())) },
 
 	"ssl_server_name": ofTLS(func(s *tls.ConnectionState) Value { return Some(s.ServerName) }),
@@ -150,6 +151,24 @@ func originForm(target string) string {
 	}
 }
 
+// second is how the time is written for as long as it is the same second.
+type second struct {
+	unix       int64
+	local, iso string
+}
+
+var lastSecond atomic.Pointer[second]
+
+func now() *second {
+	t := time.Now()
+	if s := lastSecond.Load(); s != nil && s.unix == t.Unix() {
+		return s
+	}
+	s := &second{t.Unix(), t.Format("02/Jan/2006:15:04:05 -0700"), t.Format("2006-01-02T15:04:05-07:00")}
+	lastSecond.Store(s)
+	return s
+}
+
 func isArgs(x *exchange.Exchange) Value {
 	if x.Request.RawQuery != "" {
 		return Text("?")
@@ -165,8 +184,7 @@ func https(x *exchange.Exchange) Value {
 }
 
 func requestLine(x *exchange.Exchange) Value {
-	q := &x.Request
-	return Text(q.Method + " " + q.Target + " " + q.Proto)
+	return Value{kind: isLine, line: &x.Request}
 }
 
 func requestLength(x *exchange.Exchange) Value {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gosix/gosix/pkg/exchange"
 )
 
 // Value is what a variable holds: nothing, a text, a number, a boolean, a list or an
@@ -20,6 +22,7 @@ type Value struct {
 	num  float64
 	list *[]Value
 	addr netip.Addr
+	line *exchange.Request
 }
 
 type kind uint8
@@ -30,6 +33,7 @@ const (
 	isDigits // a text: num as an integer
 	isMillis // a text: num milliseconds as seconds with three decimals
 	isAddr   // a text: addr
+	isLine   // a text: the request line of line
 	isNumber
 	isBool
 	isList
@@ -86,7 +90,7 @@ func address(a netip.Addr) Value {
 func (v Value) IsNil() bool { return v.kind == isNil }
 
 // IsText reports whether the value is a text.
-func (v Value) IsText() bool { return v.kind >= isText && v.kind <= isAddr }
+func (v Value) IsText() bool { return v.kind >= isText && v.kind <= isLine }
 
 // IsNumber reports whether the value is a number, not a text that reads as one.
 func (v Value) IsNumber() bool { return v.kind == isNumber }
@@ -118,6 +122,8 @@ func (v Value) Number() (float64, bool) {
 		return v.num / 1000, true
 	case isText:
 		return ParseNumber(v.text)
+	case isLine:
+		return ParseNumber(v.String())
 	}
 	return 0, false
 }
@@ -125,9 +131,9 @@ func (v Value) Number() (float64, bool) {
 // Addr returns the value as an address, with IPv4 in its own form and without a zone.
 func (v Value) Addr() (netip.Addr, bool) {
 	a := v.addr
-	if v.kind == isText {
+	if v.kind == isText || v.kind == isLine {
 		var err error
-		if a, err = netip.ParseAddr(v.text); err != nil {
+		if a, err = netip.ParseAddr(v.String()); err != nil {
 			return netip.Addr{}, false
 		}
 	}
@@ -196,6 +202,9 @@ func (v Value) Append(b []byte) []byte {
 		return append(b, '0'+byte(ms/100%10), '0'+byte(ms/10%10), '0'+byte(ms%10))
 	case isAddr:
 		return v.addr.AppendTo(b)
+	case isLine:
+		q := v.line
+		return append(append(append(append(append(b, q.Method...), ' '), q.Target...), ' '), q.Proto...)
 	case isNumber:
 		return appendNumber(b, v.num)
 	case isBool:
