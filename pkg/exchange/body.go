@@ -26,7 +26,8 @@ var ErrBodyTaken = errors.New("request body was already streamed")
 // (Reader). The zero value is an empty body.
 type Body struct {
 	source  io.Reader
-	length  int64 // -1: unknown
+	mem     *memory // what data is in, if it is the body's own
+	length  int64   // -1: unknown
 	data    []byte
 	doc     *jsonedit.Doc
 	docErr  error
@@ -43,7 +44,7 @@ type Body struct {
 // SetSource is called by the engine: the body follows from r and is length bytes long,
 // -1 if unknown.
 func (b *Body) SetSource(r io.Reader, length int64) {
-	*b = Body{spare: b.spare}
+	b.Release()
 	if r != nil && length != 0 {
 		b.source, b.length, b.partial = r, length, true
 	}
@@ -51,7 +52,24 @@ func (b *Body) SetSource(r io.Reader, length int64) {
 
 // SetBytes is called by the engine instead where all of the body is there. p stays as it is
 // until the exchange is over.
-func (b *Body) SetBytes(p []byte) { *b = Body{data: p} }
+func (b *Body) SetBytes(p []byte) {
+	b.Release()
+	b.data = p
+}
+
+// Release empties the body and gives its memory back, but for that of an index. The engine
+// calls it when the exchange is over, so that whoever keeps a part of the body longer copies it.
+func (b *Body) Release() {
+	if b.mem != nil {
+		b.mem.free()
+	}
+	spare := b.spare
+	if b.doc != nil {
+		spare = b.doc
+		spare.Forget()
+	}
+	*b = Body{spare: spare}
+}
 
 // Length is the body's size in bytes, -1 while unknown.
 func (b *Body) Length() int64 {
@@ -99,17 +117,15 @@ func (b *Body) Bytes(limit int64) ([]byte, error) {
 func (b *Body) read(limit int64) error {
 	const step = 1 << 20
 	if b.data == nil {
-		size := int64(4 << 10)
+		size := 4 << 10
 		if b.length >= 0 {
-			size = min(b.length, step)
+			size = int(min(b.length, step))
 		}
-		b.data = make([]byte, 0, size+1)
+		b.grow(size)
 	}
 	for {
 		if len(b.data) == cap(b.data) {
-			grown := make([]byte, len(b.data), 2*cap(b.data))
-			copy(grown, b.data)
-			b.data = grown
+			b.grow(2 * len(b.data))
 		}
 		n, err := b.source.Read(b.data[len(b.data):cap(b.data)])
 		b.data = b.data[:len(b.data)+n]
@@ -127,6 +143,16 @@ func (b *Body) read(limit int64) error {
 			return nil
 		}
 	}
+}
+
+// grow moves the body to memory for size bytes, and for one more with which its end is seen.
+func (b *Body) grow(size int) {
+	m := newMemory(size + 1)
+	m.bytes = append(m.bytes[:0], b.data...)
+	if b.mem != nil {
+		b.mem.free()
+	}
+	b.mem, b.data = m, m.bytes
 }
 
 // JSON buffers the body and returns the one index of its top-level members that all who
@@ -193,17 +219,7 @@ func (b *Body) Interrupt() {
 }
 
 // Set replaces the body. p belongs to the body from then on.
-func (b *Body) Set(p []byte) { *b = Body{data: p, changed: true} }
-
-// reset makes b an empty body, with the memory of the index that it had.
-func (b *Body) reset() {
-	spare := b.spare
-	if b.doc != nil {
-		spare = b.doc
-		spare.Forget()
-	}
-	*b = Body{spare: spare}
-}
+func (b *Body) Set(p []byte) { *b = Body{data: p, changed: true, mem: b.mem, spare: b.spare} } // p may have parts of what was
 
 type errReader struct{ err error }
 

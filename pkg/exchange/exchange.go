@@ -97,9 +97,9 @@ type GraphQL struct {
 }
 
 func (r *Request) reset() {
-	fields, body := r.Header.fields[:0], &r.Body
-	body.reset()
-	*r = Request{Body: *body}
+	r.Body.Release()
+	fields, body := r.Header.fields[:0], r.Body
+	*r = Request{Body: body}
 	r.Header.fields = fields
 }
 

@@ -93,6 +93,9 @@ const (
 var buffers = sync.Pool{New: func() any { return &h1buffer{make([]byte, bufferSize)} }}
 
 func free(b *h1buffer) {
+	if exchange.Scribbles {
+		exchange.Scribble(b.bytes)
+	}
 	if len(b.bytes) == bufferSize { // larger ones are rare
 		buffers.Put(b)
 	}
@@ -424,6 +427,7 @@ func (c *h1conn) answer(n int) {
 		e.std.tunnels.done(x.sink.away)
 	}
 	c.posted = x.head.Method == http.MethodPost
+	x.Request.Body.Release()
 	x.sink, x.body, x.head = fastSink{}, fastBody{}, http1.Request{}
 	e.pool.Put(x)
 	c.release()
@@ -496,6 +500,9 @@ func (c *h1conn) serveBody(x *fastExchange) {
 
 // release gives memory back that only the request needed.
 func (c *h1conn) release() {
+	if exchange.Scribbles && c.in != nil {
+		exchange.Scribble(c.in.bytes[:c.keep])
+	}
 	if c.held != nil {
 		free(c.held)
 		c.held = nil

@@ -222,6 +222,7 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if x.sink.away != nil {
 		e.tunnels.done(x.sink.away)
 	}
+	x.Request.Body.Release()
 	aborted, cut := x.sink.aborted, x.sink.written
 	x.sink, x.body = stdSink{}, bodyReader{}
 	e.pool.Put(x)
