@@ -16,7 +16,6 @@ type body struct {
 	conn     *conn
 	req      *Request
 	ctx      context.Context // names the cause when a read was broken off
-	stop     func() bool     // unhooks the context; nil: none
 	left     int64           // of the body, or of the chunk that is being read
 	idle     time.Duration   // what the server says of idle connections; 0: nothing
 	excess   int             // wire bytes of chunk framing beyond what is usual
@@ -298,7 +297,7 @@ func (res *Response) skip() {
 // and the context does not end the connection any more.
 func (res *Response) Conn() (c net.Conn, early []byte) {
 	k := res.conn
-	interrupted := res.stop != nil && !res.stop()
+	interrupted := !res.client.hooks.remove(k)
 	res.closed = true
 	_ = k.SetDeadline(time.Time{})
 	if interrupted {
@@ -324,7 +323,7 @@ func (res *Response) Close() error {
 	if res.sender != nil {
 		res.settle()
 	}
-	interrupted := res.stop != nil && !res.stop()
+	interrupted := !res.client.hooks.remove(k)
 	requests := t.MaxRequests
 	if requests <= 0 {
 		requests = defaultMaxRequests

@@ -31,12 +31,13 @@ const (
 )
 
 // Client sends requests over pooled connections. It is safe for concurrent use. There is
-// no goroutine for a connection; a timer looks after idle ones.
+// no goroutine for a connection; one timer looks after idle ones, another after contexts.
 type Client struct {
 	o        Options
 	outgoing sync.Pool // *outgoing
 	pieces   sync.Pool // *piece
 
+	hooks  hooks
 	seed   maphash.Seed
 	shards [shardCount]shard
 	closed atomic.Bool
@@ -76,6 +77,9 @@ func NewClient(o Options) *Client {
 // any other answer that comes early the rest of the request is sent beside the reading of
 // it (Response.Sending). While a stream's Read waits for the client nobody looks for an
 // answer: one that came meanwhile is seen at the stream's next bytes.
+//
+// The end of the context breaks off what is going on, until the response is closed. It may
+// be noticed 20 ms late.
 func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	o := c.outgoing.Get().(*outgoing)
 	defer c.recycle(o)
@@ -158,9 +162,7 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 	k.wrote, k.answered = false, false
 	res := &Response{Addr: k.addr, Reused: k.served > 0}
 	res.client, res.conn, res.req, res.ctx = c, k, r, ctx
-	if ctx.Done() != nil {
-		res.stop = context.AfterFunc(ctx, k.abort)
-	}
+	c.hooks.add(k, ctx)
 	wait := r.Timeouts.Head
 	o.stage(k, r)
 	sendErr := k.send(r, o)
@@ -212,9 +214,7 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 // fail gives up a try and its connection.
 func (res *Response) fail(e *Error) *Error {
 	res.closed = true
-	if res.stop != nil {
-		res.stop()
-	}
+	res.client.hooks.remove(res.conn)
 	_ = res.conn.drop()
 	e.Wrote = res.conn.wrote
 	return because(res.ctx, e)
@@ -255,7 +255,7 @@ func (c *Client) dial(ctx context.Context, r *Request) (*conn, error) {
 	}
 	k := &conn{Conn: raw, addr: raw.RemoteAddr().String()}
 	k.probe.init(raw)
-	k.abort = k.cancel
+	c.hooks.adopt(k, k.cancel)
 	if t.TLS != nil {
 		k.beneath = &beneath{Conn: raw, k: k}
 		secure := tls.Client(k.beneath, c.tlsConfig(t))
@@ -276,7 +276,7 @@ type conn struct {
 	addr    string
 	secure  bool
 	beneath *beneath // what TLS writes to; nil: plain
-	abort   func()   // cancel, bound once
+	hook    hook
 
 	buf      []byte // what was read and not yet used is buf[r:w]
 	r, w     int

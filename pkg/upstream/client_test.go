@@ -696,6 +696,8 @@ func TestACancelledContextAfterTheBodyClosesTheConnection(t *testing.T) {
 	if _, err := io.ReadAll(res); err != nil {
 		t.Fatal(err)
 	}
+	c.hooks.tick()
+	c.hooks.tick()
 	cancel()
 	_ = res.Close()
 	if n := len(c.idle(target)); n != 0 {
