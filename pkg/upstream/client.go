@@ -97,16 +97,22 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, because(ctx, &Error{Op: OpConnect, Addr: r.Target.Addr, Err: err})
 	}
-	if !r.Target.NoKeepAlive {
-		if k := c.take(r.Target); k != nil {
-			res, failed := c.try(ctx, r, o, k)
-			if failed == nil {
-				return res, nil
-			}
-			if !stale(r, k, failed) || ctx.Err() != nil {
-				return nil, failed
-			}
+kept:
+	for !r.Target.NoKeepAlive {
+		k := c.take(r.Target)
+		if k == nil {
+			break
 		}
+		res, failed := c.try(ctx, r, o, k)
+		switch {
+		case failed == nil:
+			return res, nil
+		case failed == dead:
+			continue
+		case !stale(r, k, failed) || ctx.Err() != nil:
+			return nil, failed
+		}
+		break kept
 	}
 	k, err := c.dial(ctx, r)
 	if err != nil {
@@ -153,6 +159,9 @@ func stale(r *Request, k *conn, e *Error) bool {
 	return false
 }
 
+// dead ends a try on a kept connection that the server had left before.
+var dead = &Error{Op: OpSend, Err: net.ErrClosed}
+
 // earlyWait limits the reading of an answer that should be there already: over TLS what
 // waits may be something else.
 const earlyWait = 250 * time.Millisecond
@@ -160,12 +169,38 @@ const earlyWait = 250 * time.Millisecond
 // try sends a request on a connection and reads the head of the answer.
 func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Response, *Error) {
 	k.wrote, k.answered = false, false
+	o.stage(k, r)
+	swapped := k.swapping(o)
+	// This is why a request is hardly ever written to a connection that is gone, nor gets an
+	// answer that nobody asked for.
+	if !swapped && k.served > 0 && k.look() != linkQuiet {
+		_ = k.Conn.Close()
+		return nil, dead
+	}
 	res := &Response{Addr: k.addr, Reused: k.served > 0}
 	res.client, res.conn, res.req, res.ctx = c, k, r, ctx
 	c.hooks.add(k, ctx)
 	wait := r.Timeouts.Head
-	o.stage(k, r)
-	sendErr := k.send(r, o)
+	var sendErr *Error
+	if swapped {
+		k.limitRead(wait)
+		gone, sent, read := k.exchange(o)
+		switch {
+		case gone:
+			c.hooks.remove(k)
+			_ = k.Conn.Close()
+			return nil, dead
+		case sent != nil:
+			sendErr, swapped = &Error{Op: OpSend, Addr: k.addr, Err: sent, Timeout: timedOut(sent)}, false
+		case read != nil:
+			return nil, res.fail(&Error{Op: OpHead, Addr: k.addr, Timeout: timedOut(read), Err: read})
+		case o.rest != nil:
+			swapped = false
+		}
+	}
+	if !swapped && sendErr == nil {
+		sendErr = k.send(r, o)
+	}
 	for sendErr == answering {
 		final, err := res.glimpse(&c.o)
 		switch {
@@ -200,7 +235,10 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 			wait = earlyWait
 		}
 	}
-	if err := res.readHead(&c.o, wait); err != nil {
+	if !swapped {
+		k.limitRead(wait)
+	}
+	if err := res.finalHead(&c.o); err != nil {
 		if sendErr != nil {
 			return nil, res.fail(sendErr)
 		}
@@ -256,6 +294,9 @@ func (c *Client) dial(ctx context.Context, r *Request) (*conn, error) {
 	k := &conn{Conn: raw, addr: raw.RemoteAddr().String()}
 	k.probe.init(raw)
 	c.hooks.adopt(k, k.cancel)
+	if t.TLS == nil {
+		k.swaps()
+	}
 	if t.TLS != nil {
 		k.beneath = &beneath{Conn: raw, k: k}
 		secure := tls.Client(k.beneath, c.tlsConfig(t))
@@ -275,6 +316,7 @@ type conn struct {
 	probe
 	addr    string
 	secure  bool
+	swap    swap
 	beneath *beneath // what TLS writes to; nil: plain
 	hook    hook
 
@@ -307,6 +349,19 @@ const (
 
 // fill reads more into the buffer, moving or growing it when it is full.
 func (k *conn) fill() error {
+	k.makeRoom()
+	n, err := k.read(k.buf[k.w:])
+	k.took(n)
+	return k.arrived(n, err)
+}
+
+// took takes note that n bytes were read into the buffer.
+func (k *conn) took(n int) {
+	k.w += n
+	k.filled = k.w == len(k.buf)
+}
+
+func (k *conn) makeRoom() {
 	if k.r == k.w {
 		k.r, k.w = 0, 0
 		if k.filled && len(k.buf) < bodyBuffer {
@@ -323,10 +378,6 @@ func (k *conn) fill() error {
 			k.buf = grown
 		}
 	}
-	n, err := k.read(k.buf[k.w:])
-	k.w += n
-	k.filled = k.w == len(k.buf)
-	return k.arrived(n, err)
 }
 
 // read reads from the connection. While the rest of the request moves, a server that is

@@ -20,13 +20,7 @@ func (e ProtocolError) Error() string { return "malformed response: " + string(e
 // maxInformational is how many answers below 200 may come before the final one.
 const maxInformational = 8
 
-// readHead reads up to the head of the final answer, for as long as wait.
-func (res *Response) readHead(o *Options, wait time.Duration) error {
-	res.conn.limitRead(wait)
-	return res.finalHead(o)
-}
-
-// glimpse is readHead for what is there already. It does not wait; false means that the
+// glimpse is finalHead for what is there already. It does not wait; false means that the
 // head of a final answer is not there yet, and that reading goes on later.
 func (res *Response) glimpse(o *Options) (bool, error) {
 	k := res.conn
@@ -40,6 +34,7 @@ func (res *Response) glimpse(o *Options) (bool, error) {
 	return err == nil, err
 }
 
+// finalHead reads up to the head of the final answer.
 func (res *Response) finalHead(o *Options) error {
 	for ; res.informed < maxInformational; res.informed++ {
 		raw, err := res.conn.head(o.HeaderBytes)

@@ -56,7 +56,7 @@ func (s *shard) get(key poolKey) *pool {
 	return p
 }
 
-// take returns an idle connection of the target that is still alive, nil if there is none.
+// take returns an idle connection of the target that is not too old, nil if there is none.
 func (c *Client) take(t *Target) *conn {
 	key := keyOf(t)
 	s := c.shard(key)
@@ -71,19 +71,18 @@ func (c *Client) take(t *Target) *conn {
 			}
 		}
 		s.mu.Unlock()
-		if k == nil || k.alive(now()) {
+		if k == nil || k.young(now()) {
 			return k
 		}
 		_ = k.Conn.Close()
 	}
 }
 
+func (k *conn) young(at moment) bool { return at-k.idleSince < moment(k.idleLimit) }
+
 // alive reports whether an idle connection can be used: it is neither too old, nor did the
-// server close it or send what nobody asked for. This is why a request is hardly ever
-// written to a connection that is gone.
-func (k *conn) alive(at moment) bool {
-	return at-k.idleSince < moment(k.idleLimit) && k.look() == linkQuiet
-}
+// server close it or send what nobody asked for.
+func (k *conn) alive(at moment) bool { return k.young(at) && k.look() == linkQuiet }
 
 // put keeps a connection for the next request to its target.
 func (c *Client) put(k *conn, t *Target) {

@@ -1,0 +1,87 @@
+package upstream
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// swap is the short way of a request that one write sends: looking at the connection,
+// writing and waiting for the answer are one turn with the poller.
+//
+// The Read of a socket tries first and waits when nothing is there, and right after a request
+// nothing ever is. To wait first would miss what came before the poller was made ready, and
+// only that: here it is made ready before the request goes out, so whatever comes later
+// wakes up who waits. What comes between a look and the poller is not lost either, since the
+// look follows.
+type swap struct {
+	step func(socket uintptr) bool // bound once; nil: there is no short way
+	out  []byte                    // to write
+	in   []byte                    // room for the answer
+	n    int                       // bytes read, in the end
+	sent int                       // bytes written
+	err  error                     // of writing, or of reading once all was written
+	at   swapPart
+}
+
+type swapPart uint8
+
+const (
+	swapBegins swapPart = iota
+	swapDead            // the look showed a connection that is not as it was left
+	swapSent            // or what could be of it
+	swapRead
+)
+
+// swapping reports whether o can take the short way. On a new connection the server may have
+// spoken first, which is to be read at once.
+func (k *conn) swapping(o *outgoing) bool {
+	return k.swap.step != nil && k.served > 0 && len(o.rest) == 1 && !k.watch
+}
+
+// exchange goes the short way. dead means that the server had left before: nothing was sent.
+// Without an error the request was written, and what it brought is in the buffer; or else
+// something is left of o.rest and sent by send. The limit of reading is set.
+func (k *conn) exchange(o *outgoing) (dead bool, sent, read error) {
+	k.makeRoom()
+	s := &k.swap
+	s.out, s.in, s.n, s.sent, s.err, s.at = o.rest[0], k.buf[k.w:], 0, 0, nil, swapBegins
+	err := k.raw.Read(s.step)
+	s.out, s.in = nil, nil
+	k.wrote = s.sent > 0
+	if o.rest[0] = o.rest[0][s.sent:]; len(o.rest[0]) == 0 {
+		o.rest = nil
+	}
+	switch {
+	case s.at == swapDead:
+		return true, nil, nil
+	case s.at == swapBegins:
+		return false, err, nil // cancelled before
+	case o.rest != nil:
+		return false, k.fault("write", s.err), nil
+	case s.at == swapSent && err != nil:
+		if !timedOut(err) || k.cancelled.Load() || !k.reading.early() {
+			return false, nil, k.fault("read", errors.Unwrap(err))
+		}
+		k.setRead() // reading goes on
+		return false, nil, nil
+	case s.n == 0 && s.err == nil:
+		return false, nil, io.ErrUnexpectedEOF
+	}
+	k.took(s.n)
+	k.answered = s.n > 0
+	return false, nil, k.fault("read", s.err)
+}
+
+// fault makes an error of the kernel what net would make of it; nil: none.
+func (k *conn) fault(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, is := err.(syscall.Errno); is {
+		err = os.NewSyscallError(op, err)
+	}
+	return &net.OpError{Op: op, Net: "tcp", Source: k.LocalAddr(), Addr: k.RemoteAddr(), Err: err}
+}
