@@ -11,17 +11,21 @@ import (
 // body is what is sent, and what kind of answer it gets.
 type body struct {
 	name   string
+	title  string
 	bytes  int
 	lead   string // members at the beginning
 	events int    // of the answer, with the one that ends it; 0: it is no stream
 }
 
 var bodies = []body{
-	{name: "1k", bytes: 1 << 10},
-	{name: "16k", bytes: 16 << 10},
-	{name: "128k", bytes: 128 << 10},
-	{name: "sse", bytes: 1 << 10, lead: `"stream":true,`, events: 21},
+	{name: "1k", title: "1 KB", bytes: 1 << 10},
+	{name: "16k", title: "16 KB", bytes: 16 << 10},
+	{name: "128k", title: "128 KB", bytes: 128 << 10},
+	{name: "sse", title: "a stream of 20 events", bytes: 1 << 10, lead: `"stream":true,`, events: 21},
 }
+
+// streamsHeld are streams that say one thing and then nothing more.
+var streamsHeld = body{name: "held", title: "an idle stream", bytes: 1 << 10, lead: `"stream":true,"user":"hold",`, events: 1}
 
 // prose is what people ask, with what JSON escapes.
 const prose = `Dear model,\n\nthe customer wrote: \"It broke again, for the third time this month!\" Her order is at C:\\orders\\2024 and reads:\n\t- one caf\u00e9 table, 120 × 80 cm\n\t- two chairs, oak\nPlease find out what went wrong, and answer in three short sentences. Naïve excuses are not wanted 🙂. `

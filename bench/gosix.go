@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -73,18 +74,51 @@ func (b *bench) put(ctx context.Context, prefix string, items []item) error {
 	return nil
 }
 
-// routes are what every gosix of the benchmark has: the same path behind three prefixes.
-func (b *bench) routes() []item {
+// prefix is where in the store the gateways' routes are.
+const prefix = "/bench"
+
+// fill stores items under a prefix, once.
+func (b *bench) fill(ctx context.Context, at string, items func() []item) error {
+	if err := b.startStore(ctx); err != nil {
+		return err
+	}
+	if b.filled[at] > 0 {
+		return nil
+	}
+	if err := b.put(ctx, at, items()); err != nil {
+		return err
+	}
+	_, revision, err := b.store.Get(ctx, at+"/routes/ai-multi")
+	b.filled[at] = revision
+	return err
+}
+
+// gosixRoutes are what every gosix of the benchmark has: the same path behind three prefixes.
+var gosixRoutes = []string{"plain", "ai", "ai-multi"}
+
+func (b *bench) routesOfOurs() []item {
+	plain := fmt.Sprintf(`"uri":"/plain/*","upstream":{"type":"roundrobin","nodes":{%q:1},"timeout":{"connect":6,"send":600,"read":600}}`, b.upstream)
+	one := fmt.Sprintf(`"uri":"/ai/v1/chat/completions","plugins":{"ai-proxy":{"provider":"openai-compatible","auth":{"header":{"Authorization":"Bearer one"}},"options":{"model":"model-of-one"},"override":{"endpoint":"http://%s/v1/chat/completions"},%s}}`, b.upstream, patient)
+	return append(b.oneRoute(), route("plain", plain), route("ai", one))
+}
+
+// patient are limits that no measurement reaches: idle streams are held for longer than the
+// default, and more connections are under way than are kept by default.
+const patient = `"timeout":600000,"keepalive_pool":256`
+
+// oneRoute is the route with everything on it, and its consumer.
+func (b *bench) oneRoute() []item {
 	instance := func(name string) string {
 		return fmt.Sprintf(`{"name":%q,"provider":"openai-compatible","weight":1,"auth":{"header":{"Authorization":"Bearer %[1]s"}},"options":{"model":"model-of-%[1]s"},"override":{"endpoint":"http://%[2]s/v1/chat/completions"}}`, name, b.upstream)
 	}
-	const times = `"timeout":600000,"keepalive_pool":256`
 	return []item{
 		{"consumers/bench", fmt.Sprintf(`{"username":"bench","plugins":{"key-auth":{"key":%q}},"create_time":1,"update_time":1}`, key)},
-		{"routes/plain", fmt.Sprintf(`{"id":"plain","uri":"/plain/*","upstream":{"type":"roundrobin","nodes":{%q:1},"timeout":{"connect":6,"send":600,"read":600}},"create_time":1,"update_time":1}`, b.upstream)},
-		{"routes/ai", fmt.Sprintf(`{"id":"ai","uri":"/ai/v1/chat/completions","plugins":{"ai-proxy":{"provider":"openai-compatible","auth":{"header":{"Authorization":"Bearer one"}},"options":{"model":"model-of-one"},"override":{"endpoint":"http://%s/v1/chat/completions"},%s}},"create_time":1,"update_time":1}`, b.upstream, times)},
-		{"routes/ai-multi", fmt.Sprintf(`{"id":"ai-multi","uri":"/ai-multi/v1/chat/completions","plugins":{"key-auth":{},"ai-proxy-multi":{"instances":[%s,%s],%s},"prometheus":{}},"create_time":1,"update_time":1}`, instance("one"), instance("two"), times)},
+		route("ai-multi", fmt.Sprintf(`"uri":"/ai-multi/v1/chat/completions","plugins":{"key-auth":{},"ai-proxy-multi":{"instances":[%s,%s],%s},"prometheus":{}}`, instance("one"), instance("two"), patient)),
 	}
+}
+
+func route(id, members string) item {
+	return item{"routes/" + id, fmt.Sprintf(`{"id":%q,%s,"create_time":1,"update_time":1}`, id, members)}
 }
 
 // gosix is a running cmd/gateway.
@@ -96,7 +130,7 @@ type gosix struct {
 
 // startGosix starts a gateway that follows a prefix, and waits until it serves what is stored
 // there.
-func (b *bench) startGosix(ctx context.Context, name, engine, prefix string, profiled bool) (*gosix, error) {
+func (b *bench) startGosix(ctx context.Context, name, engine, at string, profiled bool) (*gosix, error) {
 	g := &gosix{engine: engine, dir: filepath.Join(b.work, name)}
 	var ports [5]int
 	for i := range ports {
@@ -105,11 +139,11 @@ func (b *bench) startGosix(ctx context.Context, name, engine, prefix string, pro
 			return nil, err
 		}
 	}
-	at := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
-	g.addr, g.control = at(0), at(1)
+	port := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
+	g.addr, g.control = port(0), port(1)
 	line := ""
 	// A gosix of before there was a choice has the one engine, and no such setting.
-	if b.engines {
+	if b.choice {
 		line = "\n  http_engine: " + engine
 	} else if engine != "std" {
 		return nil, &refusedError{engine, "there is no setting apisix.http_engine"}
@@ -126,7 +160,7 @@ deployment:
   role: data_plane
   data_dir: data
   etcd: {host: [%q], prefix: %s, timeout: 30}
-`, ports[0], ports[1], ports[2], line, ports[3], b.etcd, prefix)
+`, ports[0], ports[1], ports[2], line, ports[3], b.etcd, at)
 	if err := os.MkdirAll(g.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -135,7 +169,7 @@ deployment:
 	}
 	argv := []string{filepath.Join(b.work, "bin/gateway"), "-c", "conf.yaml"}
 	if profiled {
-		g.profiles = at(4)
+		g.profiles = port(4)
 		argv = []string{filepath.Join(b.work, "bin/profiled"), "-c", "conf.yaml", "-pprof", g.profiles}
 	}
 	var err error
@@ -148,7 +182,16 @@ deployment:
 		}
 		return nil, err
 	}
-	return g, nil
+	return g, g.serves(ctx, b.filled[at])
+}
+
+// passedOver notes an engine that this gosix does not have.
+func (b *bench) passedOver(err error) bool {
+	refused := (*refusedError)(nil)
+	if errors.As(err, &refused) {
+		b.note(refused.Error())
+	}
+	return refused != nil
 }
 
 // serves waits until a gateway has all in force that is stored.
@@ -171,19 +214,46 @@ func (g *gosix) serves(ctx context.Context, revision int64) error {
 	return err
 }
 
-// targets are the routes of a gateway, to be measured.
-func (g *gosix) targets() (list []*target) {
-	for _, route := range []string{"plain", "ai", "ai-multi"} {
-		t := &target{
-			name: route + "@" + g.engine, pid: g.pid(), addr: g.addr, path: "/" + route + "/v1/chat/completions",
-			profiles: g.profiles, log: filepath.Join(g.dir, "access.log"),
+// answers waits for an answer of the route with everything on it.
+func (g *gosix) answers(ctx context.Context) error {
+	t := g.target("ai-multi")
+	return g.until(ctx, "answers", func() bool {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+t.addr+t.path, strings.NewReader(bodies[0].text()))
+		if err != nil {
+			return false
 		}
-		if route == "ai-multi" {
-			t.headers = []string{"apikey: " + key}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("apikey", key)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
 		}
-		list = append(list, t)
+		_, err = io.Copy(io.Discard, res.Body)
+		return errors.Join(err, res.Body.Close()) == nil && res.StatusCode == http.StatusOK
+	})
+}
+
+// target is a route of a gateway, to be measured.
+func (g *gosix) target(route string) *target {
+	t := &target{
+		name: route + "@" + g.engine, route: route, pid: g.pid(), addr: g.addr, path: "/" + route + "/v1/chat/completions",
+		profiles: g.profiles, log: filepath.Join(g.dir, "access.log"),
 	}
-	return list
+	if route == "ai-multi" {
+		t.headers = []string{"apikey: " + key}
+	}
+	return t
+}
+
+// allocated is how often and how much a gateway with an address for profiles has allocated.
+func (g *gosix) allocated() (n, bytes uint64, err error) {
+	res, err := http.Get("http://" + g.profiles + "/debug/allocs")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	_, err = fmt.Fscan(res.Body, &n, &bytes)
+	return n, bytes, err
 }
 
 var errNoAnswer = errors.New("no answer of status 200")

@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gosix/gosix/bench/load"
 	"github.com/gosix/gosix/pkg/store/etcdstore"
 )
@@ -31,9 +33,10 @@ import (
 type settings struct {
 	work, root, results, profile string
 	only, body, engine, parts    []string
-	rounds                       int
+	count                        int // rounds
 	warm, window                 time.Duration
 	connections                  int
+	smoke                        bool
 }
 
 // bench is a run.
@@ -41,18 +44,43 @@ type bench struct {
 	settings
 	self     string
 	cpus     [2]int // of gateways, and of everything else
-	engines  bool   // gosix lets one choose
+	choice   bool   // gosix lets one choose an engine
+	shipped  string // the engine that gosix has unless told otherwise
 	etcd     string
 	store    *etcdstore.Store
+	filled   map[string]int64 // prefixes of the store, by the revision at which all is there
 	upstream string
+	targets  []*target
+	musts    []must
 	ends     []func()
 	out      io.Writer
+}
+
+// parts are what can be measured.
+var parts = []struct {
+	name, usage string
+	run         func(*bench, context.Context) error
+}{
+	{"cost", "CPU time per request at full load", (*bench).cost},
+	{"latency", "waiting at a steady rate", (*bench).latency},
+	{"allocations", "what a request leaves to the collector", (*bench).allocations},
+	{"streams", "200 streams at once, 9000 idle ones", (*bench).streams},
+	{"idle", "idle connections", (*bench).idle},
+	{"routes", "1, 1,000 and 100,000 routes", func(b *bench, ctx context.Context) error {
+		return b.many(ctx, "routes", []int{1, 1000, 100_000}, manyRoutes)
+	}},
+	{"consumers", "1 and 10,000 consumers", func(b *bench, ctx context.Context) error {
+		return b.many(ctx, "consumers", []int{1, 10_000}, manyConsumers)
+	}},
+	{"cold", "from the start to the first answer", (*bench).cold},
+	{"memory", "of a gateway: idle, with routes, after large bodies", (*bench).memory},
 }
 
 // target is something that answers chats.
 type target struct {
 	name       string
-	pid        int // 0: its time is not asked for
+	route      string // of gosix; empty: it is another gateway
+	pid        int    // 0: its time is not asked for
 	addr       string
 	path       string
 	streamPath string // empty: path
@@ -77,42 +105,63 @@ func main() {
 		err = run(ctx, s)
 		stop()
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
 func readFlags(args []string) (s settings, err error) {
-	flags := flag.NewFlagSet("bench", flag.ExitOnError)
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	list := func(name, standard, usage string) func() []string {
 		value := flags.String(name, standard, usage)
 		return func() []string {
 			return strings.FieldsFunc(*value, func(r rune) bool { return r == ',' })
 		}
 	}
+	var names []string
+	usage := "what is measured:"
+	for _, p := range parts {
+		names = append(names, p.name)
+		usage += "\n" + p.name + ": " + p.usage
+	}
 	flags.StringVar(&s.work, "work", "", "directory for programs, logs and data")
-	flags.StringVar(&s.root, "root", ".", "of the project")
+	flags.StringVar(&s.root, "root", ".", "directory of the project")
 	flags.StringVar(&s.results, "results", "", "file to which the tables are written; empty: none")
-	flags.StringVar(&s.profile, "profile", "", "directory for profiles of gosix's processor time, one for each target and body")
-	only := list("only", "", "what is measured, by name: direct, a folder of bench/gateways, plain, ai, ai-multi, or one with an engine as ai@std; empty: all")
-	sizes := list("body", "1k,16k,128k,sse", "bodies of the table of costs")
-	engine := list("engine", "std,fast", "of gosix; one that it does not have is passed over")
-	parts := list("parts", "cost", "what is measured")
-	flags.IntVar(&s.rounds, "rounds", 5, "times that everything is measured, in turns")
-	flags.DurationVar(&s.warm, "warm", 500*time.Millisecond, "before anything counts")
-	flags.DurationVar(&s.window, "window", 2*time.Second, "in which requests and time count")
-	flags.IntVar(&s.connections, "connections", 64, "of clients, each with one request under way")
+	flags.StringVar(&s.profile, "profile", "", "directory for profiles of gosix's processor time, one for each target and body of the part cost")
+	only := list("only", "", "targets by name: direct, a folder of bench/gateways, plain, ai, ai-multi, or one of these with an engine as ai@std; nginx always takes part; empty: all")
+	sizes := list("body", "1k,16k,128k,sse", "bodies of the part cost")
+	engine := list("engine", "std,fast", "engines of gosix; one that it does not have is passed over")
+	what := list("parts", strings.Join(names, ","), usage)
+	quick := flags.Bool("quick", false, "two minutes: the parts cost, for 1k and sse, and latency, of nginx and gosix, three short rounds")
+	flags.BoolVar(&s.smoke, "smoke", false, "some seconds: everything is started and answers; no figure means anything")
+	flags.IntVar(&s.count, "rounds", 5, "times that everything is measured, in turns")
+	flags.DurationVar(&s.warm, "warm", 500*time.Millisecond, "time before anything counts")
+	flags.DurationVar(&s.window, "window", 2*time.Second, "time in which requests and CPU count")
+	flags.IntVar(&s.connections, "connections", 64, "connections, each with one request under way")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
-	s.only, s.body, s.engine, s.parts = only(), sizes(), engine(), parts()
+	s.only, s.body, s.engine, s.parts = only(), sizes(), engine(), what()
+	if *quick {
+		s.only, s.body, s.parts = []string{"direct", "plain", "ai-multi"}, []string{"1k", "sse"}, []string{"cost", "latency"}
+		s.count, s.warm, s.window = 3, 200*time.Millisecond, 500*time.Millisecond
+	}
+	if s.smoke {
+		s.parts = []string{"cost", "latency", "allocations", "streams", "cold"}
+		s.count, s.warm, s.window, s.connections = 1, 50*time.Millisecond, 200*time.Millisecond, 16
+	}
 	if s.work == "" {
 		return s, errors.New("-work: no directory is named")
 	}
 	for _, name := range s.body {
 		if !slices.ContainsFunc(bodies, func(b body) bool { return b.name == name }) {
 			return s, fmt.Errorf("-body: %q is none of 1k, 16k, 128k, sse", name)
+		}
+	}
+	for _, name := range s.parts {
+		if !slices.Contains(names, name) {
+			return s, fmt.Errorf("-parts: %q is none of %s", name, strings.Join(names, ", "))
 		}
 	}
 	for _, p := range []*string{&s.work, &s.root} {
@@ -126,37 +175,117 @@ func readFlags(args []string) (s settings, err error) {
 // later is called at the end, the last one first.
 func (b *bench) later(f func()) { b.ends = append(b.ends, f) }
 
-func run(ctx context.Context, s settings) error {
-	self, err := os.Executable()
-	if err != nil {
+func run(ctx context.Context, s settings) (err error) {
+	b := &bench{settings: s, filled: map[string]int64{}, out: os.Stdout}
+	if b.self, err = os.Executable(); err != nil {
 		return err
 	}
-	b := &bench{settings: s, self: self, cpus: [2]int{0, 1}, out: os.Stdout}
 	defer func() {
 		for _, f := range slices.Backward(b.ends) {
 			f()
 		}
 	}()
+	if b.results != "" {
+		file, err := os.Create(b.results)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		b.out = io.MultiWriter(os.Stdout, file)
+	}
+	if err := b.prepare(); err != nil {
+		return err
+	}
+	if err := b.startProvider(ctx); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(b.out, "# Results\n\n%s; gosix %s, engine %s unless said otherwise; %s.\n%d rounds of %v after %v, %d connections. Medians, with the least and the greatest in brackets.\n",
+		machine(), b.version(ctx), b.shipped, b.others(ctx), b.count, b.window, b.warm, b.connections)
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		if !slices.Contains(b.parts, p.name) {
+			continue
+		}
+		if err := p.run(b, ctx); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	if b.smoke || len(b.musts) == 0 {
+		return nil
+	}
+	return b.show(b.verdicts())
+}
+
+// prepare finds out on what is measured.
+func (b *bench) prepare() error {
 	if err := os.RemoveAll(filepath.Join(b.work, "etcd")); err != nil {
 		return err
 	}
+	var may unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &may); err != nil {
+		return err
+	}
+	var cpus []int
+	for i := 0; len(cpus) < 2 && i < 1024; i++ {
+		if may.IsSet(i) {
+			cpus = append(cpus, i)
+		}
+	}
+	if len(cpus) < 2 {
+		if !b.smoke {
+			return errors.New("a gateway and what measures it need two processors")
+		}
+		cpus = []int{cpus[0], cpus[0]}
+	}
+	b.cpus = [2]int(cpus)
 	conf, err := os.ReadFile(filepath.Join(b.root, "conf/config.yaml"))
 	if err != nil {
 		return err
 	}
-	b.engines = bytes.Contains(conf, []byte("http_engine:"))
-	if err := b.startProvider(ctx); err != nil {
-		return err
+	b.shipped = "std"
+	// A gosix of before there was a choice has the one engine, and no such setting.
+	if engine := after(string(conf), "  http_engine:"); engine != "" {
+		b.choice, b.shipped = true, strings.Fields(engine)[0]
 	}
-	targets, notes, err := b.targets(ctx)
+	return nil
+}
+
+func (b *bench) note(text string) { _, _ = fmt.Fprintln(os.Stderr, "bench:", text) }
+
+func (b *bench) show(t *table) error { return t.write(b.out) }
+
+// ours tells whether a target is a route of gosix.
+func (b *bench) ours(t *target) bool { return t.route != "" }
+
+// version is the commit that is measured.
+func (b *bench) version(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "git", "-C", b.root, "rev-parse", "--short", "HEAD").Output()
 	if err != nil {
-		return err
+		return "of an unknown commit"
 	}
-	_, _ = fmt.Fprintf(b.out, "%s; %d rounds of %v, %d connections\n", machine(), b.rounds, b.window, b.connections)
-	for _, n := range notes {
-		_, _ = fmt.Fprintln(b.out, "note:", n)
+	if changed, err := exec.CommandContext(ctx, "git", "-C", b.root, "status", "--porcelain", "--untracked-files=no").Output(); err != nil || len(changed) > 0 {
+		return trim(out) + " with changes"
 	}
-	return b.cost(ctx, targets)
+	return trim(out)
+}
+
+// others are the versions of the gateways of Debian.
+func (b *bench) others(ctx context.Context) string {
+	var list []string
+	for name, command := range map[string]string{"nginx": "exec nginx -v", "HAProxy": "exec haproxy -v"} {
+		cmd := exec.CommandContext(ctx, "sh", "-c", command)
+		cmd.Env = b.environment()
+		out, err := cmd.CombinedOutput()
+		if first, _, _ := strings.Cut(string(out), "\n"); err == nil {
+			first = strings.TrimPrefix(strings.TrimPrefix(first, "nginx version: nginx/"), "HAProxy version ")
+			first, _, _ = strings.Cut(strings.TrimSpace(first), " ")
+			list = append(list, name+" "+first)
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
 }
 
 func (b *bench) startProvider(ctx context.Context) error {
@@ -179,14 +308,18 @@ func (b *bench) wanted(name string) bool {
 	return len(b.only) == 0 || name == "nginx" || slices.Contains(b.only, name) || slices.Contains(b.only, route)
 }
 
-// targets starts everything that is to be measured.
-func (b *bench) targets(ctx context.Context) (list []*target, notes []string, err error) {
+// everybody starts everything that is to be measured, once.
+func (b *bench) everybody(ctx context.Context) ([]*target, error) {
+	if b.targets != nil {
+		return b.targets, nil
+	}
+	var list []*target
 	if b.wanted("direct") {
 		list = append(list, &target{name: "direct", addr: b.upstream, path: "/v1/chat/completions"})
 	}
 	folders, err := filepath.Glob(filepath.Join(b.root, "bench/gateways/*/start"))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for _, start := range folders {
 		name := filepath.Base(filepath.Dir(start))
@@ -195,46 +328,32 @@ func (b *bench) targets(ctx context.Context) (list []*target, notes []string, er
 		}
 		t, err := b.startFolder(ctx, name, start)
 		if err != nil {
-			notes = append(notes, fmt.Sprintf("%s is not measured: %v", name, err))
+			b.note(fmt.Sprintf("%s is not measured: %v", name, err))
 			continue
 		}
 		list = append(list, t)
 	}
-	if !slices.ContainsFunc([]string{"plain", "ai", "ai-multi"}, func(route string) bool {
-		return slices.ContainsFunc(b.engine, func(e string) bool { return b.wanted(route + "@" + e) })
-	}) {
-		return list, notes, nil
-	}
-	if err := b.startStore(ctx); err != nil {
-		return nil, nil, err
-	}
-	const prefix = "/bench"
-	if err := b.put(ctx, prefix, b.routes()); err != nil {
-		return nil, nil, err
-	}
-	_, revision, err := b.store.List(ctx, prefix)
-	if err != nil {
-		return nil, nil, err
-	}
 	for _, engine := range b.engine {
-		g, err := b.startGosix(ctx, "gosix-"+engine, engine, prefix, b.profile != "")
-		if refused := (*refusedError)(nil); errors.As(err, &refused) {
-			notes = append(notes, refused.Error())
+		names := slices.DeleteFunc(slices.Clone(gosixRoutes), func(route string) bool { return !b.wanted(route + "@" + engine) })
+		if len(names) == 0 {
 			continue
 		}
+		if err := b.fill(ctx, prefix, b.routesOfOurs); err != nil {
+			return nil, err
+		}
+		g, err := b.startGosix(ctx, "gosix-"+engine, engine, prefix, b.profile != "")
 		if err != nil {
-			return nil, nil, err
-		}
-		if err := g.serves(ctx, revision); err != nil {
-			return nil, nil, err
-		}
-		for _, t := range g.targets() {
-			if b.wanted(t.name) {
-				list = append(list, t)
+			if b.passedOver(err) {
+				continue
 			}
+			return nil, err
+		}
+		for _, name := range names {
+			list = append(list, g.target(name))
 		}
 	}
-	return list, notes, nil
+	b.targets = list
+	return list, nil
 }
 
 // startFolder starts another gateway, as its folder says.
@@ -314,20 +433,24 @@ func (b *bench) measure(ctx context.Context, t *target, what body, rate float64,
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 		return r, err
 	}
+	if b.smoke && r.Requests == 0 && r.Failed == 0 && window < 10*time.Second {
+		return b.measure(ctx, t, what, rate, connections, warm, 2*window) // a busy machine
+	}
+	if b.smoke && r.Failed > 0 {
+		return r, failed(t, r)
+	}
 	if r.Requests == 0 {
 		return r, fmt.Errorf("%s, %s: %w: %s", t.name, what.name, errNoAnswer, r.Why)
 	}
 	return r, nil
 }
 
-// takeProfile keeps a profile of the time to come.
-func (b *bench) takeProfile(ctx context.Context, t *target, name string, wait, window time.Duration) error {
-	select {
-	case <-time.After(wait):
-	case <-ctx.Done():
-		return ctx.Err()
+// takeProfile keeps a profile of the next window.
+func (b *bench) takeProfile(ctx context.Context, t *target, name string) error {
+	if err := pause(ctx, b.warm); err != nil {
+		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", t.profiles, max(1, int(window.Seconds()))), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", t.profiles, max(1, int(b.window.Seconds()))), nil)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ import (
 // roles are what this program also is, as processes of their own: what measures and what is
 // talked to must not be slowed by each other.
 var roles = map[string]func(context.Context, []string) error{
-	"etcd": runEtcd, "load": runLoad, "provider": runProvider, "reverseproxy": runReverseProxy,
+	"etcd": runEtcd, "load": runLoad, "held": runHeld, "provider": runProvider, "reverseproxy": runReverseProxy,
 }
 
 func runRole(role func(context.Context, []string) error, args []string) error {
@@ -68,8 +68,14 @@ type task struct {
 	Connections  int
 	Rate         float64
 	Warm, Window time.Duration
+	Hold         bool
+	AtOnce       int
 	PID          int
 	Processor    int
+}
+
+func (t task) request() []byte {
+	return body{name: t.Body, bytes: t.Bytes, lead: t.Lead}.request(t.Addr, t.Path, t.Headers)
 }
 
 func runLoad(context.Context, []string) error {
@@ -82,10 +88,10 @@ func runLoad(context.Context, []string) error {
 	if err != nil {
 		return err
 	}
-	b := body{name: t.Body, bytes: t.Bytes, lead: t.Lead}
 	r, err := load.Run(load.Options{
-		Addr: addr, Request: b.request(t.Addr, t.Path, t.Headers), Connections: t.Connections, Rate: t.Rate,
-		Warm: t.Warm, Window: t.Window, Events: t.Events, PID: t.PID, Processor: t.Processor,
+		Addr: addr, Request: t.request(), Connections: t.Connections, Rate: t.Rate,
+		Warm: t.Warm, Window: t.Window, Events: t.Events,
+		PID: t.PID, Processor: t.Processor,
 	})
 	if err != nil {
 		return err
