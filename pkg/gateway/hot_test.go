@@ -389,7 +389,7 @@ func TestARequestAllocatesLittle(t *testing.T) {
 // cost is what f allocates at a time, in objects and bytes, as the heap counts them.
 func cost(h *hot, f func()) (objects, bytes float64) {
 	const warm, runs = 300, 300 // as many lines of the log as fit into what it keeps
-	for range 2 { // its buffers take turns
+	for range 2 {               // its buffers take turns
 		for range warm {
 			f()
 		}
