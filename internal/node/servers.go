@@ -80,7 +80,8 @@ func (n *node) startAdmin(st *etcdstore.Store, registry *plugin.Registry, ring *
 		return err
 	}
 	o := adminapi.Options{
-		Store: st, Cluster: n.cluster.registry, Reload: n.reload, Ring: ring, Prefix: n.c.Deployment.Etcd.Prefix, KeyRequired: a.KeyRequired, KeyIn: a.KeyIn,
+		Store: st, Cluster: n.cluster.registry, Reload: n.reload, Ring: ring, Prefix: n.c.Deployment.Etcd.Prefix,
+		Limit: config.Seconds(n.c.Deployment.Etcd.Timeout), KeyRequired: a.KeyRequired, KeyIn: a.KeyIn,
 		Allow: allow, CORS: a.CORS, Stream: n.c.Apisix.ProxyMode != "http", BodyLimit: n.c.Apisix.Limits.AdminBody,
 		Depth: n.c.Apisix.Limits.JSONDepth, Server: serverHeader(n.c, "APISIX/"+referenceVersion+" gosix/"+Version()), Log: n.Log,
 	}

@@ -57,6 +57,9 @@ type Options struct {
 	Cache  func() Cache
 	Ring   *seal.Ring // nil: secrets are stored plain
 	Prefix string     // of store keys: "/apisix"
+	// Limit is the time of a write, in which its answer is there: for all that it asks of the
+	// store, but not for what it waits for. 0: each call of the store has the store's own.
+	Limit time.Duration
 
 	Keys        []Key
 	KeyRequired bool
@@ -280,6 +283,8 @@ type request struct {
 	doc   *jsonedit.Doc
 	ttl   time.Duration
 	wait  time.Duration // for all nodes to apply what is written; 0: not at all
+	// client is the context of the call itself. That of Request has the limit of a write.
+	client context.Context
 	// alone: documents are judged as they stand. What else is stored neither has to be
 	// there nor stands in their way.
 	alone bool
@@ -335,7 +340,34 @@ func (a *API) dispatch(c *gin.Context) {
 		return
 	}
 	c.Header("X-API-VERSION", version)
+	defer a.limit(q)()
 	a.resource(q, a.targetOf(kind, q.steps[1:]))
+}
+
+// limit gives a write its time, until what it returns is called. A twentieth of it stays for
+// the answer.
+func (a *API) limit(q *request) (end func()) {
+	q.client = q.Request.Context()
+	if a.o.Limit <= 0 || q.Request.Method == http.MethodGet {
+		return func() {}
+	}
+	ctx, cancel := context.WithTimeout(q.client, a.o.Limit-a.o.Limit/20)
+	q.Request = q.Request.WithContext(ctx)
+	return cancel
+}
+
+// lateShare is the part of a write's time, one in so many, that must be left when the change
+// itself is handed over: begun later, its outcome would be left to chance.
+const lateShare = 10
+
+var errLate = fmt.Errorf("%w: it answers too slowly for the change to be made in time", store.ErrUnavailable)
+
+// timely tells whether there is time left for the change.
+func (a *API) timely(q *request) error {
+	if end, ok := q.Request.Context().Deadline(); ok && a.o.Limit > 0 && time.Until(end) < a.o.Limit/lateShare {
+		return errLate
+	}
+	return nil
 }
 
 // read takes the body; false if it answered.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -814,3 +815,83 @@ func TestTimeToLive(t *testing.T) {
 }
 
 var _ http.Handler = (*API)(nil)
+
+// slow is a store that takes its time for every call, as long as the caller has some.
+type slow struct {
+	store.Store
+	each time.Duration
+}
+
+func (s slow) answer(ctx context.Context) error {
+	select {
+	case <-time.After(s.each):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, ctx.Err())
+	}
+}
+
+func (s slow) Get(ctx context.Context, key string) (store.Item, int64, error) {
+	if err := s.answer(ctx); err != nil {
+		return store.Item{}, 0, err
+	}
+	return s.Store.Get(ctx, key)
+}
+
+func (s slow) List(ctx context.Context, prefix string) ([]store.Item, int64, error) {
+	if err := s.answer(ctx); err != nil {
+		return nil, 0, err
+	}
+	return s.Store.List(ctx, prefix)
+}
+
+func (s slow) Commit(ctx context.Context, when []store.Cond, then []store.Op) (store.Result, error) {
+	if err := s.answer(ctx); err != nil {
+		return store.Result{}, fmt.Errorf("%w: %w", store.ErrUnknownOutcome, err)
+	}
+	return s.Store.Commit(ctx, when, then)
+}
+
+// However many calls of the store a write takes, its answer is there within the limit: 503
+// where nothing was handed over, which may be sent again, and 504 where it was.
+func TestAWriteHasOneLimit(t *testing.T) {
+	const limit = 2 * time.Second
+	route := `{"uri":"/b","service_id":"1","plugins":{}}`
+	for name, test := range map[string]struct {
+		each               time.Duration
+		method, path, body string
+		status             int
+		want               string
+	}{
+		"in time":                               {500 * time.Millisecond, "PUT", "/routes/1", route, 200, `"uri":"/b"`},
+		"a change that was in hand":             {750 * time.Millisecond, "PUT", "/routes/1", route, 504, `"outcome_unknown"`},
+		"two reads":                             {900 * time.Millisecond, "PUT", "/routes/1", route, 503, `"config_store_unavailable","retryable":true`},
+		"two reads that are not ended":          {990 * time.Millisecond, "PUT", "/routes/1", route, 503, `"config_store_unavailable","retryable":true`},
+		"a first read":                          {time.Hour, "PUT", "/routes/1", route, 503, `"config_store_unavailable"`},
+		"a patch":                               {900 * time.Millisecond, "PATCH", "/routes/1", `{"desc":"x"}`, 503, `"config_store_unavailable"`},
+		"an id, what is referred to, and a put": {800 * time.Millisecond, "POST", "/routes", route, 503, `"config_store_unavailable"`},
+		"a deletion":                            {1750 * time.Millisecond, "DELETE", "/services/2", "", 503, `"config_store_unavailable"`},
+		"a read has no limit of ours":           {3 * time.Second, "GET", "/routes/1", "", 200, `"uri":"/a"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, func(o *Options) { o.Limit = limit })
+				w.expect(t, "PUT", "/services/1", `{"name":"s"}`, 201, "")
+				w.expect(t, "PUT", "/services/2", `{"name":"of no route"}`, 201, "")
+				w.expect(t, "PUT", "/routes/1", strings.Replace(route, "/b", "/a", 1), 201, "")
+				w.api.o.Store = slow{w.store, test.each}
+				begin := time.Now()
+				w.expect(t, test.method, test.path, test.body, test.status, test.want)
+				if took := time.Since(begin); took > limit && test.method != "GET" {
+					t.Errorf("answered after %v", took)
+				}
+				w.api.o.Store = w.store
+				want := `"uri":"/a"`
+				if test.method == "PUT" && test.status == 200 {
+					want = `"uri":"/b"`
+				}
+				w.expect(t, "GET", "/routes/1", "", 200, want)
+			})
+		})
+	}
+}

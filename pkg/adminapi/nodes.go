@@ -58,12 +58,18 @@ func seconds(text string) (time.Duration, error) {
 // commit is a write's. One that waits asks the nodes in the same transaction.
 func (a *API) commit(q *request, conds []store.Cond, ops []store.Op) (store.Result, error) {
 	ctx := q.Request.Context()
+	if err := a.timely(q); err != nil {
+		return store.Result{}, err
+	}
 	if q.wait == 0 {
 		return a.o.Store.Commit(ctx, conds, ops)
 	}
 	for again := false; ; again = true {
 		ask, err := a.o.Cluster.Ask(ctx)
 		if err != nil {
+			return store.Result{}, err
+		}
+		if err := a.timely(q); err != nil {
 			return store.Result{}, err
 		}
 		res, err := a.o.Store.Commit(ctx, conds, append(ops[:len(ops):len(ops)], ask))
@@ -82,7 +88,7 @@ func (a *API) written(q *request, res store.Result, status int, body []byte) {
 		a.o.Cluster.Wrote(res.Revision)
 	}
 	if q.wait > 0 {
-		ctx, cancel := context.WithTimeout(q.Request.Context(), q.wait)
+		ctx, cancel := context.WithTimeout(q.client, q.wait)
 		defer cancel()
 		s := a.o.Cluster.Wait(ctx, res.Revision)
 		status, body = standing(q, &s, status, body)

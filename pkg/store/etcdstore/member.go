@@ -152,6 +152,9 @@ func (s *Store) reach(ctx context.Context, key string) (*member, *clientv3.Clien
 		defer cancel()
 	}
 	for {
+		if ctx.Err() != nil {
+			return nil, nil, s.failed(ctx, ctx.Err())
+		}
 		first := int(s.preferred.Load())
 		if m := s.members[first]; m.trusted() {
 			if client, err := m.connected(ctx); err == nil {
