@@ -115,6 +115,12 @@ func TestWhatWasWaitedForIsInForceEverywhere(t *testing.T) {
 	t.Logf("%d cycles: answered after %v at the median, %v at the 99th percentile, %v at most", len(took),
 		took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
 	agree(t, nodes...)
+	for _, n := range nodes {
+		// Their records in the store are no configuration that would be missing.
+		if c := n.config(); c.Observed != c.Revision {
+			t.Errorf("%d is observed and %d in force, although all is done", c.Observed, c.Revision)
+		}
+	}
 	for _, l := range control.nodes().List {
 		if !l.Live || l.Lag != 0 || l.RejectedDiffers {
 			t.Errorf("got %+v", l)

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -118,6 +119,8 @@ func (c *pair) start() {
 // told is what GET /v1/config says.
 type told struct {
 	Revision  int64   `json:"revision"`
+	Observed  int64   `json:"observed"`
+	Node      string  `json:"node"`
 	Digest    string  `json:"digest"`
 	Staleness float64 `json:"staleness_s"`
 	Source    string  `json:"source"`
@@ -205,6 +208,47 @@ func TestAGatewayServesWithoutEtcdWhatItHadInForce(t *testing.T) {
 	c.eventually("a new route arrives", func() bool { return c.served(routes) == http.StatusOK })
 }
 
+// record is what the registry has of the node; the zero value while it has nothing.
+func (c *pair) record() (n cluster.Node) {
+	c.t.Helper()
+	item, _, err := c.store.Get(c.t.Context(), cluster.Directory("/apisix")+c.config().Node)
+	if err == nil {
+		err = json.Unmarshal(item.Value, &n)
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		c.t.Fatal(err)
+	}
+	return n
+}
+
+// Records of nodes move the revision of the store, and the node is not behind for it.
+func TestWhatIsObservedComesIntoForce(t *testing.T) {
+	c := newPair(t)
+	c.fill(3)
+	c.start()
+	c.eventually("the node is registered", func() bool { return c.record().Digest != "" })
+	at := c.commit(c.route(4))
+	c.eventually("a change is in force", func() bool { return c.config().Revision == at })
+	for i := range 3 {
+		c.commit(store.Op{Key: "/apisix-nodes/other", Value: []byte(strconv.Itoa(i))})
+	}
+	newest := c.commit(store.Op{Key: "/elsewhere", Value: []byte("x")})
+	c.eventually("the node knows that the store moved on", func() bool {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+c.ports.Metrics+"/apisix/prometheus/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, text := c.do(req)
+		_, rest, _ := strings.Cut(text, `apisix_etcd_modify_indexes{key="x_etcd_index"} `)
+		n, _, _ := strings.Cut(rest, "\n")
+		seen, err := strconv.ParseFloat(n, 64)
+		return err == nil && int64(seen) >= newest
+	})
+	if now := c.config(); now.Revision != at || now.Observed != at {
+		t.Errorf("got revision %d and %d observed, want %d", now.Revision, now.Observed, at)
+	}
+}
+
 func TestAWipedEtcdDoesNotEmptyAGateway(t *testing.T) {
 	c := newPair(t)
 	c.fill(10)
@@ -255,7 +299,7 @@ func TestAWipedEtcdDoesNotEmptyAGateway(t *testing.T) {
 	if standing.Done() || standing.Applied != 0 || !standing.Nodes[0].Held {
 		t.Errorf("a write while it is held: %+v, want one node that does not have it", standing)
 	}
-	c.eventually("the store is followed", func() bool { return c.config().Held.Revision == at })
+	c.eventually("the store is followed", func() bool { return c.config().Held.Revision == at && c.config().Observed >= at })
 	for body, status := range map[string]int{
 		`{"revision":` + strconv.FormatInt(at+99, 10) + `}`: http.StatusConflict,
 		`{"revision":"1"}`:               http.StatusBadRequest,
@@ -280,7 +324,7 @@ func TestAWipedEtcdDoesNotEmptyAGateway(t *testing.T) {
 		t.Errorf("accept: %d %s", status, text)
 	}
 	c.eventually("what was accepted is in force", func() bool { return c.served(77) == http.StatusOK && c.served(3) == http.StatusNotFound })
-	if now := c.config(); now.Held != nil || now.Source != "store" {
+	if now := c.config(); now.Held != nil || now.Source != "store" || now.Observed != now.Revision {
 		t.Errorf("got %+v", now)
 	}
 	if n := strings.Count(c.log.String(), "has lost most"); n != 1 {

@@ -87,7 +87,7 @@ func (n *node) startMetrics(syncer *route.Syncer, checker *health.Checker) error
 }
 
 // revisions are the values of etcd_modify_indexes (spec/08 §3): when what is stored of each
-// kind changed last, the last of these, the revision that is in force and the newest known.
+// kind changed last, the last of these, the revision that is in force and the newest that the store has.
 func revisions(syncer *route.Syncer) map[string]int64 {
 	s := syncer.Router().Snapshot()
 	all, last := map[string]int64{}, int64(0)
@@ -100,6 +100,6 @@ func revisions(syncer *route.Syncer) map[string]int64 {
 		last = max(last, all[kind])
 	}
 	all["max_modify_index"], all["prev_index"] = last, s.Revision()
-	all["x_etcd_index"] = max(syncer.Observed(), s.Revision())
+	all["x_etcd_index"] = max(syncer.StoreRevision(), s.Revision())
 	return all
 }

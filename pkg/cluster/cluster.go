@@ -47,7 +47,7 @@ type Node struct {
 // State is what a node has in force.
 type State struct {
 	Applied   int64   `json:"applied"`     // revision in force
-	Observed  int64   `json:"observed"`    // newest that the node knew of when it wrote this
+	Observed  int64   `json:"observed"`    // of the newest configuration that had come to the node when it wrote this
 	Digest    string  `json:"digest"`      // of the configuration, hexadecimal (spec/00 18)
 	Staleness float64 `json:"staleness_s"` // for how long the store had been out of its reach
 	// Held says that what is in force is not of the history that the store has now, whose

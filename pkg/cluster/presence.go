@@ -252,13 +252,8 @@ func (p *Presence) settled(applied int64) {
 	}
 }
 
-// same tells whether nothing changed that a record is written for. What is observed changes
-// with every key of the store, this record among them.
-func same(a, b *State) bool {
-	x, y := *a, *b
-	x.Observed, y.Observed = 0, 0
-	return reflect.DeepEqual(x, y)
-}
+// same tells whether nothing changed that a record is written for.
+func same(a, b *State) bool { return reflect.DeepEqual(a, b) }
 
 // complain tells once of what keeps a node out of the registry. That the store is away, its
 // watch tells.

@@ -12,7 +12,7 @@ import (
 
 // Sync is what the control API tells of the way from the store to the snapshot.
 type Sync interface {
-	// Observed is the newest store revision that is known to exist.
+	// Observed is the revision of the newest configuration that came from the store.
 	Observed() int64
 	// Behind is how long the store has been out of reach, 0 while it is in reach.
 	Behind() time.Duration

@@ -53,9 +53,21 @@ func (s *Syncer) Ready() <-chan struct{} { return s.ready }
 // stater is a source that tells how its watch stands.
 type stater interface{ State() store.State }
 
-// Observed is the newest store revision that is known to exist, applied or not yet.
+// Observed is the revision of the newest configuration that has come from the store, in force
+// or not yet: once nothing is pending or held back, it is that of the snapshot. What else is
+// kept in the store does not move it.
 func (s *Syncer) Observed() int64 {
 	seen := s.observed.Load()
+	if source, ok := s.source.(stater); ok {
+		return max(seen, source.State().Arrived)
+	}
+	return seen
+}
+
+// StoreRevision is the newest revision that the store is known to have. It grows with
+// everything that is kept there, records of nodes among it.
+func (s *Syncer) StoreRevision() int64 {
+	seen := s.Observed()
 	if source, ok := s.source.(stater); ok {
 		return max(seen, source.State().Observed)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -159,6 +160,41 @@ func TestSyncerFollowsAStore(t *testing.T) {
 	}
 	if r.Behind() != 0 || r.Observed() != s.Revision() {
 		t.Errorf("got %v behind, %d observed, want nothing behind and %d", r.Behind(), r.Observed(), s.Revision())
+	}
+}
+
+// stating is a feed that tells how its watch stands.
+type stating struct {
+	feed
+	state atomic.Pointer[store.State]
+}
+
+func (f *stating) State() store.State { return *f.state.Load() }
+
+// What moves the store and is no configuration is nothing that could be pending.
+func TestWhatIsObservedIsTheConfiguration(t *testing.T) {
+	w := newWorld()
+	source := &stating{feed: feed{make(chan store.Batch, 1000)}}
+	source.state.Store(&store.State{})
+	r := runFrom(t, source, testEnv(HostURI), zerolog.Nop())
+	w.put("routes/a", uri("/a"))
+	source.batches <- w.reset()
+	r.until(t, w.revision)
+	for _, test := range []struct{ arrived, of, observed int64 }{
+		{arrived: 1, of: 1, observed: 1},
+		{arrived: 1, of: 90, observed: 1},   // records of nodes
+		{arrived: 91, of: 91, observed: 91}, // a change that is not taken yet, or held back
+	} {
+		source.state.Store(&store.State{Connected: true, Arrived: test.arrived, Observed: test.of})
+		if got := r.Observed(); got != test.observed || r.StoreRevision() != test.of {
+			t.Errorf("got %d observed of %d, want %d of %d", got, r.StoreRevision(), test.observed, test.of)
+		}
+	}
+	w.revision = 90
+	source.batches <- w.batch(w.put("routes/a", uri("/b")))
+	r.until(t, 91)
+	if got := r.Router().Snapshot().Revision(); got != r.Observed() {
+		t.Errorf("got revision %d, %d observed", got, r.Observed())
 	}
 }
 

@@ -150,7 +150,8 @@ type State struct {
 	Connected bool
 	Since     time.Time // of the change to or from Connected
 	Revision  int64     // up to which changes were delivered
-	Observed  int64     // newest revision that the store is known to have
+	Observed  int64     // newest revision that the store is known to have: any key moves it
+	Arrived   int64     // of the newest change under the prefix that came, delivered or not yet; 0: not told
 	Endpoint  string    // that answers, or answered last
 	ClusterID uint64
 }

@@ -256,6 +256,7 @@ func (w *watch) reset(ctx context.Context, client *clientv3.Client) error {
 			put = it
 		}
 	}
+	w.arrived(l.revision)
 	if err := w.deliver(ctx, b); err != nil {
 		return err
 	}
@@ -266,6 +267,13 @@ func (w *watch) reset(ctx context.Context, client *clientv3.Client) error {
 	w.cluster, w.known, w.put, w.cause = l.cluster, known, put, store.NoCause
 	w.delivered(l.revision)
 	return nil
+}
+
+// arrived notes that there is something to deliver.
+func (w *watch) arrived(revision int64) {
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	w.s.state.Arrived = revision
 }
 
 func (w *watch) delivered(revision int64) {
@@ -358,6 +366,7 @@ func (w *watch) follow(ctx context.Context, client *clientv3.Client, endpoint st
 			w.here(endpoint, res.Header.Revision, res.Header.ClusterId)
 			b := w.batch(res)
 			if len(b.Events) > 0 {
+				w.arrived(b.Revision)
 				// Somebody who reads slowly must not look like a dead store.
 				dead.Stop()
 				if err := w.deliver(ctx, b); err != nil {

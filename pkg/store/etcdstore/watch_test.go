@@ -267,6 +267,33 @@ func TestAQuietStoreDoesNotLookDead(t *testing.T) {
 	}
 }
 
+// Keys outside the prefix move the revision of the store, and nothing that could be waited for.
+func TestOnlyThePrefixArrives(t *testing.T) {
+	t.Parallel()
+	s := open(t, running(t).Endpoint())
+	set(t, s, "a", "1")
+	w := watched(t, s)
+	b := storetest.Next(t, w)
+	if got := s.State(); got.Arrived != b.Revision {
+		t.Errorf("got %+v, want what was read at %d to have arrived", got, b.Revision)
+	}
+	res, err := s.Commit(t.Context(), nil, []store.Op{{Key: "/t-nodes/1", Value: []byte("x")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the revision of the store is seen", func() bool { return s.State().Observed >= res.Revision })
+	if got := s.State(); got.Arrived != b.Revision || got.Revision != b.Revision {
+		t.Errorf("got %+v, want nothing new since %d", got, b.Revision)
+	}
+	at := set(t, s, "b", "1").Revision
+	until(t, "the change arrives, though nobody takes it", func() bool { return s.State().Arrived == at })
+	if got := s.State(); got.Revision != b.Revision {
+		t.Errorf("got %+v, want nothing delivered since %d", got, b.Revision)
+	}
+	storetest.Next(t, w)
+	until(t, "it is delivered", func() bool { return s.State().Revision == at })
+}
+
 func TestASlowReaderDoesNotLookLikeADeadStore(t *testing.T) {
 	t.Parallel()
 	s := open(t, running(t).Endpoint())
