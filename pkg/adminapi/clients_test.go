@@ -1,11 +1,13 @@
 package adminapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -264,4 +266,70 @@ func TestAPatchThatIsOvertakenChangesNothing(t *testing.T) {
 	}
 	w.expect(t, "PUT", "/routes/1", strings.Replace(goodRoute, "{", `{"desc":"the last one wins",`, 1), 200, "the last one wins")
 	w.expect(t, "PATCH", "/routes/2", `{"desc":"lost"}`, 404, `{"message":"Key not found"}`)
+}
+
+// What a newer version wrote has members that this one does not know. Where the reference's
+// schema lets them be, a patch of something else leaves them as they stand, to the byte; where
+// it does not, the patch is refused and nothing changes.
+func TestAPatchKeepsWhatItDoesNotKnow(t *testing.T) {
+	const newer = `"newer":{"a" : 1.0,"b":[ ]}`
+	for name, test := range map[string]struct {
+		path, stored     string
+		patch, sub, text string
+		refusal          string // empty: it is taken
+	}{
+		"at the top of an upstream": {
+			path: "/upstreams/1", stored: `{"id":"1","nodes":{"127.0.0.1:80":1},"type":"roundrobin",` + newer + `}`,
+			patch: `{"desc":"x"}`, sub: "/desc", text: `"y"`, refusal: "additional properties forbidden, found newer",
+		},
+		"in a route's upstream": {
+			path: "/routes/1", stored: `{"id":"1","uri":"/a","upstream":{"nodes":{"127.0.0.1:80":1},"type":"roundrobin",` + newer + `}}`,
+			patch: `{"upstream":{"retries":1}}`, sub: "/upstream/retries", text: `2`, refusal: "additional properties forbidden, found newer",
+		},
+		"in a plugin's configuration": {
+			path: "/routes/1", stored: `{"id":"1","uri":"/a","plugins":{"tag":{"n":2,` + newer + `}}}`,
+			patch: `{"plugins":{"tag":{"n":3}}}`, sub: "/plugins/tag/n", text: `4`,
+		},
+		"in what opens a secret manager": {
+			path: "/secrets/vault/1", stored: `{"id":"vault/1","uri":"http://127.0.0.1:8200","prefix":"kv","token":"t",` + newer + `}`,
+			patch: `{"prefix":"kv2"}`, sub: "/prefix", text: `"kv3"`,
+		},
+		"at the top of a route": {
+			path: "/routes/1", stored: `{"id":"1","uri":"/a","plugins":{},` + newer + `}`,
+			patch: `{"desc":"x"}`, sub: "/desc", text: `"y"`, refusal: "additional properties forbidden, found newer",
+		},
+		"at the top of a service": {
+			path: "/services/1", stored: `{"id":"1","name":"s",` + newer + `}`,
+			patch: `{"desc":"x"}`, sub: "/desc", text: `"y"`, refusal: "additional properties forbidden, found newer",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			key := "/apisix" + test.path
+			if _, err := w.store.Commit(t.Context(), nil, []store.Op{{Key: key, Value: []byte(test.stored)}}); err != nil {
+				t.Fatal(err)
+			}
+			for _, step := range [][2]string{{test.path, test.patch}, {test.path + test.sub, test.text}} {
+				before, _, err := w.store.Get(t.Context(), key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				status := 200
+				if test.refusal != "" {
+					status = 400
+				}
+				w.expect(t, "PATCH", step[0], step[1], status, test.refusal)
+				after, _, err := w.store.Get(t.Context(), key)
+				switch {
+				case err != nil:
+					t.Fatal(err)
+				case test.refusal != "" && !reflect.DeepEqual(after, before):
+					t.Errorf("%s: got %s, want %s", step[0], after.Value, before.Value)
+				case test.refusal == "" && (!bytes.Contains(after.Value, []byte(newer)) || bytes.Equal(after.Value, before.Value)):
+					t.Errorf("%s: got %s, want %s in it", step[0], after.Value, newer)
+				}
+			}
+			w.expect(t, "GET", test.path, "", 200, `"newer":`)
+		})
+	}
 }
