@@ -81,7 +81,7 @@ func (n *node) follows(syncer *route.Syncer) {
 func (n *node) join() {
 	hostname, _ := os.Hostname() // without one the record has none
 	self := cluster.Node{
-		ID: n.cluster.id, Hostname: hostname, Addresses: n.ports.Gateway, Control: n.ports.Control,
+		ID: n.cluster.id, Hostname: hostname, Addresses: n.ports.Gateway, TLS: n.ports.GatewayTLS, Control: n.ports.Control,
 		Version: Version(), Started: time.Now().Unix(),
 	}
 	n.running.Go(func() { n.cluster.presence.Run(n.background, self) })

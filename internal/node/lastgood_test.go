@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -227,6 +228,9 @@ func TestWhatIsObservedComesIntoForce(t *testing.T) {
 	c.fill(3)
 	c.start()
 	c.eventually("the node is registered", func() bool { return c.record().Digest != "" })
+	if got := c.record(); !slices.Equal(got.Addresses, c.ports.Gateway) || !slices.Equal(got.TLS, c.ports.GatewayTLS) || len(got.TLS) != 1 {
+		t.Errorf("it is registered at %v and, with TLS, %v; it listens at %v and %v", got.Addresses, got.TLS, c.ports.Gateway, c.ports.GatewayTLS)
+	}
 	at := c.commit(c.route(4))
 	c.eventually("a change is in force", func() bool { return c.config().Revision == at })
 	for i := range 3 {

@@ -38,6 +38,7 @@ type Node struct {
 	Run       string   `json:"run"` // random, of the process: two with one ID tell each other by it
 	Hostname  string   `json:"hostname,omitempty"`
 	Addresses []string `json:"addresses"` // where it serves
+	TLS       []string `json:"tls_addresses,omitempty"`
 	Control   string   `json:"control,omitempty"`
 	Version   string   `json:"version"`
 	Started   int64    `json:"started"` // Unix time in seconds
