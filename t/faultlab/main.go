@@ -44,7 +44,7 @@ func run() (int, error) {
 	work := flag.String("work", filepath.Join(os.TempDir(), "gosix-faultlab"), "directory for programs, data and results")
 	results := flag.String("results", "", "file that results are appended to; empty: results.jsonl in the work directory")
 	resume := flag.Bool("resume", false, "leave out what the results say was done with this code and seed")
-	again := flag.Bool("again", false, "others use the machine: give a scenario that failed by limits of time alone a second run, and speed ten times as long")
+	again := flag.Bool("again", false, "others use the machine: give a scenario that failed by limits of time alone a second run, and figures of speed wider limits")
 	keep := flag.Bool("keep", false, "keep the data and the logs of scenarios that held, too")
 	list := flag.Bool("list", false, "list the scenarios")
 	table := flag.String("table", "", "print the worst figures in a file of results, and run nothing")

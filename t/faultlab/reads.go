@@ -124,7 +124,7 @@ func (w *World) live(ctx context.Context, changes, routes int) error {
 	cancel()
 	counting.Wait()
 	slices.Sort(took)
-	w.Quick(fmt.Sprintf("a change among %d routes is live on 3 nodes after the answer of the Admin API, p99 of %d", routes, changes), percentile(took, 99), 25*time.Millisecond)
+	w.Quick(fmt.Sprintf("a change among %d routes is live on 3 nodes after the answer of the Admin API, p99 of %d", routes, changes), percentile(took, 99), 25*time.Millisecond, time.Second)
 	w.Note("… at the median, and at most", seconds(percentile(took, 50))+", "+seconds(took[len(took)-1]))
 	var many []string
 	for id, n := range written {

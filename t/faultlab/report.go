@@ -114,16 +114,20 @@ func (r *Run) AtMost(what string, got, limit time.Duration) {
 }
 
 // Quick is AtMost for a limit that says how fast gosix is, not how soon it does what it must.
-// Where others use the machine it says nothing about gosix, and has ten times as long.
-func (r *Run) Quick(what string, got, limit time.Duration) {
+// Where others use the machine it says little about gosix, and the limit is busy.
+func (r *Run) Quick(what string, got, limit, busy time.Duration) {
 	if r.Busy {
-		limit *= 10
+		limit = busy
 	}
 	r.AtMost(what, got, limit)
 }
 
-// Most is a figure with a limit that a busy machine may miss, printed as format says.
-func (r *Run) Most(what, format string, got, limit float64) {
+// Most is a figure with a limit, and one for where others use the machine, printed as format
+// says.
+func (r *Run) Most(what, format string, got, limit, busy float64) {
+	if r.Busy {
+		limit = busy
+	}
 	r.line(Line{What: what, Got: fmt.Sprintf(format, got), Limit: "≤ " + fmt.Sprintf(format, limit), Verdict: verdict(got <= limit), Timed: true, Value: got})
 }
 

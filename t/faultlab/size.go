@@ -59,9 +59,9 @@ func size(ctx context.Context, r *Run) error {
 	if _, err := within(ctx, 60*time.Second, "a snapshot is on disk", func() bool { return len(files(dir)) > 0 }); err != nil {
 		return err
 	}
-	r.Quick(fmt.Sprintf("%d routes: loaded from etcd and served in", routes), took, load)
+	r.Quick(fmt.Sprintf("%d routes: loaded from etcd and served in", routes), took, load, 10*load)
 	r.Note("… for processor time", seconds(cpu))
-	r.Most("… with memory at most, the snapshot on disk included", "%.0f MiB", float64(g.Process.Peak())/(1<<20), memory)
+	r.Most("… with memory at most, the snapshot on disk included", "%.0f MiB", float64(g.Process.Peak())/(1<<20), memory, memory)
 	if err := pause(ctx, calm); err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func size(ctx context.Context, r *Run) error {
 		each = append(each, (busy[i]-quiet[i]-base)/time.Duration(changes))
 		rest = max(rest, time.Duration(float64(quiet[i]-idle[i])/resting.Seconds()))
 	}
-	r.Quick(fmt.Sprintf("… one changed route costs a node, mean of %d, %s apart", changes, seconds(gap)), max(slices.Max(each), 0), time.Millisecond)
+	r.Quick(fmt.Sprintf("… one changed route costs a node, mean of %d, %s apart", changes, seconds(gap)), max(slices.Max(each), 0), time.Millisecond, 10*time.Millisecond)
 	r.Note("… beside what a node takes a second while nothing changes", seconds(rest))
 	w.AgreeLine(ctx, "same digest everywhere afterwards in", time.Now(), 2*time.Second)
 

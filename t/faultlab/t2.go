@@ -113,7 +113,7 @@ func coldStart(ctx context.Context, r *Run) error {
 		if _, err := within(ctx, 30*time.Second, "it serves from "+c.about, func() bool { return w.Probe(g, fmt.Sprintf("/g%d", routes-1), "x") }); err != nil {
 			return err
 		}
-		r.Quick(fmt.Sprintf("%s: %d routes served in", c.about, routes), time.Since(began), 2*time.Second)
+		r.Quick(fmt.Sprintf("%s: %d routes served in", c.about, routes), time.Since(began), 2*time.Second, 20*time.Second)
 		s, err := g.State(ctx)
 		if err != nil {
 			return err

@@ -98,7 +98,7 @@ func slowEtcd(ctx context.Context, r *Run) error {
 		r.None(h.about+": writes answered with neither 2xx nor 503 nor 504", wrong, writes)
 		if done > 0 && h.delay > 0 {
 			// A write asks etcd up to three times: whether it is there, for what is stored, to store.
-			r.Quick(h.about+": slowest write that was done", slowest, min(3*h.delay+200*time.Millisecond, 2*time.Second))
+			r.Quick(h.about+": slowest write that was done", slowest, min(3*h.delay+200*time.Millisecond, 2*time.Second), 2*time.Second)
 		} else if done > 0 {
 			r.Note(h.about+": slowest write that was done", seconds(slowest))
 		}

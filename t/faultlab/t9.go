@@ -115,7 +115,7 @@ func poisonPill(ctx context.Context, r *Run) error {
 			return err
 		}
 	}
-	r.Quick(fmt.Sprintf("%d good items beside %d bad ones are in force on 3 nodes in", goodItems, bad), time.Since(written), time.Second)
+	r.Quick(fmt.Sprintf("%d good items beside %d bad ones are in force on 3 nodes in", goodItems, bad), time.Since(written), time.Second, 10*time.Second)
 	for _, g := range w.Gateways {
 		r.None(g.Name+": neighbours that are not served", w.unserved(g), goodItems)
 	}
@@ -144,7 +144,7 @@ func poisonPill(ctx context.Context, r *Run) error {
 	if err := cold.Listens(ctx, 20*time.Second); err != nil {
 		return err
 	}
-	r.Quick("a node that starts into it serves in", time.Since(started), time.Second)
+	r.Quick("a node that starts into it serves in", time.Since(started), time.Second, 10*time.Second)
 	r.None("its neighbours that are not served", w.unserved(cold), goodItems)
 	w.Gateways = append(w.Gateways, cold)
 	r.None("poison that is not on its list", w.unlisted(ctx, want), len(want)*len(w.Gateways))
