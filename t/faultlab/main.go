@@ -47,7 +47,7 @@ func run() (int, error) {
 	again := flag.Bool("again", false, "others use the machine: give a scenario that failed by limits of time alone a second run, and figures of speed wider limits")
 	keep := flag.Bool("keep", false, "keep the data and the logs of scenarios that held, too")
 	list := flag.Bool("list", false, "list the scenarios")
-	table := flag.String("table", "", "print the worst figures in a file of results, and run nothing")
+	table := flag.String("table", "", "print the worst figures in files of results, as a.jsonl,b.jsonl, and run nothing")
 	into := flag.String("into", "", "with -table: put them into a document, between the comments figures and /figures")
 	rate := flag.Int("rate", 0, "requests a second, for all gateways together; 0: 300, or 1000 with -long")
 	flag.Parse()

@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -347,23 +344,8 @@ func (w *World) oneDies(ctx context.Context) error {
 // oneRefuses starts a node again that lacks a plugin, and uses the plugin.
 func (w *World) oneRefuses(ctx context.Context) error {
 	g := w.Gateways[w.Rand.IntN(len(w.Gateways))]
-	file := filepath.Join(g.dir, "conf.yaml")
-	conf, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	again := func(conf []byte) error {
-		g.Process.Signal(syscall.SIGINT)
-		<-g.Process.exited
-		if err := os.WriteFile(file, conf, 0o600); err != nil {
-			return err
-		}
-		if err := g.Start(); err != nil {
-			return err
-		}
-		return g.Listens(ctx, 20*time.Second)
-	}
-	if err := again(append(slices.Clone(conf), "plugins: [ai-proxy]\n"...)); err != nil {
+	const without = "plugins: [ai-proxy]\n"
+	if err := g.restart(ctx, func(conf string) string { return conf + without }); err != nil {
 		return err
 	}
 	// flagged tells whether all nodes are listed, and whether one of them is said to differ.
@@ -390,7 +372,7 @@ func (w *World) oneRefuses(ctx context.Context) error {
 		}
 	}
 	w.None("… nodes that reject it wrongly", wrong, len(w.Gateways))
-	if err := again(conf); err != nil {
+	if err := g.restart(ctx, func(conf string) string { return strings.TrimSuffix(conf, without) }); err != nil {
 		return err
 	}
 	took, err = within(ctx, 10*time.Second, "nobody is flagged any more", func() bool { all, one := flagged(); return all && !one })

@@ -221,12 +221,17 @@ const (
 	figuresEnd   = "<!-- /figures -->"
 )
 
-// printTable writes the tables of a file of results to out, or into a document.
+// printTable writes the tables of files of results to out, or into a document.
 func printTable(out io.Writer, results, into string) error {
-	all, err := readBook(results)
-	if err != nil {
-		return err
+	var all []Outcome
+	for _, file := range strings.Split(results, ",") {
+		some, err := readBook(file)
+		if err != nil {
+			return err
+		}
+		all = append(all, some...)
 	}
+	slices.SortStableFunc(all, func(a, b Outcome) int { return a.Time.Compare(b.Time) })
 	if into == "" {
 		markdown(out, all)
 		return nil

@@ -243,6 +243,24 @@ deployment:
 	return n, n.Start()
 }
 
+// restart ends the process in a hurry, changes its settings, and starts it again.
+func (n *Node) restart(ctx context.Context, change func(conf string) string) error {
+	n.Process.Signal(syscall.SIGINT)
+	<-n.Process.exited
+	file := filepath.Join(n.dir, "conf.yaml")
+	conf, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, []byte(change(string(conf))), 0o600); err != nil {
+		return err
+	}
+	if err := n.Start(); err != nil {
+		return err
+	}
+	return n.Listens(ctx, 60*time.Second)
+}
+
 // Start starts the process, again if it ran before. It does not wait.
 func (n *Node) Start() error {
 	_ = os.Remove(filepath.Join(n.dir, "data/ports.json"))
