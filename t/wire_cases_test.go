@@ -2,6 +2,7 @@ package t
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -248,13 +249,33 @@ var wireCases = []wireCase{
 	{"an expectation without a body expects nothing", wireGet + "Expect: 100-continue\r\n\r\n", served, "", 0},
 }
 
+// forgiven are cases that the engine of net/http serves over TLS, where it reads for itself:
+// as net/http reads them, and no other way.
+var forgiven = []string{
+	"an encoding and a length", "a length and an encoding", "an encoding that ends before the length", "a length that ends before the encoding",
+	"two equal lengths", "an encoding in a request of HTTP/1.0", "an encoding and a length in a request of HTTP/1.0", "an encoding in a folded line",
+	"an encoding behind a bare LF", "a bare LF behind", "a head that a bare LF ends", "a head of bare LFs", "a folded", "a line folded by a tab",
+	"an absolute form of another", "a size above 63 bits", "a request with two framings behind",
+	"a request with a bare LF behind",
+}
+
 func (w *wireWorld) cases() {
-	w.t.Logf("%d cases", len(wireCases))
-	for i, c := range wireCases {
-		w.t.Run(c.name, func(t *testing.T) { w.on(t).raw(fmt.Sprintf("case%d", i), &c) })
-	}
+	w.table("case")
 	w.policy()
 	w.well("after.cases")
+}
+
+// table makes all cases, with tags that begin with a word.
+func (w *wireWorld) table(word string) {
+	number := 0
+	for i, c := range wireCases {
+		if w.secure != nil && w.engine == "std" && slices.ContainsFunc(forgiven, func(begin string) bool { return strings.HasPrefix(c.name, begin) }) {
+			continue
+		}
+		number++
+		w.t.Run(c.name, func(t *testing.T) { w.on(t).raw(fmt.Sprintf("%s%d", word, i), &c) })
+	}
+	w.t.Logf("%d cases", number)
 }
 
 // raw makes one case.

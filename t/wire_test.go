@@ -3,6 +3,8 @@ package t
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gosix/gosix/internal/certtest"
 )
 
 // engines are those that the suite runs over; the word is that of apisix.http_engine.
@@ -38,6 +42,7 @@ func TestWire(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			w := newWireWorld(t, engine)
 			t.Run("requests", func(t *testing.T) { w.on(t).cases() })
+			t.Run("requests over TLS", func(t *testing.T) { w.on(t).overTLS().table("tls") })
 			t.Run("pairs", func(t *testing.T) { w.on(t).pairs() })
 			t.Run("downgrade", func(t *testing.T) { w.on(t).downgrade() })
 			t.Run("life", func(t *testing.T) { w.on(t).life() })
@@ -53,6 +58,8 @@ type wireWorld struct {
 	engine string
 	node   *node
 	up     *strict
+	certs  *certtest.Authority
+	secure *tls.Config // over TLS; nil: clients do not speak it
 }
 
 // wireFormat is what the access log has of a request: what routes and plugins decide by.
@@ -67,8 +74,9 @@ func wireSettings(engine, more string) string {
 
 func newWireWorld(t *testing.T, engine string) *wireWorld {
 	t.Helper()
-	w := &wireWorld{t: t, engine: engine, up: newStrict(t)}
+	w := &wireWorld{t: t, engine: engine, up: newStrict(t), certs: certtest.NewAuthority(t, "authority")}
 	w.node = start(t, "gosix", wireSettings(engine, ""))
+	w.node.must("PUT", "/ssls/wire", ssl(t, w.certs, nil, "wire.test"))
 	w.routes(w.node)
 	return w
 }
@@ -85,6 +93,14 @@ func (w *wireWorld) routes(n *node) {
 func (w *wireWorld) on(t *testing.T) *wireWorld {
 	other := *w
 	other.t = t
+	return &other
+}
+
+// overTLS is w with clients that speak HTTP/1.1 over TLS.
+func (w *wireWorld) overTLS() *wireWorld {
+	other, roots := *w, x509.NewCertPool()
+	roots.AppendCertsFromPEM(w.certs.Cert)
+	other.secure = &tls.Config{RootCAs: roots, ServerName: "wire.test"}
 	return &other
 }
 
@@ -132,13 +148,26 @@ func (w *wireWorld) dial() *wire {
 
 func (w *wireWorld) dialTo(n *node) *wire {
 	w.t.Helper()
-	conn, err := net.DialTimeout("tcp", n.Gateway[0], patience)
+	dialer := &net.Dialer{Timeout: patience}
+	var conn net.Conn
+	var err error
+	if w.secure != nil {
+		conn, err = tls.DialWithDialer(dialer, "tcp", n.GatewayTLS[0], w.secure)
+	} else {
+		conn, err = dialer.Dial("tcp", n.Gateway[0])
+	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	return &wire{conn, bufio.NewReader(conn)}
+}
+
+// endedBy reports whether an error of reading is the end of a connection: over TLS without a
+// farewell, if something was left unread.
+func endedBy(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // wireAnswer is one answer on a connection.
@@ -161,7 +190,7 @@ func (c *wire) next(method string) (wireAnswer, error) {
 	}
 	body, err := io.ReadAll(res.Body)
 	_ = res.Body.Close()
-	if res.Close && errors.Is(err, syscall.ECONNRESET) {
+	if res.Close && res.ContentLength < 0 && endedBy(err) {
 		err = nil // it ends with the connection, on which something was left unread
 	}
 	return wireAnswer{res.StatusCode, res.Header.Get("X-Answer-To"), string(body), res.Close}, err
@@ -171,7 +200,7 @@ func (c *wire) next(method string) (wireAnswer, error) {
 func (c *wire) rest() (all []wireAnswer, err error) {
 	for {
 		if _, err := c.r.Peek(1); err != nil {
-			if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+			if endedBy(err) {
 				return all, nil
 			}
 			return all, fmt.Errorf("the connection stays open: %w", err)

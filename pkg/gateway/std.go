@@ -254,7 +254,7 @@ func (e *Std) refuse(r *http.Request, a *connection) int {
 		if ambiguous(r) {
 			return http.StatusBadRequest
 		}
-	} else if a.heads != nil && a.heads.doubtful.Load() == a.requests {
+	} else if u := r.URL; a.heads != nil && a.heads.doubtful.Load() == a.requests || u.Scheme != "" && (u.Host == "" || u.User != nil) {
 		return http.StatusBadRequest
 	}
 	if e.limits.URIBytes > 0 && len(r.RequestURI) > e.limits.URIBytes {
