@@ -130,33 +130,11 @@ func (c *Context) forget(id uint64) bool {
 	return false
 }
 
-// A Watch is a function that waits for the end of a context. The zero value waits for none.
-type Watch struct {
-	c    *Context
-	id   uint64
-	stop func() bool
-}
-
-// WatchContext is context.AfterFunc, without its memory where ctx is a Context. A context
-// that never ends takes none either.
-func WatchContext(ctx context.Context, f func()) Watch {
-	if c, ok := ctx.(*Context); ok {
-		return Watch{c: c, id: c.watch(f)}
+// Ends reports whether ctx may end: whether its Done is not nil. Of a Context that is known
+// without a channel.
+func Ends(ctx context.Context) bool {
+	if _, ok := ctx.(*Context); ok {
+		return true
 	}
-	if ctx.Done() == nil {
-		return Watch{}
-	}
-	return Watch{stop: context.AfterFunc(ctx, f)}
-}
-
-// Stop reports whether it kept the function from being called: false means that it was, or
-// that Stop was called before. Of the zero Watch it is true.
-func (w *Watch) Stop() bool {
-	switch {
-	case w.c != nil:
-		return w.c.forget(w.id)
-	case w.stop != nil:
-		return w.stop()
-	}
-	return true
+	return ctx.Done() != nil
 }

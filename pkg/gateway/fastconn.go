@@ -323,16 +323,18 @@ func (c *h1conn) head() (int, error) {
 			if begun.IsZero() {
 				begun = time.Now()
 			} else if time.Since(begun) > limit {
-				return 0, errSlowHead
+				return 0, errSlowHead // there may have been no wait that was too long
 			}
 		}
-		if err := c.more(); err != nil {
+		if err := c.more(); timedOut(err) {
+			return 0, errSlowHead
+		} else if err != nil {
 			return 0, err
 		}
 	}
 }
 
-var errSlowHead = errors.New("head came too slowly")
+var errSlowHead = &http1.Refusal{Status: http.StatusRequestTimeout}
 
 // loop serves one request after the other.
 func (c *h1conn) loop() {

@@ -88,7 +88,7 @@ func (t *trace) take() (list []string) {
 
 // world is a gateway over a store in memory.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	store   *memstore.Store
 	syncer  *route.Syncer
 	seen    *trace
@@ -105,7 +105,7 @@ func newWorld(t *testing.T, change func(*Options)) *world {
 	return newLimitedWorld(t, Limits{URIBytes: 200, HeaderFields: 30, HeaderBytes: 8 << 10}, change)
 }
 
-func newLimitedWorld(t *testing.T, limits Limits, change func(*Options)) *world {
+func newLimitedWorld(t testing.TB, limits Limits, change func(*Options)) *world {
 	t.Helper()
 	_ = os.Getenv(engineVariable) // go test would take the outcome of another engine for this one's
 	w := &world{t: t, store: memstore.New(), seen: &trace{}, lines: &bytes.Buffer{}}

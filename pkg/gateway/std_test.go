@@ -64,7 +64,7 @@ func (f clumsyFilter) Filter(p []byte, last bool) ([]byte, error) {
 
 // client is a connection to the gateway that is written to by hand.
 type client struct {
-	t *testing.T
+	t testing.TB
 	net.Conn
 	r *bufio.Reader
 }

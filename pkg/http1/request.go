@@ -12,8 +12,8 @@ import (
 // Request is what the head of a request says. Its strings are parts of the head's bytes.
 type Request struct {
 	Method, Target, Proto string
-	Host                  string // of the target, if it names one, else of the header
-	Length                int64  // of the body in bytes, -1: Chunked
+	Host                  string
+	Length                int64 // of the body in bytes, -1: Chunked
 	Chunked               bool
 	Old                   bool // HTTP/1.0
 	Close                 bool // the client wants the connection to end with the answer
@@ -49,6 +49,7 @@ var (
 	errValue       = malformed("control character in a header")
 	errNoHost      = malformed("missing required Host header")
 	errManyHosts   = malformed("too many Host headers")
+	errTwoHosts    = malformed("target and Host header differ")
 	errHost        = malformed("malformed Host header")
 	errRequestSize = malformed("malformed Content-Length")
 	errBoth        = malformed("both Transfer-Encoding and Content-Length")
@@ -130,7 +131,7 @@ func (r *Request) Parse(head []byte, h *exchange.Header) error {
 			return err
 		}
 	}
-	return f.judge(h)
+	return f.judge()
 }
 
 // fields is what the header says of the framing, the connection and the host.
@@ -183,7 +184,7 @@ func (f *fields) see(name, value string) error {
 }
 
 // judge decides what the fields mean together.
-func (f *fields) judge(h *exchange.Header) error {
+func (f *fields) judge() error {
 	r := f.r
 	switch {
 	case r.Chunked && f.length >= 0:
@@ -197,7 +198,7 @@ func (f *fields) judge(h *exchange.Header) error {
 	case !host(r.Host):
 		return errHost
 	}
-	if err := r.judgeTarget(h); err != nil {
+	if err := r.judgeTarget(); err != nil {
 		return err
 	}
 	switch {
@@ -214,9 +215,9 @@ func (f *fields) judge(h *exchange.Header) error {
 	return nil
 }
 
-// judgeTarget reads the forms of a target (RFC 9112 §3.2). The host of an absolute one is
-// the request's, whatever the header says.
-func (r *Request) judgeTarget(h *exchange.Header) error {
+// judgeTarget reads the forms of a target (RFC 9112 §3.2). An absolute one names the host that
+// the header names: who reads only one of them is to read the same.
+func (r *Request) judgeTarget() error {
 	t := r.Target
 	if t[0] == '/' || t == "*" || r.Method == http.MethodConnect {
 		return nil
@@ -232,8 +233,9 @@ func (r *Request) judgeTarget(h *exchange.Header) error {
 	if authority == "" || !host(authority) {
 		return errTarget
 	}
-	r.Host = authority
-	h.Set("Host", authority)
+	if !strings.EqualFold(authority, r.Host) {
+		return errTwoHosts
+	}
 	return nil
 }
 

@@ -1,0 +1,381 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gosix/gosix/pkg/exchange"
+)
+
+// These run over both engines, as all tests of the package do.
+
+func (c *client) send(text string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// ended reports how a connection ends on which nothing more is to come.
+func (c *client) ended() error {
+	c.t.Helper()
+	rest, err := io.ReadAll(c.r)
+	if len(rest) > 0 {
+		c.t.Errorf("then came %q", rest)
+	}
+	return err
+}
+
+func TestRequestsInOnePieceAreAnsweredInOrder(t *testing.T) {
+	w := newWorld(t, nil)
+	w.put("routes/1", `{"uri":"/*","upstream":`+nodes(backend(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "%s %s", r.URL.Path, body)
+	}))+`}`)
+	c := w.dial()
+	c.send("POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\none" +
+		"POST /2 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\ntw\r\n1\r\no\r\n0\r\nX: y\r\n\r\n" +
+		"\r\nGET /3 HTTP/1.1\r\nHost: x\r\n\r\nGET /4 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	for i, want := range []string{"/1 one", "/2 two", "/3 ", "/4 "} {
+		if res, body := c.ask(""); body != want || res.Close != (i == 3) {
+			t.Errorf("answer %d is %d %q, closing %v, want %q", i+1, res.StatusCode, body, res.Close, want)
+		}
+	}
+	if err := c.ended(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBodiesOfEverySizeArrive(t *testing.T) {
+	w := newLimitedWorld(t, Limits{BodyRead: time.Minute}, nil)
+	w.put("routes/1", `{"uri":"/*","upstream":`+nodes(backend(t, parrot))+`}`)
+	for _, size := range []int{1, 3000, 3900, 4000, 4095, 4096, 4097, 8192, 40000, 300000} {
+		body := strings.Repeat("0123456789abcdef", size/16+1)[:size]
+		for name, request := range map[string]string{
+			"by length": fmt.Sprintf("POST /x HTTP/1.1\r\nHost: x\r\nX-Size: %d\r\nContent-Length: %d\r\n\r\n%s", size, size, body),
+			"in chunks": "POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(body, 1000) + "0\r\n\r\n",
+			"in pieces": "POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(body[:min(size, 5000)], 7) + chunked(body[min(size, 5000):], 9999) + "0\r\n\r\n",
+		} {
+			t.Run(fmt.Sprint(size, " ", name), func(t *testing.T) {
+				c := w.dial()
+				for range 2 {
+					go func(c *client) { _, _ = io.WriteString(c, request) }(c)
+					res, got := c.ask("")
+					if res.StatusCode != 200 || got != body {
+						t.Fatalf("got %d and %d bytes", res.StatusCode, len(got))
+					}
+					if res.Close { // the answer began before all of the body had come
+						c = w.dial()
+					}
+				}
+			})
+		}
+	}
+}
+
+func chunked(body string, size int) string {
+	var b strings.Builder
+	for body != "" {
+		n := min(size, len(body))
+		b.WriteString(strconv.FormatInt(int64(n), 16) + "\r\n" + body[:n] + "\r\n")
+		body = body[n:]
+	}
+	return b.String()
+}
+
+func TestAHeadMayComeByteByByteAndBeLarge(t *testing.T) {
+	w := newLimitedWorld(t, Limits{HeaderBytes: 32 << 10}, nil)
+	w.put("routes/1", `{"uri":"/*","upstream":`+nodes(backend(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprint(w, len(r.Header.Get("X-Long")))
+	}))+`}`)
+	c := w.dial()
+	for _, b := range "GET / HTTP/1.1\r\nHost: x\r\nX-Long: abc\r\n" {
+		c.send(string(b))
+	}
+	if _, body := c.ask("\r\n"); body != "3" {
+		t.Errorf("got %q", body)
+	}
+	for _, size := range []int{4000, 5000, 20000} {
+		if _, body := c.ask("GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("a", size) + "\r\n\r\n"); body != fmt.Sprint(size) {
+			t.Errorf("got %q, want %d", body, size)
+		}
+	}
+	if res, _ := c.ask("GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("a", 50000) + "\r\n\r\n"); res.StatusCode != 431 || !res.Close {
+		t.Errorf("got %d", res.StatusCode)
+	}
+}
+
+func TestWhatIsNoRequestEndsItsConnection(t *testing.T) {
+	w := newWorld(t, nil)
+	const line, host = "POST /none HTTP/1.1\r\n", "Host: x\r\n"
+	for name, tt := range map[string]struct {
+		text   string
+		status int
+		lax    bool // net/http takes it
+	}{
+		"not HTTP":                 {"hello, is there anybody?\r\n\r\n", 400, false},
+		"a control character":      {"\x16\x03\x01 " + line + host + "\r\n", 400, false},
+		"no host":                  {line + "\r\n", 400, false},
+		"length and chunks":        {line + host + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, true},
+		"two lengths":              {line + host + "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400, false},
+		"an encoding":              {line + host + "Transfer-Encoding: gzip\r\n\r\n", 501, false},
+		"a bare line feed":         {line + "Host: x\n\r\n", 400, true},
+		"a folded line":            {line + host + "X: a\r\n b\r\n\r\n", 400, true},
+		"a space before the colon": {line + host + "X : a\r\n\r\n", 400, false},
+		"a future protocol":        {"GET / HTTP/3.0\r\n" + host + "\r\n", 505, false},
+		"what nobody expects":      {line + host + "Expect: tea\r\nContent-Length: 1\r\n\r\n", 417, false},
+		"too many fields":          {line + host + strings.Repeat("X: a\r\n", 40) + "\r\n", 431, false},
+		"a long target":            {"GET /" + strings.Repeat("x", 300) + " HTTP/1.1\r\n" + host + "\r\n", 414, false},
+		"no size of a chunk":       {line + host + "Transfer-Encoding: chunked\r\n\r\nx\r\n", 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, std := w.engine.(*Std); std && tt.lax {
+				t.Skip("net/http takes it")
+			}
+			c := w.dial()
+			res, body := c.ask(tt.text)
+			if res.StatusCode != tt.status && tt.status != 0 || !res.Close {
+				t.Errorf("got %d %q, closing %v, want %d", res.StatusCode, body, res.Close, tt.status)
+			}
+			c.send("GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
+			_ = c.ended()
+		})
+	}
+	if strings.Contains(w.lines.String(), "smuggled") {
+		t.Errorf("the log says %s", w.lines)
+	}
+}
+
+func TestAMalformedChunkIsTheClientsFault(t *testing.T) {
+	w := newWorld(t, nil)
+	w.put("routes/1", `{"uri":"/*","upstream":`+nodes(backend(t, hello))+`}`)
+	c := w.dial()
+	if res, _ := c.ask("POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"); res.StatusCode != 400 || !res.Close {
+		t.Errorf("got %d, closing %v", res.StatusCode, res.Close)
+	}
+}
+
+func TestAClientIsAskedForWhatItWouldSend(t *testing.T) {
+	w := newWorld(t, nil)
+	w.put("routes/1", `{"uri":"/*","upstream":`+nodes(backend(t, parrot))+`}`)
+	c := w.dial()
+	for range 2 {
+		c.send("POST /x HTTP/1.1\r\nHost: x\r\nX-Size: 5\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+		if line, err := c.r.ReadString('\n'); line != "HTTP/1.1 100 Continue\r\n" || err != nil {
+			t.Fatalf("got %q, %v", line, err)
+		}
+		if line, _ := c.r.ReadString('\n'); line != "\r\n" {
+			t.Fatalf("got %q", line)
+		}
+		if res, body := c.ask("hello"); body != "hello" || res.Close {
+			t.Errorf("got %q, closing %v", body, res.Close)
+		}
+	}
+}
+
+func TestOldClients(t *testing.T) {
+	w := newWorld(t, nil)
+	var cut bool
+	w.put("routes/1", `{"uri":"/*","upstream":`+nodes(backend(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stream" {
+			_, _ = io.WriteString(w, "one ")
+			_ = http.NewResponseController(w).Flush()
+		}
+		if cut {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = io.WriteString(w, "two")
+	}))+`}`)
+	c := w.dial()
+	if res, body := c.ask("GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"); body != "two" || res.Proto != "HTTP/1.0" || res.Header.Get("Connection") != "keep-alive" {
+		t.Errorf("got %s %q %v", res.Proto, body, res.Header)
+	}
+	c.send("GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+	if all, err := io.ReadAll(c.r); err != nil || !strings.HasSuffix(string(all), "\r\n\r\none two") || strings.Contains(string(all), "chunked") {
+		t.Errorf("got %q, %v", all, err)
+	}
+	cut = true
+	c = w.dial()
+	c.send("GET /stream HTTP/1.0\r\n\r\n")
+	if all, err := io.ReadAll(c.r); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("an answer that was cut ends with %q, %v", all, err)
+	}
+}
+
+func TestAnswersSayWhereTheyEnd(t *testing.T) {
+	w := newWorld(t, nil)
+	long := strings.Repeat("x", 10000)
+	w.put("routes/1", `{"uri":"/*","upstream":`+nodes(backend(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/none":
+			w.WriteHeader(204)
+		case "/same":
+			w.WriteHeader(304)
+		case "/long":
+			_, _ = io.WriteString(w, long)
+		default:
+			_, _ = io.WriteString(w, "hello")
+		}
+	}))+`}`)
+	c := w.dial()
+	for _, tt := range []struct {
+		method, path, body string
+		length             int64
+	}{
+		{"GET", "/", "hello", 5}, {"HEAD", "/", "", 5}, {"GET", "/none", "", 0}, {"GET", "/same", "", 0}, {"GET", "/long", long, -1},
+	} {
+		c.send(tt.method + " " + tt.path + " HTTP/1.1\r\nHost: x\r\n\r\n")
+		res, err := http.ReadResponse(c.r, &http.Request{Method: tt.method})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(res.Body); err != nil || string(body) != tt.body || res.ContentLength != tt.length || res.Close {
+			t.Errorf("%s %s: got %d bytes of %d, %v", tt.method, tt.path, len(body), res.ContentLength, err)
+		}
+		if res.Header.Get("Server") != "gosix/test" || res.Header.Get("Date") == "" {
+			t.Errorf("%s %s: %v", tt.method, tt.path, res.Header)
+		}
+	}
+}
+
+// waiting is a server that says when it was asked, and when whoever asked has left.
+func waiting(t *testing.T) (addr string, asked, left chan struct{}) {
+	asked, left = make(chan struct{}), make(chan struct{})
+	return backend(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		asked <- struct{}{}
+		<-r.Context().Done()
+		left <- struct{}{}
+	}), asked, left
+}
+
+func TestAClientThatLeavesEndsItsRequest(t *testing.T) {
+	for name, tt := range map[string]struct {
+		body string
+		act  func(*client)
+	}{
+		"it closes":               {"", func(c *client) { _ = c.Close() }},
+		"it sends its last byte":  {"", func(c *client) { _ = c.Conn.(*net.TCPConn).CloseWrite() }},
+		"it resets":               {"", func(c *client) { _ = c.Conn.(*net.TCPConn).SetLinger(0); _ = c.Close() }},
+		"it sent a body":          {"5\r\nhello\r\n0\r\n\r\n", func(c *client) { _ = c.Close() }},
+		"the second time as well": {"again", func(c *client) { _ = c.Close() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			addr, asked, left := waiting(t)
+			w.put("routes/1", `{"uri":"/wait","upstream":`+nodes(addr)+`}`)
+			c := w.dial()
+			head := "GET /wait HTTP/1.1\r\nHost: x\r\n"
+			switch tt.body {
+			case "":
+			case "again":
+				c.ask("GET /none HTTP/1.1\r\nHost: x\r\n\r\n")
+			default:
+				head += "Transfer-Encoding: chunked\r\n"
+			}
+			c.send(head + "\r\n" + strings.TrimPrefix(tt.body, "again"))
+			<-asked
+			tt.act(c)
+			<-left
+			w.logs("GET /wait 499 ")
+		})
+	}
+}
+
+func TestWhatTakesTooLongEnds(t *testing.T) {
+	const short = 50 * time.Millisecond
+	w := newLimitedWorld(t, Limits{HeaderRead: short, Idle: short, WriteStall: short}, nil)
+	stopped := make(chan struct{})
+	w.put("routes/1", `{"uri":"/flood","upstream":`+nodes(backend(t, func(w http.ResponseWriter, _ *http.Request) {
+		defer close(stopped)
+		for piece := make([]byte, 1<<20); ; {
+			if _, err := w.Write(piece); err != nil {
+				return
+			}
+		}
+	}))+`}`)
+	t.Run("nothing at all", func(t *testing.T) { _ = w.dial().ended() })
+	t.Run("half a head", func(t *testing.T) {
+		c := w.dial()
+		if res, _ := c.ask("GET / HTTP/1.1\r\nHost: x\r\nX"); res.StatusCode != 408 && res.StatusCode != 400 || !res.Close {
+			t.Errorf("got %d", res.StatusCode)
+		}
+	})
+	t.Run("no next request", func(t *testing.T) {
+		c := w.dial()
+		c.ask("GET /none HTTP/1.1\r\nHost: x\r\n\r\n")
+		_ = c.ended()
+	})
+	t.Run("an answer that is not read", func(t *testing.T) {
+		c := w.dial()
+		_ = c.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		c.send("GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
+		<-stopped
+	})
+}
+
+func TestAConnectionThatIsClosedIsNotCounted(t *testing.T) {
+	w := newWorld(t, nil)
+	c := w.dial()
+	c.ask("GET /none HTTP/1.1\r\nHost: x\r\n\r\n")
+	if got := w.engine.Connections(); got.Accepted != 1 || got.Active != 1 {
+		t.Errorf("with one connection: %+v", got)
+	}
+	_ = c.Close()
+	for end := time.Now().Add(10 * time.Second); w.engine.Connections().Active != 0; {
+		if time.Now().After(end) {
+			t.Fatalf("then: %+v", w.engine.Connections())
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+func TestAnEngineThatEndsServesWhatComes(t *testing.T) {
+	w := newWorld(t, nil)
+	w.put("routes/1", `{"uri":"/*","upstream":`+nodes(backend(t, hello))+`}`)
+	used, idle, fresh := w.dial(), w.dial(), w.dial()
+	for _, c := range []*client{used, idle} {
+		if res, body := c.ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n"); body != "hello" || res.Close {
+			t.Fatalf("got %q, closing %v", body, res.Close)
+		}
+	}
+	w.engine.Drain(time.Hour)
+	for _, c := range []*client{used, fresh, w.dial()} {
+		if res, body := c.ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n"); body != "hello" || !res.Close {
+			t.Errorf("got %q, closing %v", body, res.Close)
+		}
+		if err := c.ended(); err != nil {
+			t.Error(err)
+		}
+	}
+	w.engine.Drain(10 * time.Millisecond)
+	if err := idle.ended(); err != nil {
+		t.Error(err)
+	}
+	if err := w.engine.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAResponseWithALineBreakStaysOneLine(t *testing.T) {
+	if _, fast := newWorld(t, nil).engine.(*Fast); !fast {
+		t.Skip("net/http sees to it")
+	}
+	for value, want := range map[string]string{"a": "a", "a\r\nX: b": "a  X: b", "a\x00b": "a b"} {
+		if got := string(appendField(nil, exchange.Field{Name: "N", Value: value})); got != "N: "+want+"\r\n" {
+			t.Errorf("got %q", got)
+		}
+	}
+	if got := appendField(nil, exchange.Field{Name: "N\r\nX", Value: "v"}); len(got) > 0 {
+		t.Errorf("got %q", got)
+	}
+}
