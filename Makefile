@@ -86,12 +86,20 @@ bench: bench-build ## what a request costs beside other gateways: make bench BEN
 # The gateways that gosix is compared with are those of Debian; without apt-get, those at hand.
 .PHONY: bench-build
 bench-build:
-	@if command -v apt-get >/dev/null; then bench/debian $(BENCH)/debian nginx haproxy; fi
+	@if command -v apt-get >/dev/null; then bench/debian $(BENCH)/debian nginx haproxy || echo "no packages of Debian here"; fi
 	$(GO) build -buildvcs=$(STAMP) -o $(BENCH)/bin/ ./cmd/gateway ./bench ./bench/profiled
 
 .PHONY: bench-go
-bench-go: ## the Go benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./pkg/...
+bench-go: ## the Go benchmarks: make bench-go BENCH_FLAGS="-benchtime 1x"
+	$(GO) test -run '^$$' -bench . -benchmem $(BENCH_FLAGS) ./pkg/...
+
+# A worktree of the other revision is measured in turns with this one.
+BASE      ?= HEAD
+BENCH_PKG ?= ./pkg/...
+BENCH_RUN ?= .
+.PHONY: bench-compare
+bench-compare: ## the Go benchmarks against another revision: make bench-compare BASE=main BENCH_PKG=./pkg/route
+	@BENCHSTAT="$(TOOL) benchstat" GO="$(GO)" bench/compare "$(BENCH)/base" "$(BASE)" "$(BENCH_RUN)" $(BENCH_PKG)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for 30 s

@@ -66,12 +66,13 @@ func (b *bench) cost(ctx context.Context) error {
 			limit := limits[what.name]
 			route, engine, _ := strings.Cut(target.name, "@")
 			switch {
+			case len(c.ratio) == 0: // there is no nginx
 			case engine == b.shipped && route == "ai-multi":
 				b.judge(what.title+", all plugins, × nginx", c.ratio.median(), limit.full, "")
 			case engine == b.shipped && route == "plain" && limit.plain > 0:
 				b.judge(what.title+", plain route, × nginx", c.ratio.median(), limit.plain, "")
 			}
-			if engine == "std" && route == "ai-multi" && limit.std > 0 {
+			if engine == "std" && route == "ai-multi" && limit.std > 0 && len(c.ratio) > 0 {
 				b.judge(what.title+", all plugins, engine std, × nginx", c.ratio.median(), limit.std, "")
 			}
 		}
@@ -284,7 +285,7 @@ func (b *bench) latency(ctx context.Context) error {
 		firstOver := over(a.first99, "nginx", func(t times) figure { return t.first99 })
 		gapOver := over(a.gap99, "nginx", func(t times) figure { return t.gap99 })
 		parts.add(t.name, a.first50.with("%.0f"), a.first99.with("%.0f"), a.gap50.with("%.0f"), a.gap99.with("%.0f"), firstOver.with("%.0f"), gapOver.with("%.0f"))
-		if t.name == "ai-multi@"+b.shipped {
+		if t.name == "ai-multi@"+b.shipped && len(overNginx) > 0 {
 			b.judge(fmt.Sprintf("p50 at %d requests/s, over nginx", rate), overNginx.median(), 60, " µs")
 			b.judge("first event p99, over nginx", firstOver.median(), 300, " µs")
 			b.judge("gap between events p99, over nginx", gapOver.median(), 300, " µs")

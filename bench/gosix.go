@@ -236,7 +236,7 @@ func (g *gosix) answers(ctx context.Context) error {
 // target is a route of a gateway, to be measured.
 func (g *gosix) target(route string) *target {
 	t := &target{
-		name: route + "@" + g.engine, route: route, pid: g.pid(), addr: g.addr, path: "/" + route + "/v1/chat/completions",
+		name: route + "@" + g.engine, route: route, pid: g.pid(), stop: g.stop, addr: g.addr, path: "/" + route + "/v1/chat/completions",
 		profiles: g.profiles, log: filepath.Join(g.dir, "access.log"),
 	}
 	if route == "ai-multi" {

@@ -128,6 +128,9 @@ func (b *bench) streams(ctx context.Context) error {
 		if t.pid == 0 || !b.ours(t) && t.name != "nginx" {
 			continue
 		}
+		if t, err = b.fresh(ctx, t); err != nil {
+			return err
+		}
 		h, err := b.hold(ctx, t, bodies[3], 200, 200)
 		if err != nil {
 			return err
@@ -143,6 +146,7 @@ func (b *bench) streams(ctx context.Context) error {
 			b.judge("of 200 streams opened at once, those that failed", float64(200-h.Requests), 0, "")
 		}
 		if b.smoke || t.name != "nginx" && t.route != "ai-multi" {
+			t.stop()
 			continue
 		}
 		before, err := proc.RSS(t.pid)
@@ -178,6 +182,7 @@ func (b *bench) streams(ctx context.Context) error {
 		if err := h.release(); err != nil {
 			idle.notes = append(idle.notes, err.Error())
 		}
+		t.stop()
 		each := float64(now-before) / 1024 / float64(h.Requests)
 		idle.add(t.name, fmt.Sprint(h.Requests), fmt.Sprintf("%.1f", each), fmt.Sprintf("%.2f %%", share))
 		if t.name == "ai-multi@"+b.shipped {
@@ -203,6 +208,9 @@ func (b *bench) idle(ctx context.Context) error {
 		if target.pid == 0 || b.ours(target) && target.route != "ai-multi" {
 			continue
 		}
+		if target, err = b.fresh(ctx, target); err != nil {
+			return err
+		}
 		// What serving needs at all is there before.
 		if _, err := b.measure(ctx, target, bodies[0], 0, b.connections, 0, b.warm); err != nil {
 			return err
@@ -225,6 +233,7 @@ func (b *bench) idle(ctx context.Context) error {
 		if err := errors.Join(h.release(), failed(target, h.Result)); err != nil {
 			return err
 		}
+		target.stop()
 		each := float64(now-before) / 1024 / n
 		t.add(target.name, fmt.Sprintf("%.1f", each))
 		if target.name == "ai-multi@fast" {

@@ -81,6 +81,7 @@ type target struct {
 	name       string
 	route      string // of gosix; empty: it is another gateway
 	pid        int    // 0: its time is not asked for
+	stop       func()
 	addr       string
 	path       string
 	streamPath string // empty: path
@@ -326,7 +327,7 @@ func (b *bench) everybody(ctx context.Context) ([]*target, error) {
 		if !b.wanted(name) {
 			continue
 		}
-		t, err := b.startFolder(ctx, name, start)
+		t, err := b.startFolder(ctx, name, name)
 		if err != nil {
 			b.note(fmt.Sprintf("%s is not measured: %v", name, err))
 			continue
@@ -356,8 +357,23 @@ func (b *bench) everybody(ctx context.Context) ([]*target, error) {
 	return list, nil
 }
 
-// startFolder starts another gateway, as its folder says.
-func (b *bench) startFolder(ctx context.Context, name, start string) (*target, error) {
+// fresh starts a target again, beside the one that others measure: one that has served nothing.
+func (b *bench) fresh(ctx context.Context, t *target) (*target, error) {
+	if t.route == "" {
+		return b.startFolder(ctx, t.name, "fresh-"+t.name)
+	}
+	_, engine, _ := strings.Cut(t.name, "@")
+	g, err := b.startGosix(ctx, "fresh-"+engine, engine, prefix, false)
+	if err != nil {
+		return nil, err
+	}
+	return g.target(t.route), nil
+}
+
+// startFolder starts another gateway, as its folder says. Its directory and log have a name of
+// their own.
+func (b *bench) startFolder(ctx context.Context, name, as string) (*target, error) {
+	start := filepath.Join(b.root, "bench/gateways", name, "start")
 	port, err := freePort()
 	if err != nil {
 		return nil, err
@@ -372,11 +388,11 @@ func (b *bench) startFolder(ctx context.Context, name, start string) (*target, e
 			return nil, err
 		}
 	}
-	p, err := b.start(name, b.cpus[0], filepath.Join(b.work, name), env, start)
+	p, err := b.start(as, b.cpus[0], filepath.Join(b.work, as), env, start)
 	if err != nil {
 		return nil, err
 	}
-	t.pid = p.pid()
+	t.pid, t.stop = p.pid(), p.stop
 	return t, p.listens(ctx, t.addr)
 }
 

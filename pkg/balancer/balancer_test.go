@@ -589,6 +589,24 @@ func BenchmarkPick(b *testing.B) {
 	}
 }
 
+func BenchmarkCacheGet(b *testing.B) {
+	c := NewCache(0)
+	p := picker(b, "roundrobin", weighted(1, 1)...)
+	keys := make([]string, DefaultCacheSize)
+	for i := range keys {
+		keys[i] = fmt.Sprint("route/", i, "#1")
+		c.Put(keys[i], p)
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for i := 0; pb.Next(); i++ {
+			if _, ok := c.Get(keys[i%len(keys)]); !ok {
+				b.Error("it is not kept")
+			}
+		}
+	})
+}
+
 func BenchmarkNewRing(b *testing.B) {
 	targets := []Target{{ID: "openai", Weight: 4}, {ID: "deepseek", Weight: 1}}
 	for b.Loop() {

@@ -264,24 +264,38 @@ func TestSlotsAreEachRequestsOwn(t *testing.T) {
 	}
 }
 
-func BenchmarkChain(b *testing.B) {
+// twoPlugins is a chain that does nothing, and a request that is about to go through it.
+func twoPlugins(t testing.TB) (*Chain, *Context) {
+	t.Helper()
 	nothing := func(*Context) error { return nil }
 	r := registry(definition("a", 2, nothing), definition("b", 1, nothing))
 	var all []*Compiled
 	for _, name := range r.Names() {
 		p, err := r.Compile(source(name, `{"name":"x"}`), Labels{}, nil, nil)
 		if err != nil {
-			b.Fatal(err)
+			t.Fatal(err)
 		}
 		all = append(all, p)
 	}
 	chain := NewChain(all)
 	x, _ := exchangetest.New()
-	var c Context
+	c := &Context{}
 	c.Begin(x, nil, nil, zerolog.Nop())
 	c.SetRoute(chain, Labels{})
+	return chain, c
+}
+
+func TestAChainDoesNotAllocate(t *testing.T) {
+	chain, c := twoPlugins(t)
+	if n := testing.AllocsPerRun(100, func() { chain.Run(c, Rewrite) }); n != 0 {
+		t.Errorf("got %v allocations, want none", n)
+	}
+}
+
+func BenchmarkChain(b *testing.B) {
+	chain, c := twoPlugins(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		chain.Run(&c, Rewrite)
+		chain.Run(c, Rewrite)
 	}
 }

@@ -1,6 +1,7 @@
 package sse
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -162,4 +163,46 @@ func FuzzEventsDoNotDependOnTheSplit(f *testing.F) {
 			t.Fatalf("%q at %d, %d: passed on %q, held back %q, in one piece %q", stream, a, b, passed, held, wantHeld)
 		}
 	})
+}
+
+// provider is a stream as providers send it: one event in each read, or several.
+func provider(events int) []byte {
+	return []byte(strings.Repeat(`data: {"id":"chatcmpl-1","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}]}`+"\n\n", events))
+}
+
+func TestWholeEventsAreFoundWithoutAllocating(t *testing.T) {
+	var s Splitter
+	n := 0
+	count := func([]byte) { n++ }
+	piece := provider(3)
+	if got := testing.AllocsPerRun(100, func() { s.Feed(piece, count) }); got != 0 {
+		t.Errorf("got %v allocations, want none", got)
+	}
+	if n != 3*101 { // once more than it counts, to warm up
+		t.Errorf("got %d events", n)
+	}
+}
+
+func BenchmarkFeed(b *testing.B) {
+	for _, events := range []int{1, 20} {
+		whole := provider(events)
+		half := len(whole) - 40
+		for name, pieces := range map[string][][]byte{"whole": {whole}, "cut": {whole[:half], whole[half:]}} {
+			b.Run(fmt.Sprintf("%d/%s", events, name), func(b *testing.B) {
+				var s Splitter
+				n := 0
+				count := func([]byte) { n++ }
+				b.SetBytes(int64(len(whole)))
+				b.ReportAllocs()
+				for b.Loop() {
+					for _, p := range pieces {
+						s.Feed(p, count)
+					}
+				}
+				if n == 0 || len(s.Rest()) != 0 {
+					b.Fatal("events are lost")
+				}
+			})
+		}
+	}
 }
