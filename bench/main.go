@@ -37,6 +37,7 @@ type settings struct {
 	warm, window                 time.Duration
 	connections                  int
 	smoke                        bool
+	judged                       string
 }
 
 // bench is a run.
@@ -45,7 +46,7 @@ type bench struct {
 	self     string
 	cpus     [2]int // of gateways, and of everything else
 	choice   bool   // gosix lets one choose an engine
-	shipped  string // the engine that gosix has unless told otherwise
+	shipped  string // the engine that is judged
 	etcd     string
 	store    *etcdstore.Store
 	filled   map[string]int64 // prefixes of the store, by the revision at which all is there
@@ -133,6 +134,7 @@ func readFlags(args []string) (s settings, err error) {
 	only := list("only", "", "targets by name: direct, a folder of bench/gateways, plain, ai, ai-multi, or one of these with an engine as ai@std; nginx always takes part; empty: all")
 	sizes := list("body", "1k,16k,128k,sse", "bodies of the part cost")
 	engine := list("engine", "std,fast", "engines of gosix; one that it does not have is passed over")
+	flags.StringVar(&s.judged, "judged", "", "engine that has to reach the lines at the end; empty: the one that gosix has unless told otherwise")
 	what := list("parts", strings.Join(names, ","), usage)
 	quick := flags.Bool("quick", false, "two minutes: the parts cost, for 1k and sse, and latency, of nginx and gosix, three short rounds")
 	flags.BoolVar(&s.smoke, "smoke", false, "some seconds: everything is started and answers; no figure means anything")
@@ -200,7 +202,7 @@ func run(ctx context.Context, s settings) (err error) {
 	if err := b.startProvider(ctx); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(b.out, "# Results\n\n%s; gosix %s, engine %s unless said otherwise; %s.\n%d rounds of %v after %v, %d connections. Medians, with the least and the greatest in brackets.\n",
+	_, err = fmt.Fprintf(b.out, "# Results\n\n%s; gosix %s, of which the engine %s is judged; %s.\n%d rounds of %v after %v, %d connections. Medians, with the least and the greatest in brackets.\n",
 		machine(), b.version(ctx), b.shipped, b.others(ctx), b.count, b.window, b.warm, b.connections)
 	if err != nil {
 		return err
@@ -224,6 +226,26 @@ func (b *bench) prepare() error {
 	if err := os.RemoveAll(filepath.Join(b.work, "etcd")); err != nil {
 		return err
 	}
+	if err := b.prepareCPUs(); err != nil {
+		return err
+	}
+	conf, err := os.ReadFile(filepath.Join(b.root, "conf/config.yaml"))
+	if err != nil {
+		return err
+	}
+	b.shipped = "std"
+	// A gosix of before there was a choice has the one engine, and no such setting.
+	if engine := after(string(conf), "  http_engine:"); engine != "" {
+		b.choice, b.shipped = true, strings.Fields(engine)[0]
+	}
+	if b.judged != "" {
+		b.shipped = b.judged
+	}
+	return nil
+}
+
+// prepareCPUs chooses the processors of gateways and of everything else.
+func (b *bench) prepareCPUs() error {
 	var may unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &may); err != nil {
 		return err
@@ -241,15 +263,6 @@ func (b *bench) prepare() error {
 		cpus = []int{cpus[0], cpus[0]}
 	}
 	b.cpus = [2]int(cpus)
-	conf, err := os.ReadFile(filepath.Join(b.root, "conf/config.yaml"))
-	if err != nil {
-		return err
-	}
-	b.shipped = "std"
-	// A gosix of before there was a choice has the one engine, and no such setting.
-	if engine := after(string(conf), "  http_engine:"); engine != "" {
-		b.choice, b.shipped = true, strings.Fields(engine)[0]
-	}
 	return nil
 }
 
