@@ -242,7 +242,7 @@ func (b *bench) latency(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	const rate, streams = 500, 50
+	const rate, streams = 500, 200
 	whole := &table{title: fmt.Sprintf("Waiting at %d requests/s of 1 KB: µs, from when each was due", rate), rows: [][]string{{"Target", "p50", "p99", "p50 over direct", "p50 over nginx", "CPU µs per request"}}}
 	parts := &table{title: fmt.Sprintf("Waiting at %d streams/s: µs", streams), rows: [][]string{{"Target", "First event p50", "p99", "Gap between events p50", "p99", "First p99 over nginx", "Gap p99 over nginx"}}}
 	window := 2 * b.window
