@@ -321,11 +321,11 @@ var hotCases = []struct {
 
 	objects, bytes float64 // at most, see TestARequestAllocatesLittle
 }{
-	{"1KB", chatPath, 1 << 10, 0, 0, 0},
-	{"16KB", chatPath, 16 << 10, 0, 0, 0},
-	{"128KB", chatPath, 128 << 10, 0, 0, 0},
-	{"SSE20", chatPath, 1 << 10, 20, 0, 0},
-	{"plain", "/plain/x", 1 << 10, 0, 0, 0},
+	{"1KB", chatPath, 1 << 10, 0, 1, 500},
+	{"16KB", chatPath, 16 << 10, 0, 1, 500},
+	{"128KB", chatPath, 128 << 10, 0, 1, 500},
+	{"SSE20", chatPath, 1 << 10, 20, 1, 500},
+	{"plain", "/plain/x", 1 << 10, 0, 1, 500},
 }
 
 func (h *hot) prepare(n int) *asked {

@@ -38,6 +38,7 @@ type Ledger struct {
 	id      protocol.ID
 	keep    bool
 	room    [2][]byte // memory of Raw
+	like    likeness  // of chunks of openai-chat
 	stopped bool      // bedrock-converse: messageStop came, its metadata did not yet
 }
 
@@ -89,7 +90,7 @@ func New(id protocol.ID, text bool) Ledger { return Ledger{id: id, keep: text} }
 // Reset makes l what New returns, in the memory that it has: Raw is void then. Text is not
 // used again.
 func (l *Ledger) Reset(id protocol.ID, text bool) {
-	*l = Ledger{id: id, keep: text, Raw: l.Raw[:0], room: l.room}
+	*l = Ledger{id: id, keep: text, Raw: l.Raw[:0], room: l.room, like: likeness{l.like.before[:0], l.like.behind[:0]}}
 }
 
 // Event looks at an event of a stream: kind is its type where the framing carries it, data

@@ -13,6 +13,7 @@ var (
 	toolsName     = []byte(`"tool_calls"`)
 	functionName  = []byte(`"function_call"`)
 	errorName     = []byte(`"error"`)
+	contentBegins = []byte(`"content":"`)
 	typeName      = []byte(`"type"`)
 	typeIsFirst   = []byte(`{"type":"`)
 	deltaIsInside = []byte(`.delta`)
@@ -98,6 +99,9 @@ func (l *Ledger) chat(data []byte) {
 		l.Began = true
 		return
 	}
+	if l.like.fits(data) {
+		return // a further piece of the text
+	}
 	has, say := members(data)
 	if has&choices == 0 {
 		switch {
@@ -116,6 +120,9 @@ func (l *Ledger) chat(data []byte) {
 	l.Finished = l.Finished || say&finish != 0
 	l.ToolCalls = l.ToolCalls || say&tools != 0
 	l.Began = l.Began || say&(finish|tools|content) != 0
+	if say == choices|content && !l.keep {
+		l.like.learn(data)
+	}
 	if say&usage != 0 {
 		l.chunkUsage(data)
 		l.Extra = say&choices == 0
@@ -124,6 +131,40 @@ func (l *Ledger) chat(data []byte) {
 		list, kind := dig(data, "choices")
 		each(list, kind, func(choice []byte) { l.add(word(choice, "delta", "content"), "") })
 	}
+}
+
+// likeness is what stands before and behind the text of a chunk. Nearly all chunks of a
+// stream have that in common, and then say what the chunk said from which it was learnt:
+// they are compared instead of read.
+type likeness struct {
+	before, behind []byte // nothing was learnt while before is empty
+}
+
+// learn takes over a chunk that adds to what was said and says nothing else.
+func (k *likeness) learn(data []byte) {
+	const limit = 2 << 10 // bytes
+	k.before = k.before[:0]
+	at := bytes.Index(data, contentBegins)
+	if at < 0 {
+		return
+	}
+	at += len(contentBegins)
+	n := bytes.IndexByte(data[at:], '"')
+	if n <= 0 || data[at+n-1] == '\\' || len(data)-n > limit {
+		return
+	}
+	k.before, k.behind = append(k.before, data[:at]...), append(k.behind[:0], data[at+n:]...)
+}
+
+// fits reports whether a chunk differs from what was learnt in its text alone: that is not
+// empty, and ends where the other did.
+func (k *likeness) fits(data []byte) bool {
+	n := len(data) - len(k.behind)
+	if len(k.before) == 0 || n <= len(k.before) || string(data[n:]) != string(k.behind) || string(data[:len(k.before)]) != string(k.before) {
+		return false
+	}
+	text := data[len(k.before):n]
+	return text[len(text)-1] != '\\' && bytes.IndexByte(text, '"') < 0
 }
 
 // failed notes a failure if the event reports one.

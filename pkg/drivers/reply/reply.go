@@ -45,7 +45,10 @@ var (
 	errSilent = errors.New("the upstream fell silent")
 )
 
-var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+var (
+	buffers      = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+	smallBuffers = sync.Pool{New: func() any { return new([4 << 10]byte) }}
+)
 
 // Reply is an answer that was begun and goes to the client. One that was closed may begin
 // another, in the memory that it has. Not safe for concurrent use.

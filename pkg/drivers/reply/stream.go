@@ -26,8 +26,8 @@ var errComment = errors.New("nothing came yet")
 // firstEvents reads until a stream has something to pass on. Until then its limits end it
 // with an answer of their own, and so does white space without an end.
 func (r *Reply) firstEvents() error {
-	buf := buffers.Get().(*[32 << 10]byte)
-	defer buffers.Put(buf)
+	small := smallBuffers.Get().(*[4 << 10]byte)
+	defer smallBuffers.Put(small)
 	r.head = r.space
 	defer func() {
 		if r.stream {
@@ -35,12 +35,12 @@ func (r *Reply) firstEvents() error {
 		}
 	}()
 	for r.end == nil {
-		n, err := r.read(buf[:])
+		n, err := r.read(small[:])
 		if err == errComment {
 			r.commit = true
 			return nil
 		}
-		ready, ferr := r.feed(buf[:n])
+		ready, ferr := r.feed(small[:n])
 		r.head = append(r.head, ready...)
 		if r.end = err; ferr != nil {
 			r.end = ferr
@@ -311,13 +311,21 @@ func (r *Reply) events(out *exchange.Response) error {
 		}
 	}
 	r.head = nil
-	buf := buffers.Get().(*[32 << 10]byte)
-	defer buffers.Put(buf)
+	// Streams wait most of their time, thousands of them at once: only one whose pieces are
+	// large gets a large buffer.
+	small, large := smallBuffers.Get().(*[4 << 10]byte), (*[32 << 10]byte)(nil)
+	defer func() {
+		smallBuffers.Put(small)
+		if large != nil {
+			buffers.Put(large)
+		}
+	}()
+	buf := small[:]
 	for r.end == nil {
 		if r.tooMuch() {
 			return ErrTooLarge
 		}
-		n, err := r.read(buf[:])
+		n, err := r.read(buf)
 		if err == errComment {
 			if err := r.comment(out); err != nil {
 				return err
@@ -330,6 +338,10 @@ func (r *Reply) events(out *exchange.Response) error {
 		}
 		if err := r.write(out, ready, true); err != nil {
 			return err
+		}
+		if n == len(small) && large == nil {
+			large = buffers.Get().(*[32 << 10]byte)
+			buf = large[:]
 		}
 	}
 	if r.end != io.EOF {
