@@ -121,8 +121,11 @@ func plainValue(b []byte, v variable.Value) []byte {
 	if b = v.Append(b); len(b) == at {
 		return append(b, '-')
 	}
+	if v.IsPlain() {
+		return b
+	}
 	for _, c := range b[at:] {
-		if c == '"' || c == '\\' || c < 0x20 || c >= 0x7f {
+		if unsafeByte[c] {
 			// Few values need it, so that only they are copied.
 			return appendEscaped(b[:at], string(b[at:]))
 		}
@@ -130,9 +133,27 @@ func plainValue(b []byte, v variable.Value) []byte {
 	return b
 }
 
+// unsafeByte marks what appendEscaped escapes.
+var unsafeByte = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c == '"' || c == '\\' || c < 0x20 || c >= 0x7f
+	}
+	return t
+}()
+
 // jsonValue writes a value as the inside of a JSON string; what is absent is nothing.
 func jsonValue(b []byte, v variable.Value) []byte {
-	return appendJSON(b, v.String())
+	at := len(b)
+	b = v.Append(b)
+	if v.IsPlain() {
+		return b
+	}
+	for _, c := range b[at:] {
+		if unsafeByte[c] && c != 0x7f {
+			return appendJSON(b[:at], string(b[at:]))
+		}
+	}
+	return b
 }
 
 const upperHex = "0123456789ABCDEF"

@@ -8,10 +8,7 @@ import (
 
 var (
 	doneEvent     = []byte("[DONE]")
-	finishName    = []byte(`"finish_reason"`)
 	usageName     = []byte(`"usage"`)
-	toolsName     = []byte(`"tool_calls"`)
-	functionName  = []byte(`"function_call"`)
 	errorName     = []byte(`"error"`)
 	contentBegins = []byte(`"content":"`)
 	typeName      = []byte(`"type"`)
@@ -201,13 +198,15 @@ func (l *Ledger) chatBody(doc *jsonedit.Doc) {
 	l.bodyFault(doc)
 	l.bodyUsage(doc, "usage")
 	list, kind, _ := doc.Get("choices")
-	each(list, kind, func(choice []byte) {
-		l.ToolCalls = l.ToolCalls || says(choice, toolsName) || says(choice, functionName)
-		l.Finished = l.Finished || says(choice, finishName)
-		if l.keep {
-			l.add(word(choice, "message", "content"), " ")
-		}
-	})
+	if kind != jsonedit.Array {
+		return
+	}
+	_, say := members(list)
+	l.ToolCalls = l.ToolCalls || say&tools != 0
+	l.Finished = l.Finished || say&finish != 0
+	if l.keep {
+		each(list, kind, func(choice []byte) { l.add(word(choice, "message", "content"), " ") })
+	}
 }
 
 func (l *Ledger) bodyFault(doc *jsonedit.Doc) {
