@@ -20,6 +20,7 @@ import (
 type proxying struct {
 	header exchange.Header
 	req    upstream.Request
+	res    upstream.Response
 	pick   balancer.Attempt
 	picks  balancer.Picker // who waits to hear how the pick ended; nil: nobody
 	picked int
@@ -169,6 +170,7 @@ func (g *Gateway) attempt(c *plugin.Context, r *route.Route, p *proxying, node *
 	up, x := r.Upstream, c.Exchange
 	p.req = upstream.Request{
 		Method: x.Request.Method, Path: originForm(x.Request.Target), Header: &p.header, Timeouts: r.Timeouts(),
+		Response: &p.res,
 	}
 	switch up.PassHost {
 	case "node":

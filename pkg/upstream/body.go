@@ -219,7 +219,7 @@ func (res *Response) begin(line []byte) error {
 	if !extended {
 		digits = bytes.TrimRight(digits, " \t") // some servers pad it
 	}
-	if len(digits) == 0 || len(digits) > 15 || !value(extension) {
+	if len(digits) == 0 || len(digits) > 15 || !value(view(extension)) {
 		return errChunkSize
 	}
 	var total int64
@@ -260,7 +260,7 @@ func (res *Response) trailer(line []byte) error {
 	if res.excess += len(line) + 2; res.excess > maxTrailer {
 		return ProtocolError("trailer is larger than " + strconv.Itoa(maxTrailer) + " bytes")
 	}
-	if name, content, ok := bytes.Cut(line, []byte{':'}); !ok || !token(name) || !value(content) {
+	if name, content, ok := bytes.Cut(line, []byte{':'}); !ok || !token(view(name)) || !value(view(content)) {
 		return ProtocolError("trailer line")
 	}
 	return nil
@@ -306,6 +306,9 @@ func (res *Response) Conn() (c net.Conn, early []byte) {
 	return k.Conn, k.buf[k.r:k.w]
 }
 
+// forget lets go of what must not stay in memory for a response that does.
+func (res *Response) forget() { res.conn, res.req, res.ctx = nil, nil, nil }
+
 // Close ends the response. The connection is kept when the framed end was seen, nothing
 // came behind it, the request was sent whole and both sides allow it; else it is closed.
 // What is still being sent of the request is sent on when the answer ended, as long as the
@@ -316,6 +319,7 @@ func (res *Response) Close() error {
 		return nil
 	}
 	res.closed = true
+	defer res.forget()
 	k, t := res.conn, res.req.Target
 	if res.err == nil && !res.last && (res.Framing == ByLength || res.Framing == Chunked) {
 		res.skip()

@@ -177,7 +177,13 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 		_ = k.Conn.Close()
 		return nil, dead
 	}
-	res := &Response{Addr: k.addr, Reused: k.served > 0}
+	res := r.Response
+	if res == nil {
+		res = &Response{}
+	}
+	h := res.Header
+	h.Reset()
+	*res = Response{Header: h, Addr: k.addr, Reused: k.served > 0}
 	res.client, res.conn, res.req, res.ctx = c, k, r, ctx
 	c.hooks.add(k, ctx)
 	wait := r.Timeouts.Head
@@ -202,7 +208,7 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 		sendErr = k.send(r, o)
 	}
 	for sendErr == answering {
-		final, err := res.glimpse(&c.o)
+		final, err := res.glimpse(&c.o, o)
 		switch {
 		case err != nil:
 			return nil, res.fail(&Error{Op: OpHead, Addr: k.addr, Timeout: timedOut(err), Err: err})
@@ -238,7 +244,7 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 	if !swapped {
 		k.limitRead(wait)
 	}
-	if err := res.finalHead(&c.o); err != nil {
+	if err := res.finalHead(&c.o, o); err != nil {
 		if sendErr != nil {
 			return nil, res.fail(sendErr)
 		}

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -682,6 +683,38 @@ func TestEveryPhaseIsCancelledAtOnce(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestAnAnswerInTheMemoryOfAnother(t *testing.T) {
+	target := serve(t, func(c net.Conn, r *bufio.Reader) {
+		for i := 1; ; i++ {
+			if _, _, ok := request(r); !ok {
+				return
+			}
+			write(c, fmt.Sprintf("HTTP/1.1 %d Number %d\r\nX-Number: %d\r\n%sContent-Length: 1\r\n\r\n%d", 199+i, i, i, strings.Repeat("A: b\r\n", 3-i), i))
+		}
+	})
+	c := client(t, Options{})
+	r := get(target)
+	r.Response = &Response{}
+	var kept []string
+	for i, fields := range []int{4, 3} {
+		res, err := c.Do(context.Background(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res != r.Response || res.Header.Len() != fields || res.Status != 200+i {
+			t.Errorf("got %+v, want answer %d in the memory that was given", res, i+1)
+		}
+		kept = append(kept, res.Header.Get("X-Number"), res.Reason)
+		if body, err := io.ReadAll(res); err != nil || string(body) != strconv.Itoa(i+1) {
+			t.Errorf("got body %q, %v", body, err)
+		}
+		_, _ = res.Close(), res.Close()
+	}
+	if want := []string{"1", "Number 1", "2", "Number 2"}; !slices.Equal(kept, want) {
+		t.Errorf("kept %q, want %q", kept, want)
 	}
 }
 

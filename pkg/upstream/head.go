@@ -22,11 +22,11 @@ const maxInformational = 8
 
 // glimpse is finalHead for what is there already. It does not wait; false means that the
 // head of a final answer is not there yet, and that reading goes on later.
-func (res *Response) glimpse(o *Options) (bool, error) {
+func (res *Response) glimpse(o *Options, out *outgoing) (bool, error) {
 	k := res.conn
 	k.limitRead(0)
 	k.eager = true
-	err := res.finalHead(o)
+	err := res.finalHead(o, out)
 	k.eager = false
 	if err != nil && timedOut(err) {
 		return false, nil
@@ -35,13 +35,13 @@ func (res *Response) glimpse(o *Options) (bool, error) {
 }
 
 // finalHead reads up to the head of the final answer.
-func (res *Response) finalHead(o *Options) error {
+func (res *Response) finalHead(o *Options, out *outgoing) error {
 	for ; res.informed < maxInformational; res.informed++ {
 		raw, err := res.conn.head(o.HeaderBytes)
 		if err != nil {
 			return err
 		}
-		if err := res.parse(raw, o.HeaderFields); err != nil {
+		if err := res.parse(out.keep(raw), o.HeaderFields); err != nil {
 			return err
 		}
 		switch {
@@ -62,7 +62,7 @@ func (res *Response) switched() error {
 	for asked != "" {
 		var one string
 		one, asked, _ = strings.Cut(asked, ",")
-		if got != "" && strings.EqualFold(strings.Trim(one, " \t"), got) {
+		if got != "" && strings.EqualFold(trim(one), got) {
 			return nil
 		}
 	}
@@ -118,11 +118,10 @@ func tooLarge(limit int) error {
 
 const errBareLineFeed = ProtocolError("line without carriage return")
 
-// parse reads a head. All names and values share one string.
-func (res *Response) parse(raw []byte, maxFields int) error {
-	text := string(raw[:len(raw)-2]) // without the empty line
-	line, rest, _ := strings.Cut(text, "\r\n")
-	if len(line) < 12 || line[7] != '0' && line[7] != '1' || line[8] != ' ' || len(line) > 12 && line[12] != ' ' || !value(line) {
+// parse reads a head, with its empty line. All names and values are parts of text.
+func (res *Response) parse(text string, maxFields int) error {
+	line, rest, ended := cutLine(text)
+	if !ended || len(line) < 12 || line[7] != '0' && line[7] != '1' || line[8] != ' ' || len(line) > 12 && line[12] != ' ' || !value(line) {
 		return ProtocolError("status line")
 	}
 	old := line[7] == '0'
@@ -143,26 +142,50 @@ func (res *Response) parse(raw []byte, maxFields int) error {
 	}
 	res.Header.Reset()
 	f := framing{length: -1, old: old}
-	for rest != "" {
-		line, rest, _ = strings.Cut(rest, "\r\n")
+	for rest != "\r\n" {
 		// A folded line begins with white space and has no name, so it is refused too.
-		name, content, found := strings.Cut(line, ":")
-		if !found || !token(name) {
+		colon := 0
+		for colon < len(rest) && tokens[rest[colon]] {
+			colon++
+		}
+		if colon == 0 || colon == len(rest) || rest[colon] != ':' {
 			return ProtocolError("header line")
 		}
-		content = strings.Trim(content, " \t")
-		if !value(content) {
+		name := rest[:colon]
+		if line, rest, ended = cutLine(rest[colon+1:]); !ended || !value(line) {
 			return ProtocolError("control character in a header")
 		}
 		if res.Header.Len() >= maxFields {
 			return ProtocolError("more than " + strconv.Itoa(maxFields) + " header fields")
 		}
+		content := trim(line)
 		res.Header.Add(name, content)
 		if err := f.see(name, content); err != nil {
 			return err
 		}
 	}
 	return res.frame(&f)
+}
+
+// cutLine cuts a line from text. ended is false when text has no end of a line, or a
+// carriage return that ends none.
+func cutLine(text string) (line, rest string, ended bool) {
+	i := strings.IndexByte(text, '\r')
+	if i < 0 || i+1 == len(text) || text[i+1] != '\n' {
+		return "", "", false
+	}
+	return text[:i], text[i+2:], true
+}
+
+// trim removes white space around the value of a header.
+func trim(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 // framing is what the header says of the end of the body and of the connection.
@@ -223,7 +246,7 @@ func (f *framing) options(content string) {
 	for rest := content; rest != ""; {
 		var option string
 		option, rest, _ = strings.Cut(rest, ",")
-		switch option = strings.Trim(option, " \t"); {
+		switch option = trim(option); {
 		case strings.EqualFold(option, "close"):
 			f.close = true
 		case strings.EqualFold(option, "keep-alive"):
@@ -238,7 +261,7 @@ func (f *framing) keepAlive(content string) {
 	for rest := content; rest != ""; {
 		var option string
 		option, rest, _ = strings.Cut(rest, ",")
-		name, seconds, _ := strings.Cut(strings.Trim(option, " \t"), "=")
+		name, seconds, _ := strings.Cut(trim(option), "=")
 		if !strings.EqualFold(name, "timeout") {
 			continue
 		}

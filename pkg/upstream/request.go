@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"time"
+	"unsafe"
 
 	"github.com/gosix/gosix/pkg/exchange"
 )
@@ -23,6 +24,28 @@ type outgoing struct {
 	left   int64  // of a stream's announced length
 	ended  bool   // nothing follows framed
 	lent   bool   // a sender uses it
+
+	text []byte // memory for the heads of answers; what is used of it is theirs
+}
+
+// Memory for the heads of answers, in bytes, and from what size on a head has its own: a
+// short string that somebody keeps must not keep much more.
+const (
+	textSlab = 4 << 10
+	ownText  = 1 << 10
+)
+
+// keep returns a copy of p that nobody changes.
+func (o *outgoing) keep(p []byte) string {
+	if len(p) >= ownText {
+		return string(p)
+	}
+	if cap(o.text)-len(o.text) < len(p) {
+		o.text = make([]byte, 0, textSlab)
+	}
+	from := len(o.text)
+	o.text = append(o.text, p...)
+	return view(o.text[from:])
 }
 
 var (
@@ -54,7 +77,7 @@ func (o *outgoing) assemble(r *Request) error {
 			if ours(f.Name) {
 				return fmt.Errorf("header %q: %w", f.Name, errFraming)
 			}
-			b = append(append(append(append(b, f.Name...), ": "...), f.Value...), '\r', '\n')
+			b = append(append(append(append(b, f.Name...), ": "...), f.Value...), "\r\n"...)
 		}
 	}
 	switch {
@@ -119,7 +142,7 @@ var tokens = func() (t [256]bool) {
 	return t
 }()
 
-func token[T string | []byte](s T) bool {
+func token(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if !tokens[s[i]] {
 			return false
@@ -139,7 +162,17 @@ func visible(s string) bool {
 }
 
 // value reports whether s may stand as a header's value.
-func value[T string | []byte](s T) bool {
+func value(s string) bool {
+	for len(s) >= 8 {
+		if control(s) && !plain(s[:8]) {
+			return false
+		}
+		s = s[8:]
+	}
+	return plain(s)
+}
+
+func plain(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] < ' ' && s[i] != '\t' || s[i] == 0x7f {
 			return false
@@ -147,6 +180,22 @@ func value[T string | []byte](s T) bool {
 	}
 	return true
 }
+
+// control reports whether one of the first eight bytes of s is a control character. It looks
+// at all eight at once: a byte has its high bit set in low if it is less than a space, and
+// in del if it is 0x7f. Behind one that is, another may seem to be.
+func control(s string) bool {
+	const ones = 0x0101010101010101
+	w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	low := (w - ' '*ones) &^ w
+	d := w ^ 0x7f*ones
+	del := (d - ones) &^ d
+	return (low|del)&(0x80*ones) != 0
+}
+
+// view is p as a string, for as long as p is not changed.
+func view(p []byte) string { return unsafe.String(unsafe.SliceData(p), len(p)) }
 
 // A piece is the memory for a part of a stream, with room for the frame around it.
 type piece [32 << 10]byte

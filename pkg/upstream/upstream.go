@@ -53,6 +53,9 @@ type Request struct {
 	Length   int64     // of Stream in bytes, -1: unknown (chunked); more or less is an error
 	Upgrade  string    // protocol to upgrade to; the response's Conn is then raw
 	Timeouts Timeouts
+	// Response is the memory for the answer, nil: new memory. What it was before must be
+	// closed, and is gone; strings that were in its header stay.
+	Response *Response
 }
 
 // A Response is the head of an answer and its body. It must be closed; closing it before
