@@ -439,8 +439,8 @@ func (k *conn) clean() bool {
 	if !k.secure {
 		return true
 	}
-	_ = k.SetReadDeadline(longAgo) // only what is there already
-	k.reading.set = 1
+	k.beneath.dry = true // only what is there already
 	n, err := k.Conn.Read(k.one[:])
-	return n == 0 && timedOut(err)
+	k.beneath.dry = false
+	return n == 0 && timedOut(err) && !k.beneath.torn()
 }

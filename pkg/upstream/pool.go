@@ -121,6 +121,9 @@ func (c *Client) tlsConfig(t *Target) *tls.Config {
 	if p.tls == nil {
 		p.tls = t.TLS.Clone()
 		p.tls.NextProtos = []string{"http/1.1"}
+		// Small records at first are for browsers, which show what they have so far; a
+		// request is of use when it is whole, and each record is a call of the kernel.
+		p.tls.DynamicRecordSizingDisabled = true
 		if p.tls.RootCAs == nil {
 			p.tls.RootCAs = c.o.Roots
 		}

@@ -104,6 +104,11 @@ type beneath struct {
 	owed    []byte // was reported as written
 	one     [1][]byte
 	rest    net.Buffers
+
+	dry  bool    // nothing comes from the socket
+	got  int     // of the head of the record that is being read
+	head [5]byte // which says its length in the last two
+	left int     // of the record behind its head
 }
 
 // begin writes what is owed; what follows is written with the limits of the request.
@@ -169,8 +174,30 @@ func (b *beneath) pour(p []byte) error {
 
 // Read reads, but does not wait where the connection is not to.
 func (b *beneath) Read(p []byte) (int, error) {
-	if b.k.eager && b.k.look() != linkPending {
+	if b.dry || b.k.eager && b.k.look() != linkPending {
 		return 0, os.ErrDeadlineExceeded
 	}
-	return b.Conn.Read(p)
+	n, err := b.Conn.Read(p)
+	b.follow(p[:n])
+	return n, err
 }
+
+// follow keeps count of where the records end in what was read.
+func (b *beneath) follow(p []byte) {
+	for len(p) > 0 {
+		if b.left > 0 {
+			n := min(b.left, len(p))
+			b.left -= n
+			p = p[n:]
+			continue
+		}
+		n := copy(b.head[b.got:], p)
+		b.got += n
+		if p = p[n:]; b.got == len(b.head) {
+			b.got, b.left = 0, int(b.head[3])<<8|int(b.head[4])
+		}
+	}
+}
+
+// torn reports whether a part of a record was read, which lies in the memory of TLS.
+func (b *beneath) torn() bool { return b.got > 0 || b.left > 0 }

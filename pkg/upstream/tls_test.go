@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -75,6 +76,91 @@ func TestAnAnswerNobodyAskedForIsDroppedOverTLS(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The rest of the record may come with the next answer, before it.
+func TestHalfARecordBehindAnAnswerIsNoticed(t *testing.T) {
+	for name, version := range versions {
+		t.Run(name, func(t *testing.T) {
+			target := serveTLS(t, version, func(raw net.Conn, c *tls.Conn, r *bufio.Reader) {
+				g := raw.(*gathering)
+				for {
+					if _, _, ok := request(r); !ok {
+						return
+					}
+					g.hold = true
+					write(c, answer("own"))
+					whole := g.held.Len()
+					write(c, answer("another's"))
+					g.held.Truncate(whole + (g.held.Len()-whole)/2)
+					g.release()
+				}
+			})
+			c := client(t, Options{})
+			if got := do(t, c, get(target)); got != "own" {
+				t.Errorf("got answer %q, want the request's own", got)
+			}
+			if n := len(c.idle(target)); n != 0 {
+				t.Errorf("got %d idle connections, want none", n)
+			}
+		})
+	}
+}
+
+func TestRecordsAreFollowedHoweverTheyAreCut(t *testing.T) {
+	record := func(n int) []byte { return append([]byte{23, 3, 3, byte(n >> 8), byte(n)}, make([]byte, n)...) }
+	stream := slices.Concat(record(1), record(0), record(300), record(16<<10))
+	ends := map[int]bool{0: true, 6: true, 11: true, 316: true, len(stream): true}
+	for _, step := range []int{1, 2, 3, 5, 7, 300, len(stream)} {
+		b := &beneath{}
+		for at := 0; at < len(stream); at += step {
+			to := min(at+step, len(stream))
+			b.follow(stream[at:to])
+			if b.torn() == ends[to] {
+				t.Fatalf("in steps of %d: torn %v after %d bytes", step, b.torn(), to)
+			}
+		}
+	}
+}
+
+// A new connection sends a request of many bytes in full records.
+func TestRequestsAreSentInFullRecords(t *testing.T) {
+	for name, version := range versions {
+		t.Run(name, func(t *testing.T) {
+			var written atomic.Int64
+			o := Options{Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				c, err := new(net.Dialer).DialContext(ctx, network, addr)
+				return &writes{Conn: c, n: &written}, err
+			}}
+			target := serveTLS(t, version, func(_ net.Conn, c *tls.Conn, r *bufio.Reader) {
+				for {
+					if _, _, ok := request(r); !ok {
+						return
+					}
+					write(c, answer("ok"))
+				}
+			})
+			c := client(t, o)
+			do(t, c, post(target, strings.Repeat("x", 64)))
+			before := written.Load()
+			do(t, c, post(target, strings.Repeat("x", 60<<10)))
+			// With head and body that is four records, and the head's own.
+			if got := written.Load() - before; got > 5 {
+				t.Errorf("wrote %d times, want at most 5", got)
+			}
+		})
+	}
+}
+
+// writes is a connection that counts what is written to it.
+type writes struct {
+	net.Conn
+	n *atomic.Int64
+}
+
+func (w *writes) Write(p []byte) (int, error) {
+	w.n.Add(1)
+	return w.Conn.Write(p)
 }
 
 // What looks behind an answer for further records must not spoil the connection.
