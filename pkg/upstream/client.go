@@ -300,6 +300,9 @@ func (c *Client) dial(ctx context.Context, r *Request) (*conn, error) {
 	k := &conn{Conn: raw, addr: raw.RemoteAddr().String()}
 	k.probe.init(raw)
 	c.hooks.adopt(k, k.cancel)
+	if !t.NoKeepAlive {
+		c.house(k, t)
+	}
 	if t.TLS == nil {
 		k.swaps()
 	}
@@ -321,6 +324,8 @@ type conn struct {
 	net.Conn
 	probe
 	addr    string
+	home    *shard // of its pool
+	pool    *pool  // where it waits for requests
 	secure  bool
 	swap    swap
 	beneath *beneath // what TLS writes to; nil: plain

@@ -1150,3 +1150,13 @@ func FuzzRequest(f *testing.F) {
 		}
 	})
 }
+
+func TestATargetThatKeepsNoConnectionsHasNoPool(t *testing.T) {
+	target := serve(t, numbered())
+	target.NoKeepAlive = true
+	c := client(t, Options{})
+	do(t, c, get(target))
+	if c.purge(now()) || c.armed.Load() {
+		t.Error("there is a pool")
+	}
+}

@@ -47,11 +47,9 @@ func (h *hooks) adopt(k *conn, abort func()) {
 	k.hook.shard, k.hook.abort = &h.shards[h.next.Add(1)%shardCount], abort
 }
 
-// add breaks off what k does when ctx ends, until remove.
+// add breaks off what k does when ctx ends, until remove. It does not ask whether ctx can
+// end: for that, many a context makes a channel that nobody else needs.
 func (h *hooks) add(k *conn, ctx context.Context) {
-	if ctx.Done() == nil {
-		return
-	}
 	s := k.hook.shard
 	s.mu.Lock()
 	k.hook.ctx, k.hook.tick = ctx, s.tick
@@ -123,7 +121,11 @@ func (h *hooks) tick() {
 			next := k.hook.next
 			if k.hook.tick+1 < s.tick {
 				s.unlink(k)
-				k.hook.stop = context.AfterFunc(k.hook.ctx, k.hook.abort)
+				if k.hook.ctx.Done() != nil {
+					k.hook.stop = context.AfterFunc(k.hook.ctx, k.hook.abort)
+				} else {
+					k.hook.ctx = nil
+				}
 			}
 			k = next
 		}

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -97,16 +99,51 @@ func TestAContextThatEndsBeforeTheTickIsNoticedAtIt(t *testing.T) {
 	}
 }
 
-func TestAContextWithoutAnEndIsNotListed(t *testing.T) {
+func TestAContextWithoutAnEndIsNotHooked(t *testing.T) {
 	h := quiet()
 	k, _ := hooked(h)
 	h.add(k, context.Background())
-	if n := h.listed(); n != 0 {
-		t.Errorf("%d are listed, want none", n)
+	h.tick()
+	h.tick()
+	if n := h.listed(); n != 0 || k.hook.stop != nil {
+		t.Errorf("%d are listed, hooked %v", n, k.hook.stop != nil)
 	}
 	if !h.remove(k) {
 		t.Error("the context ended")
 	}
+}
+
+func TestAnExchangeMakesNoChannelForItsContext(t *testing.T) {
+	target := serve(t, numbered())
+	c := client(t, Options{})
+	c.hooks.armed.Store(true) // the timer is not to ask
+	ctx := &asked{Context: context.Background()}
+	res, err := c.Do(ctx, get(target))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := ctx.n.Load() // by who dials
+	_, _ = io.ReadAll(res)
+	_ = res.Close()
+	res, err = c.Do(ctx, get(target))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.hooks.remove(res.conn); ctx.n.Load() != before {
+		t.Error("the context was asked for its channel")
+	}
+	_ = res.Close()
+}
+
+// asked is a context that counts how often its channel was asked for.
+type asked struct {
+	context.Context
+	n atomic.Int64
+}
+
+func (a *asked) Done() <-chan struct{} {
+	a.n.Add(1)
+	return a.Context.Done()
 }
 
 // A deadline of the context is as good as its end.

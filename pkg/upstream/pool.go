@@ -39,6 +39,7 @@ type pool struct {
 	idle []*conn
 	tls  *tls.Config // with the server name in it; nil: not built yet
 	used moment
+	gone bool // forgotten
 }
 
 func (c *Client) shard(k poolKey) *shard {
@@ -91,12 +92,16 @@ func (c *Client) put(k *conn, t *Target) {
 		limit = defaultMaxIdle
 	}
 	k.idleSince = now()
-	key := keyOf(t)
-	s := c.shard(key)
+	s := k.home
 	over := k
 	s.mu.Lock()
 	if !c.closed.Load() {
-		p := s.get(key)
+		p := k.pool
+		if p.gone {
+			p = s.get(keyOf(t))
+			k.pool = p
+		}
+		p.used = k.idleSince
 		over = nil
 		if len(p.idle) >= limit {
 			over = p.idle[0] // the coldest
@@ -108,6 +113,16 @@ func (c *Client) put(k *conn, t *Target) {
 	if over != nil {
 		_ = over.Conn.Close()
 	}
+	c.arm()
+}
+
+// house gives a new connection to the target its pool.
+func (c *Client) house(k *conn, t *Target) {
+	key := keyOf(t)
+	k.home = c.shard(key)
+	k.home.mu.Lock()
+	k.pool = k.home.get(key)
+	k.home.mu.Unlock()
 	c.arm()
 }
 
@@ -188,6 +203,7 @@ func (c *Client) purge(at moment) (left bool) {
 			clear(p.idle[len(kept):])
 			p.idle = kept
 			if len(kept) == 0 && at-p.used >= moment(poolLifetime) {
+				p.gone = true
 				delete(s.pools, key)
 			}
 		}
