@@ -3,7 +3,6 @@ package gateway
 import (
 	"bufio"
 	"fmt"
-
 	"net"
 	"strings"
 	"testing"
@@ -46,8 +45,11 @@ func BenchmarkWriteAnswer(b *testing.B) {
 	body := make([]byte, 1024)
 	var h exchange.Header
 	for _, f := range [][2]string{
-		{"Content-Type", "application/json"}, {"Server", "gosix"}, {"X-Request-Id", "0123456789"},
-		{"X-Ratelimit-Remaining", "99"}, {"Cache-Control", "no-store"},
+		{"Content-Type", "application/json"},
+		{"Server", "gosix"},
+		{"X-Request-Id", "0123456789"},
+		{"X-Ratelimit-Remaining", "99"},
+		{"Cache-Control", "no-store"},
 	} {
 		h.Add(f[0], f[1])
 	}
