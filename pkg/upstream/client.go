@@ -172,7 +172,9 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 	o.stage(k, r)
 	swapped := k.swapping(o)
 	// This is why a request is hardly ever written to a connection that is gone, nor gets an
-	// answer that nobody asked for.
+	// answer that nobody asked for. A connection that was idle for a moment only is looked at
+	// too (swapping does so on its way): servers that leave without a word do so right after an
+	// answer, and under load the last connection that came back is the first to go out.
 	if !swapped && k.served > 0 && k.look() != linkQuiet {
 		_ = k.Conn.Close()
 		return nil, dead
