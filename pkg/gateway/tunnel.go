@@ -44,8 +44,9 @@ func (g *Gateway) tunnel(c *plugin.Context, res *upstream.Response, idle time.Du
 	if _, err := out.Write(early); err != nil {
 		return
 	}
-	defer context.AfterFunc(c.Context(), func() {
-		if exchange.Ending(c.Context()) {
+	ctx := c.Context() // what waits for its end may outlive the exchange
+	defer context.AfterFunc(ctx, func() {
+		if exchange.Ending(ctx) {
 			out.say()
 			_ = client.Close()
 		}
