@@ -170,9 +170,9 @@ var wireCases = []wireCase{
 	{"a beginning of the preface is refused", "PRI * HTTP/2.0\r\nHost: wire.test\r\nTAG\r\n", refused, "", 505},
 	{"PRI of HTTP/1.1 is refused", "PRI * HTTP/1.1\r\nHost: wire.test\r\nTAG\r\n", refused, "", 0},
 
-	{"an upgrade to h2c is refused", wireGet + "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n", refused, "", 0},
-	{"an upgrade to h2c among others is refused", wireGet + "Connection: Upgrade\r\nUpgrade: websocket, H2C\r\n\r\n", refused, "", 0},
-	{"an upgrade to h2c with a body is refused", wirePost + "Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\nhello", refused, "", 0},
+	{"an upgrade to h2c is not made", wireGet + "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n", served, "", 0},
+	{"an upgrade to h2c among others is not made", wireGet + "Connection: Upgrade\r\nUpgrade: websocket, H2C\r\n\r\n", served, "", 0},
+	{"an upgrade to h2c with a body is not made", wirePost + "Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\nhello", served, "hello", 0},
 	{"h2c that Connection does not name is a header", wireGet + "Upgrade: h2c\r\n\r\n", served, "", 0},
 
 	// Hosts.

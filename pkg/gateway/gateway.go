@@ -207,7 +207,6 @@ var (
 	errMethod         = errors.New("method is none that can be sent on")
 	errTarget         = errors.New("target has a space, a control character or a fragment, or is that of another method")
 	errHost           = errors.New("host has a character that no host has")
-	errUpgrade        = errors.New("upgrade to HTTP/2 is not served")
 	errParameters     = errors.New("failed to normalize: a dot segment or an empty one has parameters")
 )
 
@@ -283,8 +282,6 @@ func wellFormed(r *exchange.Request) error {
 		return errTarget
 	case !each(r.Host, inHost):
 		return errHost
-	case r.Header.Has("Upgrade") && strings.HasPrefix(r.Proto, "HTTP/1.") && upgradesToHTTP2(&r.Header):
-		return errUpgrade
 	}
 	return nil
 }

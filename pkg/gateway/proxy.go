@@ -347,28 +347,13 @@ func upgradeOf(h *exchange.Header) string {
 		return ""
 	}
 	asked := h.Joined("Upgrade")
-	if names(asked, "h2c", "h2", "HTTP") {
-		return ""
-	}
-	return asked
-}
-
-// upgradesToHTTP2 reports whether a client wants to go on in HTTP/2, as RFC 7540 §3.2 had it.
-func upgradesToHTTP2(h *exchange.Header) bool {
-	return h.NamedByConnection("Upgrade") && names(h.Joined("Upgrade"), "h2c")
-}
-
-// names reports whether one of the protocols is in a list of them.
-func names(list string, protocols ...string) bool {
-	for one := range strings.SplitSeq(list, ",") {
+	for one := range strings.SplitSeq(asked, ",") {
 		one, _, _ = strings.Cut(strings.Trim(one, " \t"), "/")
-		for _, p := range protocols {
-			if exchange.EqualName(one, p) {
-				return true
-			}
+		if exchange.EqualName(one, "h2c") || exchange.EqualName(one, "h2") || exchange.EqualName(one, "HTTP") {
+			return ""
 		}
 	}
-	return false
+	return asked
 }
 
 // relay passes the answer on. A body is flushed whenever reading on may take time, so
