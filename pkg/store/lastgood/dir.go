@@ -27,6 +27,14 @@ type folder struct {
 	dir     string
 	secrets []string // the first seals, all open
 	prefix  string   // of the keys in the store
+
+	journalFrom int64 // see the constant
+
+	// Of the file that this process wrote last; nothing before the first, and after an error.
+	base     uint64 // its number
+	baseSize int64
+	baseSalt []byte
+	journal  *journal // nil: nothing changed since
 }
 
 // numbers are those of the files there are, the newest first.
@@ -52,16 +60,19 @@ func (f *folder) name(n uint64) string {
 	return filepath.Join(f.dir, fmt.Sprintf("%s%08d%s", filePrefix, n, fileSuffix))
 }
 
-// newest returns the newest file that is good, nil if there is none. refused says what is
-// wrong with each that is newer.
+// newest returns the newest file that is good, with what its journal adds, nil if there is
+// none. refused says what is wrong with each that is newer, and with the end of the journal.
 func (f *folder) newest() (rec *record, refused []error) {
 	numbers, err := f.numbers()
 	if err != nil {
 		return nil, []error{err}
 	}
 	for _, n := range numbers {
-		rec, err := f.read(f.name(n))
+		rec, salt, err := f.read(f.name(n))
 		if err == nil {
+			if err := f.replay(n, salt, rec); err != nil {
+				refused = append(refused, err)
+			}
 			return rec, refused
 		}
 		refused = append(refused, fmt.Errorf("%s: %w", f.name(n), err))
@@ -69,27 +80,72 @@ func (f *folder) newest() (rec *record, refused []error) {
 	return nil, refused
 }
 
-func (f *folder) read(path string) (*record, error) {
+// opened is a file for reading, and its size.
+func opened(path string) (*os.File, int64, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if !info.Mode().IsRegular() {
 		// To open a pipe is to wait for somebody who writes to it.
-		return nil, errors.New("it is no file")
+		return nil, 0, errors.New("it is no file")
 	}
 	file, err := os.Open(path)
+	return file, info.Size(), err
+}
+
+func (f *folder) read(path string) (rec *record, salt []byte, err error) {
+	file, size, err := opened(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = file.Close() }()
-	return read(file, info.Size(), f.secrets, f.prefix)
+	if rec, err = read(file, size, f.secrets, f.prefix); err != nil {
+		return nil, nil, err
+	}
+	salt = make([]byte, saltSize)
+	_, err = file.ReadAt(salt, int64(len(magic)+1))
+	return rec, salt, err
+}
+
+// append adds what changed since the last write to its journal. Where that is nothing to
+// begin with, or grew too long, it does nothing and reports false.
+func (f *folder) append(changed *record) (done bool, err error) {
+	if f.base == 0 || f.baseSize < f.journalFrom || f.journal != nil && f.journal.size > f.baseSize/journalShare {
+		return false, nil
+	}
+	if f.journal == nil {
+		if f.journal, err = f.newJournal(f.base, f.baseSalt); err != nil {
+			f.forget()
+			return false, err
+		}
+	}
+	if err := f.journal.append(changed); err != nil {
+		f.forget() // who reads it stops at what was half written
+		return false, err
+	}
+	return true, nil
+}
+
+// forget makes the next write one of everything.
+func (f *folder) forget() {
+	f.close()
+	f.base = 0
+}
+
+// close ends the journal.
+func (f *folder) close() {
+	if f.journal != nil {
+		_ = f.journal.file.Close() // each frame was synced
+		f.journal = nil
+	}
 }
 
 // write makes the next file: whoever looks sees all of it or nothing, and after a power cut
 // it is there. Older generations go afterwards, and what an earlier write left when it was
 // cut short.
 func (f *folder) write(rec *record) error {
+	f.forget()
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return err
 	}
@@ -110,7 +166,8 @@ func (f *folder) write(rec *record) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.fill(temp, rec), temp.Close()); err != nil {
+	size, salt, err := f.fill(temp, rec)
+	if err := errors.Join(err, temp.Close()); err != nil {
 		_ = os.Remove(temp.Name())
 		return err
 	}
@@ -121,20 +178,30 @@ func (f *folder) write(rec *record) error {
 	for i, n := range numbers {
 		if i >= generations-1 {
 			_ = os.Remove(f.name(n)) // one too many does no harm
+			_ = os.Remove(f.journalName(n))
 		}
 	}
-	return f.sync()
+	if err := f.sync(); err != nil {
+		return err
+	}
+	f.base, f.baseSize, f.baseSalt = next, size, salt
+	return nil
 }
 
-func (f *folder) fill(file *os.File, rec *record) error {
+// fill also returns the size of the file.
+func (f *folder) fill(file *os.File, rec *record) (size int64, salt []byte, err error) {
 	w := bufio.NewWriterSize(file, chunkSize)
-	if err := rec.write(w, f.secrets[0], f.prefix); err != nil {
-		return err
+	if salt, err = rec.write(w, f.secrets[0], f.prefix); err != nil {
+		return 0, nil, err
 	}
 	if err := w.Flush(); err != nil {
-		return err
+		return 0, nil, err
 	}
-	return file.Sync()
+	info, err := file.Stat()
+	if err != nil {
+		return 0, nil, err
+	}
+	return info.Size(), salt, file.Sync()
 }
 
 // sync makes names last.

@@ -206,11 +206,11 @@ type record struct {
 	items    []store.Item
 }
 
-// write seals a record.
-func (r *record) write(w io.Writer, secret, prefix string) error {
-	salt := make([]byte, saltSize)
+// write seals a record, with a salt of its own.
+func (r *record) write(w io.Writer, secret, prefix string) (salt []byte, err error) {
+	salt = make([]byte, saltSize)
 	_, _ = rand.Read(salt) // documented never to fail
-	return r.writeSalted(w, secret, prefix, salt)
+	return salt, r.writeSalted(w, secret, prefix, salt)
 }
 
 func (r *record) writeSalted(w io.Writer, secret, prefix string, salt []byte) error {

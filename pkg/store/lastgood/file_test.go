@@ -135,7 +135,7 @@ func TestNoSecretIsReadableInAFile(t *testing.T) {
 func TestTwoFilesOfOneContentDiffer(t *testing.T) {
 	var a, b bytes.Buffer
 	for _, w := range []*bytes.Buffer{&a, &b} {
-		if err := sampleOf(3).write(w, testSecret, testPrefix); err != nil {
+		if _, err := sampleOf(3).write(w, testSecret, testPrefix); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -8,6 +8,8 @@
 // If the store has not answered after Options.Wait, the newest file that opens is delivered
 // as a Reset with the cause store.Disk; the store's own follows when it comes. A file that
 // does not open, for whatever reason, is refused as a whole, and the one before it is used.
+// Beside a large file there is a journal of what changed since: what a change costs to keep
+// must not grow with what there is.
 //
 // # The guard
 //
@@ -76,8 +78,11 @@ const (
 	// forgotten at its next start if the store is away then.
 	writeGap = 5 * time.Second
 	// writeShare bounds the time that is spent on writing: a write that took one second is
-	// followed by none for so many. A large content is written less often.
+	// followed by none for so many.
 	writeShare = 50
+	// unsavedShare is the part of the objects, one in so many, that may have changed for
+	// changes to be kept one by one.
+	unsavedShare = 4
 	// pollGap is between two looks at the marker key.
 	pollGap  = time.Second
 	logEvery = time.Minute
@@ -95,6 +100,9 @@ type Source struct {
 	mu     sync.Mutex
 	force  content // what was delivered, or will be if the store does not come
 	status Status
+	// unsaved are the keys that changed since the last write; nil: everything did, or so much
+	// that it is written whole.
+	unsaved map[string]struct{}
 }
 
 // New returns a source. An error is a mistake in o.
@@ -104,7 +112,7 @@ func New(o Options) (*Source, error) {
 		if len(o.Keys) == 0 {
 			return nil, errors.New("snapshots: there is no key to seal them with")
 		}
-		s.folder = &folder{dir: o.Dir, secrets: o.Keys}
+		s.folder = &folder{dir: o.Dir, secrets: o.Keys, journalFrom: journalFrom}
 	}
 	return s, nil
 }

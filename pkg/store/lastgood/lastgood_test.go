@@ -69,6 +69,8 @@ type world struct {
 	log   *logtest.Log
 	// change is what differs in the options.
 	change func(*Options)
+	// journals are kept, however small files are.
+	journals bool
 
 	source  *Source
 	batches <-chan store.Batch
@@ -102,6 +104,9 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	s.settle, s.writeGap, s.pollGap = 0, 0, time.Millisecond
+	if w.journals {
+		s.folder.journalFrom = 1
+	}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	w.source, w.cancel, w.force = s, cancel, map[string]string{}
 	w.batches = s.Watch(ctx, testPrefix)

@@ -40,7 +40,10 @@ func (s *Source) Watch(ctx context.Context, prefix string) <-chan store.Batch {
 		var writing sync.WaitGroup
 		end := make(chan struct{})
 		if s.folder != nil {
-			writing.Go(func() { w.keep(end) })
+			writing.Go(func() {
+				defer w.folder.close()
+				w.keep(end)
+			})
 		}
 		w.run(ctx, in)
 		w.unhold()
@@ -195,7 +198,7 @@ func (w *watch) swap(next content) {
 	same := w.onDisk == next.revision && w.force.same(&next)
 	w.onDisk = 0
 	w.mu.Lock()
-	w.force = next
+	w.force, w.unsaved = next, nil
 	w.mu.Unlock()
 	if !same {
 		w.touch()
@@ -243,6 +246,7 @@ func (w *watch) change(events []store.Event) (wipe bool) {
 	var gone []store.Item
 	objects := w.force.objects
 	for i := range events {
+		w.unsave(events[i].Item.Key)
 		if e := &events[i]; !e.Delete {
 			w.force.put(e.Item)
 		} else if it, ok := w.force.remove(e.Item.Key); ok {
@@ -496,11 +500,58 @@ func (w *watch) keep(end <-chan struct{}) {
 	}
 }
 
-// save writes what is in force.
+// unsave notes that a key is to be written. It is called with mu held.
+func (w *watch) unsave(key string) {
+	if w.unsaved == nil {
+		return
+	}
+	if w.unsaved[key] = struct{}{}; len(w.unsaved) > len(w.force.items)/unsavedShare {
+		w.unsaved = nil
+	}
+}
+
+// save writes what is in force: what changed since the last write, if that is enough.
 func (w *watch) save() error {
+	if changed := w.changes(); changed != nil {
+		done, err := w.folder.append(changed)
+		if err != nil {
+			w.mu.Lock()
+			w.unsaved = nil
+			w.mu.Unlock()
+		}
+		if done || err != nil {
+			return err
+		}
+	}
 	w.mu.Lock()
 	rec := &record{revision: w.force.revision, cluster: w.force.cluster, items: w.force.list()}
+	w.unsaved = map[string]struct{}{}
 	w.mu.Unlock()
 	rec.saved = time.Now()
-	return w.folder.write(rec)
+	err := w.folder.write(rec)
+	if err != nil {
+		w.mu.Lock()
+		w.unsaved = nil
+		w.mu.Unlock()
+	}
+	return err
+}
+
+// changes is what changed since the last write, nil if that is everything.
+func (w *watch) changes() *record {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.unsaved == nil {
+		return nil
+	}
+	rec := &record{revision: w.force.revision, cluster: w.force.cluster, saved: time.Now()}
+	for key := range w.unsaved {
+		it, ok := w.force.items[key]
+		if !ok {
+			it = gone(key)
+		}
+		rec.items = append(rec.items, it)
+	}
+	w.unsaved = map[string]struct{}{}
+	return rec
 }
