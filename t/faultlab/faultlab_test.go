@@ -18,6 +18,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"google.golang.org/protobuf/proto"
 )
 
 // servers that answer wrongly, each in a way of its own.
@@ -433,6 +437,61 @@ func TestOnlyLimitsOfTimeAreAReasonForASecondRun(t *testing.T) {
 	} {
 		if got := tt.outcome.Late(); got != tt.want {
 			t.Errorf("%s: got %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
+func TestAThiefTakesNoMoreThanItIsToldTo(t *testing.T) {
+	answer := func(keys ...string) []byte {
+		res := &pb.WatchResponse{Header: &pb.ResponseHeader{Revision: 7}}
+		for _, key := range keys {
+			res.Events = append(res.Events, &mvccpb.Event{Kv: &mvccpb.KeyValue{Key: []byte(key)}})
+		}
+		raw, err := proto.Marshal(res)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	tests := map[string]struct {
+		prey      string
+		sent, got []byte
+		stolen    int
+	}{
+		"nothing is stolen":                     {"", answer("/a", "/b"), answer("/a", "/b"), 0},
+		"nothing of what it wants is there":     {"/c", answer("/a"), answer("/a"), 0},
+		"a sign of life stays one":              {"/a", answer(), answer(), 0},
+		"one of two":                            {"/a", answer("/a", "/b"), answer("/b"), 1},
+		"of an answer that was all prey":        {"/a", answer("/a", "/a1"), nil, 2},
+		"what only looks like it is left alone": {"/a1", answer("/a", "/a10"), answer("/a"), 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			thief := &Thief{}
+			thief.Steal(tt.prey)
+			got, err := thief.take(tt.sent)
+			if err != nil || (got == nil) != (tt.got == nil) || thief.Stolen() != tt.stolen {
+				t.Fatalf("got %q %v, %d stolen, want %q, %d", got, err, thief.Stolen(), tt.got, tt.stolen)
+			}
+			var a, b pb.WatchResponse
+			if err := errors.Join(proto.Unmarshal(got, &a), proto.Unmarshal(tt.got, &b)); err != nil || !proto.Equal(&a, &b) {
+				t.Errorf("got %v, want %v: %v", &a, &b, err)
+			}
+		})
+	}
+}
+
+func TestSpeedHasOtherLimitsWhereOthersUseTheMachine(t *testing.T) {
+	for busy, want := range map[bool]Verdict{false: Failed, true: Held} {
+		lab := &Lab{Work: t.TempDir(), Out: io.Discard, Busy: busy}
+		for what, f := range map[string]func(r *Run){
+			"a time":   func(r *Run) { r.Quick("x", 2*time.Second, time.Second, 3*time.Second) },
+			"a figure": func(r *Run) { r.Most("x", "%.1f", 2, 1, 3) },
+		} {
+			o := lab.Do(t.Context(), Unit{Scenario: &scenario{name: "X", run: func(_ context.Context, r *Run) error { f(r); return nil }}, Seed: 1})
+			if o.Verdict != want || o.Late() != (want == Failed) {
+				t.Errorf("%s, busy %v: got %s, late %v, want %s", what, busy, o.Verdict, o.Late(), want)
+			}
 		}
 	}
 }
