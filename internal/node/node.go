@@ -185,6 +185,7 @@ func (n *node) start(ctx context.Context) error {
 		// It is for those who look. A full disk is no reason not to serve.
 		n.Log.Warn().Err(err).Msg("ports.json cannot be written")
 	}
+	n.running.Go(func() { tidy(n.background) })
 	n.greet()
 	n.Log.Info().Str("version", Version()).Str("role", n.c.Deployment.Role).Any("ports", n.ports).Msg("gosix is running")
 	return nil
