@@ -2,8 +2,11 @@ package gateway
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"testing"
+
+	"go.uber.org/goleak"
 )
 
 const engineVariable = "GOSIX_ENGINE"
@@ -19,7 +22,13 @@ func TestMain(m *testing.M) {
 	}
 	code := 0
 	for _, engineUnderTest = range engines {
-		if failed := m.Run(); failed != 0 {
+		failed := m.Run()
+		http.DefaultClient.CloseIdleConnections()
+		if err := goleak.Find(); err != nil && failed == 0 {
+			fmt.Println(err)
+			failed = 1
+		}
+		if failed != 0 {
 			fmt.Println("over the engine", engineUnderTest)
 			code = failed
 		}

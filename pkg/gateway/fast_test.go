@@ -58,7 +58,7 @@ func TestRequestsInOnePieceAreAnsweredInOrder(t *testing.T) {
 func TestBodiesOfEverySizeArrive(t *testing.T) {
 	w := newLimitedWorld(t, Limits{BodyRead: time.Minute}, nil)
 	w.put("routes/1", `{"uri":"/*","upstream":`+nodes(backend(t, parrot))+`}`)
-	for _, size := range []int{1, 3000, 3900, 4000, 4095, 4096, 4097, 8192, 40000, 300000} {
+	for _, size := range []int{1, 3900, 4000, 4096, 8192, 300000} {
 		body := strings.Repeat("0123456789abcdef", size/16+1)[:size]
 		for name, request := range map[string]string{
 			"by length": fmt.Sprintf("POST /x HTTP/1.1\r\nHost: x\r\nX-Size: %d\r\nContent-Length: %d\r\n\r\n%s", size, size, body),

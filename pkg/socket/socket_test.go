@@ -1,0 +1,134 @@
+//go:build linux
+
+package socket_test
+
+import (
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/gosix/gosix/pkg/socket"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// pair returns both ends of a connection.
+func pair(t *testing.T) (near, far *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	dialled := make(chan net.Conn, 1)
+	go func() {
+		c, _ := net.Dial("tcp", l.Addr().String())
+		dialled <- c
+	}()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far = c.(*net.TCPConn), (<-dialled).(*net.TCPConn)
+	t.Cleanup(func() { _ = near.Close(); _ = far.Close() })
+	return near, far
+}
+
+func TestAProbeSeesWithoutReading(t *testing.T) {
+	near, far := pair(t)
+	var p socket.Probe
+	if p.Known() || p.Look() != socket.Quiet {
+		t.Error("the zero value knows something")
+	}
+	p.Init(near)
+	if got := p.Look(); !p.Known() || got != socket.Quiet {
+		t.Errorf("nothing came, it saw %d", got)
+	}
+	see := func(want socket.State) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); p.Look() != want; {
+			if time.Now().After(end) {
+				t.Fatalf("it sees %d, want %d", p.Look(), want)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	if _, err := io.WriteString(far, "x"); err != nil {
+		t.Fatal(err)
+	}
+	see(socket.Pending)
+	_ = far.CloseWrite()
+	see(socket.Pending) // bytes come before the end
+	if _, err := io.ReadFull(near, make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+	see(socket.Gone)
+}
+
+func TestAReaderHoldsNoMemoryWhileItWaits(t *testing.T) {
+	near, far := pair(t)
+	held, waits := make([]byte, 8), make(chan struct{}, 10)
+	taken := 0
+	r := socket.NewReader(socket.Raw(near), func() []byte { taken++; return held }, func() { taken--; waits <- struct{}{} })
+	go func() {
+		<-waits
+		_, _ = io.WriteString(far, "hello")
+	}()
+	if n, err := r.Read(); n != 5 || err != nil || string(held[:n]) != "hello" || taken != 1 {
+		t.Errorf("got %q, %v, holding %d", held[:n], err, taken)
+	}
+	_ = far.Close()
+	if n, err := r.Read(); n != 0 || err != io.EOF {
+		t.Errorf("at the end: %d, %v", n, err)
+	}
+	_ = near.SetReadDeadline(time.Unix(1, 0))
+	if _, err := r.Read(); err == nil || err == io.EOF {
+		t.Errorf("behind its deadline: %v", err)
+	}
+}
+
+func TestDeparturesAreTold(t *testing.T) {
+	told := make(chan uint64, 10)
+	d, err := socket.NewDepartures(func(token uint64) { told <- token })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	const first, second, third = 1<<40 | 7, 1<<63 | 8, 9
+	for token, act := range map[uint64]func(c *net.TCPConn){
+		first:  func(c *net.TCPConn) { _ = c.CloseWrite() },
+		second: func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() },
+	} {
+		near, far := pair(t)
+		if err := d.Add(socket.Raw(near), token); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(far, "bytes are no departure")
+		act(far)
+		if got := <-told; got != token {
+			t.Errorf("told of %x, want %x", got, token)
+		}
+	}
+	// One that had left before is told of, too, and one that is not watched any more is not.
+	near, far := pair(t)
+	unwatched, alsoFar := pair(t)
+	_ = far.Close()
+	if err := d.Add(socket.Raw(unwatched), third+1); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Remove(socket.Raw(unwatched)); err != nil {
+		t.Fatal(err)
+	}
+	_ = alsoFar.Close()
+	if err := d.Add(socket.Raw(near), third); err != nil {
+		t.Fatal(err)
+	}
+	for got := <-told; got != third; got = <-told {
+		if got == third+1 {
+			t.Error("told of one that is not watched")
+		}
+	}
+}
