@@ -172,6 +172,14 @@ func (c *Call) Begin(i *Instance, q *exchange.Request, body *jsonedit.Doc, p pro
 	c.room.request = upstream.Request{}
 }
 
+// Release lets go of everything but the memory in which requests are built.
+func (c *Call) Release() {
+	clear(c.room.segments[:cap(c.room.segments)])
+	clear(c.room.edits[:cap(c.room.edits)])
+	c.room.header.Reset()
+	c.Begin(nil, nil, nil, "")
+}
+
 // UnsupportedError is a call in a protocol that the provider does not speak.
 type UnsupportedError struct {
 	Provider  string

@@ -141,16 +141,8 @@ func (r *Reply) Begin(ctx context.Context, res *upstream.Response, c *drivers.Ca
 
 // reset makes r what a new one is, with the memory that it has.
 func (r *Reply) reset() {
-	const most = 64 << 10 // bytes of an answer for which memory is kept
-	space, converted := r.space, r.converted
-	if cap(space) > most {
-		space = nil
-	}
-	if cap(converted) > most {
-		converted = nil
-	}
 	book, sent := r.book, r.sent
-	*r = Reply{book: book, sent: sent, space: space[:0], converted: converted[:0]}
+	*r = Reply{book: book, sent: sent, space: r.space[:0], converted: r.converted[:0]}
 }
 
 // requestID is how a provider names an answer; empty: it does not.
@@ -187,8 +179,19 @@ func (r *Reply) Fault() *ledger.Fault { return r.book.Fault }
 // Peek is what was read of the body so far, as the client gets it.
 func (r *Reply) Peek() []byte { return r.head }
 
-// Close ends the provider's answer.
-func (r *Reply) Close() { _ = r.res.Close() }
+// Close ends the provider's answer. What was read of it is void.
+func (r *Reply) Close() {
+	_ = r.res.Close()
+	if r.head = nil; cap(r.space) > keptSpace {
+		r.space = nil
+	}
+	if cap(r.converted) > keptSpace {
+		r.converted = nil
+	}
+}
+
+// keptSpace is up to how many bytes the memory of an answer is kept for the next one.
+const keptSpace = 64 << 10
 
 // note brings what the ledger holds into the outcome.
 func (r *Reply) note() {

@@ -120,7 +120,7 @@ func (r *Reply) turnIntoError() error {
 		body = r.call.Answer.Error(r.status, body)
 	}
 	r.head, r.kind, r.end, r.stream = body, jsonType, io.EOF, false
-	r.Close()
+	_ = r.res.Close()
 	return nil
 }
 

@@ -135,6 +135,8 @@ func (p *proxy) release(w *pending, o balancer.Outcome) {
 func (p *proxy) log(c *plugin.Context) {
 	if w := pendingKey.Get(c); w != nil && w.owner == p {
 		p.end(w, silent, balancer.Outcome{})
+		w.doc = nil // the client's body must not stay in memory for the room
+		w.own.call.Release()
 	}
 }
 
