@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/gosix/gosix/bench/load"
 )
 
 // cell is a target and a body.
@@ -127,18 +125,18 @@ func (b *bench) rounds(ctx context.Context, what body, targets []*target) ([]cel
 	return cells, nil
 }
 
-func perRequest(r load.Result) float64 {
+func perRequest(r measured) float64 {
 	return float64(r.CPU.Nanoseconds()) / 1000 / float64(r.Requests)
 }
 
 // others is the share of the gateway's processor that others had.
-func others(r load.Result) float64 { return max(0, (r.Busy-r.CPU).Seconds()/r.Wall.Seconds()) }
+func others(r measured) float64 { return max(0, (r.Busy-r.CPU).Seconds()/r.Wall.Seconds()) }
 
 // undisturbed measures again where others worked on the gateway's processor, or where events of
 // a stream were passed on together, which costs less than passing each on: the best of three.
-func (b *bench) undisturbed(ctx context.Context, t *target, what body) (best load.Result, err error) {
+func (b *bench) undisturbed(ctx context.Context, t *target, what body) (best measured, err error) {
 	const most = 0.1
-	harm := func(r load.Result) float64 { return max(others(r), r.Joined) }
+	harm := func(r measured) float64 { return max(others(r), r.Joined) }
 	for try := range 3 {
 		r, err := b.measure(ctx, t, what, 0, b.connections, b.warm, b.window)
 		if err != nil {
@@ -307,7 +305,7 @@ func (b *bench) allocations(ctx context.Context) error {
 	if err := b.fill(ctx, prefix, b.routesOfOurs); err != nil {
 		return err
 	}
-	t := &table{title: "Allocations per request, connections and warm-up included", rows: [][]string{{"Target", "Body", "Allocations", "Bytes"}}}
+	t := &table{title: "Allocations per request", rows: [][]string{{"Target", "Body", "Allocations", "Bytes"}}}
 	for _, engine := range b.engine {
 		g, err := b.startGosix(ctx, "profiled-"+engine, engine, prefix, true)
 		if err != nil {
@@ -319,23 +317,12 @@ func (b *bench) allocations(ctx context.Context) error {
 		for _, route := range gosixRoutes {
 			for _, what := range bodies {
 				target := g.target(route)
-				// What is made once, buffers and connections, is made before.
-				if _, err := b.measure(ctx, target, what, 0, b.connections, 0, b.warm); err != nil {
-					return err
-				}
-				n, bytes, err := g.allocated()
+				target.allocations = g.profiles
+				m, err := b.measure(ctx, target, what, 0, b.connections, b.warm, b.window)
 				if err != nil {
 					return err
 				}
-				r, err := b.measure(ctx, target, what, 0, b.connections, 0, b.window)
-				if err != nil {
-					return err
-				}
-				n2, bytes2, err := g.allocated()
-				if err != nil {
-					return err
-				}
-				allocs, garbage := float64(n2-n)/float64(r.All), float64(bytes2-bytes)/float64(r.All)
+				allocs, garbage := m.Allocated.Count/float64(m.Requests), m.Allocated.Bytes/float64(m.Requests)
 				t.add(target.name, what.title, fmt.Sprintf("%.1f", allocs), fmt.Sprintf("%.0f", garbage))
 				if route == "ai-multi" && engine == "fast" && what.name == "1k" {
 					b.judge("allocations per request of 1 KB, all plugins", allocs, 5, "")

@@ -245,15 +245,4 @@ func (g *gosix) target(route string) *target {
 	return t
 }
 
-// allocated is how often and how much a gateway with an address for profiles has allocated.
-func (g *gosix) allocated() (n, bytes uint64, err error) {
-	res, err := http.Get("http://" + g.profiles + "/debug/allocs")
-	if err != nil {
-		return 0, 0, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	_, err = fmt.Fscan(res.Body, &n, &bytes)
-	return n, bytes, err
-}
-
 var errNoAnswer = errors.New("no answer of status 200")

@@ -307,7 +307,7 @@ func (b *bench) memory(ctx context.Context) error {
 		}
 		r, err := b.measure(ctx, g.target("ai-multi"), large, 0, 500, 0, 2*time.Second)
 		if err == nil {
-			err = failed(g.target("ai-multi"), r)
+			err = failed(g.target("ai-multi"), r.Result)
 		}
 		if err != nil {
 			return err

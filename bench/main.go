@@ -25,7 +25,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gosix/gosix/bench/load"
 	"github.com/gosix/gosix/pkg/store/etcdstore"
 )
 
@@ -79,16 +78,17 @@ var parts = []struct {
 
 // target is something that answers chats.
 type target struct {
-	name       string
-	route      string // of gosix; empty: it is another gateway
-	pid        int    // 0: its time is not asked for
-	stop       func()
-	addr       string
-	path       string
-	streamPath string // empty: path
-	headers    []string
-	profiles   string // where profiles are taken; empty: nowhere
-	log        string // a file that grows with every request
+	name        string
+	route       string // of gosix; empty: it is another gateway
+	pid         int    // 0: its time is not asked for
+	stop        func()
+	addr        string
+	path        string
+	streamPath  string // empty: path
+	headers     []string
+	allocations string // where they are told, by the window; empty: they are not asked for
+	profiles    string // where profiles are taken; empty: nowhere
+	log         string // a file that grows with every request
 }
 
 func main() {
@@ -433,7 +433,7 @@ func (b *bench) readURL(file, addr string, port int) (path string, headers []str
 }
 
 // measure sends a body to a target, for a window.
-func (b *bench) measure(ctx context.Context, t *target, what body, rate float64, connections int, warm, window time.Duration) (r load.Result, err error) {
+func (b *bench) measure(ctx context.Context, t *target, what body, rate float64, connections int, warm, window time.Duration) (r measured, err error) {
 	if t.log != "" {
 		_ = os.Truncate(t.log, 0)
 	}
@@ -443,7 +443,7 @@ func (b *bench) measure(ctx context.Context, t *target, what body, rate float64,
 	}
 	in, err := json.Marshal(task{
 		Addr: t.addr, Path: path, Headers: t.headers, Body: what.name, Bytes: what.bytes, Lead: what.lead, Events: what.events,
-		Connections: connections, Rate: rate, Warm: warm, Window: window, PID: t.pid, Processor: b.cpus[0],
+		Connections: connections, Rate: rate, Warm: warm, Window: window, PID: t.pid, Processor: b.cpus[0], Allocations: t.allocations,
 	})
 	if err != nil {
 		return r, err
@@ -462,11 +462,11 @@ func (b *bench) measure(ctx context.Context, t *target, what body, rate float64,
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 		return r, err
 	}
-	if b.smoke && r.Requests == 0 && r.Failed == 0 && window < 10*time.Second {
+	if r.Requests == 0 && r.Failed == 0 && window < 10*time.Second {
 		return b.measure(ctx, t, what, rate, connections, warm, 2*window) // a busy machine
 	}
 	if b.smoke && r.Failed > 0 {
-		return r, failed(t, r)
+		return r, failed(t, r.Result)
 	}
 	if r.Requests == 0 {
 		return r, fmt.Errorf("%s, %s: %w: %s", t.name, what.name, errNoAnswer, r.Why)

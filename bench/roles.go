@@ -57,7 +57,7 @@ func runProvider(ctx context.Context, args []string) error {
 	return s.Serve(ctx)
 }
 
-// task is what a process of load is told on its standard input; its answer is a load.Result.
+// task is what a process of load is told on its standard input; its answer is a measured.
 type task struct {
 	Addr, Path   string
 	Headers      []string
@@ -70,6 +70,7 @@ type task struct {
 	Warm, Window time.Duration
 	Hold         bool
 	AtOnce       int
+	Allocations  string // address that tells them; empty: nobody is asked
 	PID          int
 	Processor    int
 }
@@ -88,15 +89,52 @@ func runLoad(context.Context, []string) error {
 	if err != nil {
 		return err
 	}
+	var allocated []allocated
+	mark := func() error {
+		a, err := allocations(t.Allocations)
+		allocated = append(allocated, a)
+		return err
+	}
+	if t.Allocations == "" {
+		mark = nil
+	}
 	r, err := load.Run(load.Options{
 		Addr: addr, Request: t.request(), Connections: t.Connections, Rate: t.Rate,
 		Warm: t.Warm, Window: t.Window, Events: t.Events,
-		PID: t.PID, Processor: t.Processor,
+		PID: t.PID, Processor: t.Processor, Mark: mark,
 	})
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(r)
+	m := measured{Result: r}
+	if len(allocated) == 2 {
+		m.Allocated = allocated[1].minus(allocated[0])
+	}
+	return json.NewEncoder(os.Stdout).Encode(m)
+}
+
+// measured is what a process of load found.
+type measured struct {
+	load.Result
+	Allocated allocated // within the window
+}
+
+// allocated is how often and how much a gateway has allocated.
+type allocated struct{ Count, Bytes float64 }
+
+func (a allocated) minus(b allocated) allocated {
+	return allocated{a.Count - b.Count, a.Bytes - b.Bytes}
+}
+
+// allocations asks a gateway that tells them.
+func allocations(addr string) (a allocated, err error) {
+	res, err := http.Get("http://" + addr + "/debug/allocs")
+	if err != nil {
+		return a, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	_, err = fmt.Fscan(res.Body, &a.Count, &a.Bytes)
+	return a, err
 }
 
 func runEtcd(ctx context.Context, args []string) error {

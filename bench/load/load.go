@@ -33,6 +33,7 @@ type Options struct {
 	Events      int           // that a right answer has, as a stream; 0: any answer of status 200 is right
 	PID         int           // of the process whose time is taken, with those that it started; 0: none
 	Processor   int           // on which it runs
+	Mark        func() error  // called when the window begins, and when it ends
 	Hold        bool          // for Open: streams go on after Events
 	Patience    time.Duration // for answers, once the window of an open loop is over; 0: 5 s
 }
@@ -40,7 +41,6 @@ type Options struct {
 // Result is what came of it. Times are in microseconds.
 type Result struct {
 	Requests int // answers that ended within the window, right ones
-	All      int // right ones, the warm-up included
 	Failed   int // wrong answers, and requests that were not answered
 	Why      string
 	Dialed   int           // connections, without those of the beginning
@@ -81,7 +81,6 @@ type driver struct {
 	latency, first, gap []time.Duration
 	err                 error
 	once                bool // connections rest after their answer
-	all                 int
 }
 
 // Run sends requests until the window is over and answers to what was sent in it have come.
@@ -152,7 +151,6 @@ func (d *driver) run() (Result, error) {
 		}
 	}
 	r := d.result
-	r.All = d.all
 	r.Requests, r.Wall, r.CPU, r.Busy = done.Requests, done.Wall, done.CPU, done.Busy
 	if o.Rate > 0 {
 		now := time.Now()
@@ -179,6 +177,11 @@ func (d *driver) run() (Result, error) {
 }
 
 func (d *driver) time() (own, all time.Duration, err error) {
+	if d.Mark != nil {
+		if err := d.Mark(); err != nil {
+			return 0, 0, err
+		}
+	}
 	if d.PID == 0 {
 		return 0, 0, nil
 	}
@@ -394,7 +397,6 @@ func (d *driver) ended(c *conn, now time.Time) {
 		return
 	}
 	d.result.Requests++
-	d.all++
 	if c.counts {
 		d.latency = append(d.latency, now.Sub(c.intended))
 	}

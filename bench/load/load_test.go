@@ -79,11 +79,17 @@ const (
 )
 
 func TestAClosedLoopCountsEveryAnswerOfTheWindow(t *testing.T) {
-	var counted atomic.Int64
-	addr, requests := server(t, func(_ int64, w io.Writer) bool { counted.Add(1); return say(w, plain) })
-	r, err := Run(Options{Addr: addr, Request: []byte(request), Connections: 4, Window: 100 * time.Millisecond, PID: os.Getpid()})
+	addr, requests := server(t, func(_ int64, w io.Writer) bool { return say(w, plain) })
+	marks := 0
+	r, err := Run(Options{
+		Addr: addr, Request: []byte(request), Connections: 4, Window: 100 * time.Millisecond, PID: os.Getpid(),
+		Mark: func() error { marks++; return nil },
+	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if marks != 2 {
+		t.Errorf("the window was marked %d times", marks)
 	}
 	// Nothing was sent before the window but what the connections began with, and no more than
 	// one request for each connection is without its answer at the end.
