@@ -84,7 +84,8 @@ func (d *Server) Serve(l net.Listener, secure *tls.Config) error {
 }
 
 // ServeConns is Serve for who speaks HTTP/1 by himself: every connection is served by a call
-// of serve, in a goroutine of its own, and counts as one until that returns. With true it
+// of serve, in a goroutine of its own, and counts as one until that returns. It closes l at its
+// end, or clients would go on to connect, and wait for nobody. With true serve
 // says that the http.Server has the connection now. Neither Begin nor Last does anything to a
 // connection before that; who serves it sends it away.
 func (d *Server) ServeConns(l net.Listener, serve func(net.Conn) (handed bool)) error {
@@ -95,6 +96,7 @@ func (d *Server) ServeConns(l net.Listener, serve func(net.Conn) (handed bool)) 
 	}
 	defer d.accepts.Done()
 	defer d.closed(o)
+	defer func() { _ = l.Close() }()
 	wait := time.Duration(0)
 	for {
 		nc, err := o.Accept()

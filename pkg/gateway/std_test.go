@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -264,5 +265,34 @@ func TestWhatNoRouteMaySeeEndsTheConnection(t *testing.T) {
 	c := w.dial()
 	if res, _ := c.ask("OPTIONS *" + rest + "\r\n"); res.StatusCode != 200 {
 		t.Errorf("OPTIONS *: got %d", res.StatusCode)
+	}
+}
+
+// While requests are under way, who comes is to find nobody instead of waiting for their end.
+func TestAnEngineThatEndsIsNotConnectedTo(t *testing.T) {
+	w := newWorld(t, nil)
+	entered, leave := make(chan struct{}), make(chan struct{})
+	up := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		close(entered)
+		<-leave
+		hello(w, r)
+	})
+	w.put("routes/1", `{"uri":"/slow","upstream":`+nodes(up)+`}`)
+	c := w.dial()
+	_, _ = io.WriteString(c, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+	<-entered
+	ended := make(chan error)
+	go func() { ended <- w.engine.Shutdown(context.Background()) }()
+	<-w.served
+	if late, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://")); err == nil {
+		t.Error("a client can connect, and nobody serves it")
+		_ = late.Close()
+	}
+	close(leave)
+	if _, body := c.ask(""); body != "hello" {
+		t.Errorf("the request under way got %q", body)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("the end: %v", err)
 	}
 }
