@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"hash/maphash"
 	"net"
+	"strings"
 	"sync"
 	"time"
 )
@@ -36,6 +37,7 @@ type shard struct {
 // pool is the idle connections of one target, the one used last on top. Its shard's lock
 // guards it.
 type pool struct {
+	name string // Target.SNI
 	idle []*conn
 	tls  *tls.Config // with the server name in it; nil: not built yet
 	used moment
@@ -50,7 +52,8 @@ func (c *Client) shard(k poolKey) *shard {
 func (s *shard) get(key poolKey) *pool {
 	p := s.pools[key]
 	if p == nil {
-		p = &pool{}
+		key.sni = strings.Clone(key.sni) // it may be a part of a request, which ends before
+		p = &pool{name: key.sni}
 		s.pools[key] = p
 	}
 	p.used = now()
@@ -142,8 +145,8 @@ func (c *Client) tlsConfig(t *Target) *tls.Config {
 		if p.tls.RootCAs == nil {
 			p.tls.RootCAs = c.o.Roots
 		}
-		if t.SNI != "" {
-			p.tls.ServerName = t.SNI
+		if p.name != "" {
+			p.tls.ServerName = p.name
 		}
 		if p.tls.ServerName == "" {
 			p.tls.ServerName, _, _ = net.SplitHostPort(t.Addr)

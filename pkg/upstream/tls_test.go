@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 var versions = map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13}
@@ -264,5 +266,33 @@ func TestACutOverTLSIsNotTheEndOfABody(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// Where the name that a server is asked for by is that of a client's Host, it ends with the
+// request, and its memory becomes another's.
+func TestAPoolKeepsNoPartOfARequest(t *testing.T) {
+	target := serveTLS(t, tls.VersionTLS13, func(_ net.Conn, c *tls.Conn, r *bufio.Reader) {
+		for n := 1; ; n++ {
+			if _, _, ok := request(r); !ok {
+				return
+			}
+			write(c, answer(fmt.Sprint(c.ConnectionState().ServerName, " ", n)))
+		}
+	})
+	c := client(t, Options{})
+	ask := func(name string, lasts bool) string {
+		return do(t, c, get(&Target{Addr: target.Addr, TLS: target.TLS, SNI: name, NoKeepAlive: !lasts}))
+	}
+	memory := []byte("one.test")
+	if got, want := ask(unsafe.String(&memory[0], len(memory)), true), "one.test 1"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	copy(memory, "two.test")
+	if got, want := ask("one.test", true), "one.test 2"; got != want {
+		t.Errorf("once the first request is over: got %q, want %q", got, want)
+	}
+	if got, want := ask("one.test", false), "one.test 1"; got != want {
+		t.Errorf("over a new connection: got %q, want %q", got, want)
 	}
 }
