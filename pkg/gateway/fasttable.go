@@ -13,8 +13,8 @@ import (
 // in the place of timers, and another hears of those whose client has left; neither runs
 // while there is no connection.
 type h1table struct {
-	tick   time.Duration // between two looks
-	clock  atomic.Int64  // ns since begin, as of the last look
+	tick   atomic.Int64 // ns between two looks
+	clock  atomic.Int64 // ns since begin, as of the last look
 	begin  time.Time
 	ending atomic.Bool
 	grace  atomic.Int64 // ns, while it ends
@@ -40,7 +40,8 @@ const (
 )
 
 func (t *h1table) init(l Limits) {
-	t.begin, t.tick, t.poke = time.Now(), longTick, make(chan struct{}, 1)
+	t.begin, t.poke = time.Now(), make(chan struct{}, 1)
+	t.tick.Store(int64(longTick))
 	for _, limit := range []time.Duration{l.HeaderRead, l.BodyRead, l.Idle, l.WriteStall} {
 		t.refine(limit)
 	}
@@ -49,7 +50,7 @@ func (t *h1table) init(l Limits) {
 // refine makes looks frequent enough for a limit.
 func (t *h1table) refine(limit time.Duration) {
 	if limit > 0 {
-		t.tick = max(shortTick, min(t.tick, limit/8))
+		t.tick.Store(max(int64(shortTick), min(t.tick.Load(), int64(limit/8))))
 	}
 }
 
@@ -115,9 +116,9 @@ func (t *h1table) interval() time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.blind {
-		return min(t.tick, blindTick)
+		return min(time.Duration(t.tick.Load()), blindTick)
 	}
-	return t.tick
+	return time.Duration(t.tick.Load())
 }
 
 // look ends what takes too long. It reports false when there is nothing to look at.
@@ -151,7 +152,7 @@ func (t *h1table) due(limit time.Duration) int64 {
 	if limit <= 0 {
 		return 0
 	}
-	return t.clock.Load() + int64(limit+t.tick) // the clock may be a tick behind
+	return t.clock.Load() + int64(limit) + t.tick.Load() // the clock may be a tick behind
 }
 
 // watch has the departure of a client told to its connection.
