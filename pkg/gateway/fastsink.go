@@ -374,9 +374,10 @@ func (s *fastSink) end() {
 		c.over = true
 		if s.written && s.x.head.Old {
 			// What a client of HTTP/1.0 gets ends with its connection, so that it would
-			// take an answer that was cut for a whole one.
+			// take an answer that was cut for a whole one. TLS would say goodbye.
 			if t, ok := c.sys.(*net.TCPConn); ok {
 				_ = t.SetLinger(0)
+				_ = t.Close()
 			}
 		}
 	default:

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
+	"github.com/gosix/gosix/internal/certtest"
 	"github.com/gosix/gosix/internal/logtest"
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/plugin"
@@ -431,32 +434,46 @@ func TestACutAnswerIsBroken(t *testing.T) {
 // A client of HTTP/1.0 knows the end of an answer without a length by that of the connection.
 func TestACutAnswerIsBrokenForClientsOfHTTP10(t *testing.T) {
 	w := newWorld(t, nil)
-	heard := make(chan struct{})
-	up := backend(t, func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "12345")
-		w.(http.Flusher).Flush()
-		<-heard
-		panic(http.ErrAbortHandler)
-	})
-	w.put("routes/1", `{"uri":"/cut","upstream":`+nodes(up)+`}`)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	_, _ = io.WriteString(conn, "GET /cut HTTP/1.0\r\nHost: a\r\n\r\n")
-	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	got := make([]byte, 5)
-	if _, err := io.ReadFull(res.Body, got); err != nil || string(got) != "12345" {
-		t.Fatalf("got %q, %v", got, err)
-	}
-	close(heard)
-	if rest, err := io.ReadAll(res.Body); err == nil {
-		t.Errorf("the answer ended well after %q", rest)
+	authority := certtest.NewAuthority(t, "one")
+	w.put("ssls/1", ssl(t, authority, nil, "a.test"))
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority.Cert)
+	secure := w.secure(TLS{})
+	for name, dial := range map[string]func() (net.Conn, error){
+		"plain": func() (net.Conn, error) { return net.Dial("tcp", strings.TrimPrefix(w.url, "http://")) },
+		"TLS": func() (net.Conn, error) {
+			return tls.Dial("tcp", secure, &tls.Config{ServerName: "a.test", RootCAs: roots})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			heard := make(chan struct{})
+			up := backend(t, func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, "12345")
+				w.(http.Flusher).Flush()
+				<-heard
+				panic(http.ErrAbortHandler)
+			})
+			w.put("routes/1", `{"uri":"/cut","upstream":`+nodes(up)+`}`)
+			conn, err := dial()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }()
+			_, _ = io.WriteString(conn, "GET /cut HTTP/1.0\r\nHost: a.test\r\n\r\n")
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = res.Body.Close() }()
+			got := make([]byte, 5)
+			if _, err := io.ReadFull(res.Body, got); err != nil || string(got) != "12345" {
+				t.Fatalf("got %q, %v", got, err)
+			}
+			close(heard)
+			if rest, err := io.ReadAll(res.Body); err == nil {
+				t.Errorf("the answer ended well after %q", rest)
+			}
+		})
 	}
 }
 

@@ -236,7 +236,8 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // reset makes the connection of a request end with an error. What a client of HTTP/1.0 gets
-// ends with its connection, so that it would take an answer that was cut for a whole one.
+// ends with its connection, so that it would take an answer that was cut for a whole one. TLS
+// would say goodbye before that.
 func reset(ctx context.Context) {
 	a, ok := ctx.Value(connKey{}).(*connection)
 	if !ok {
@@ -244,6 +245,7 @@ func reset(ctx context.Context) {
 	}
 	if t, ok := drain.Unwrap(a.conn).(*net.TCPConn); ok {
 		_ = t.SetLinger(0)
+		_ = t.Close()
 	}
 }
 
