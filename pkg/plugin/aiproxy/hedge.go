@@ -81,8 +81,17 @@ func (p *proxy) race(c *plugin.Context, w *pending, delay time.Duration) {
 			cancelFirst(errLost)
 		}
 	})
+	asked := false
+	defer func() {
+		if !asked && !timer.Stop() {
+			// It panicked, and the request ends: nobody may go on reading it.
+			cancelSecond(errLost)
+			<-r.done
+			r.discard()
+		}
+	}()
 	p.ask(first, c, w, t)
-	if timer.Stop() {
+	if asked = true; timer.Stop() {
 		return
 	}
 	if t.failure == nil && r.winner.CompareAndSwap(0, firstWon) {

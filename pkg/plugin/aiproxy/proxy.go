@@ -200,6 +200,11 @@ func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) 
 		t.failure = p.transport(tried, because(ctx, err))
 		return
 	}
+	defer func() {
+		if t.reply == nil && t.failure == nil {
+			_ = res.Close() // it panicked, and somebody may still be sending the request
+		}
+	}()
 	tried.Status = res.Status
 	p.headCame(w, t)
 	answer := &t.memory.reply
