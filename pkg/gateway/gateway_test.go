@@ -110,15 +110,24 @@ func newWorld(t *testing.T, change func(*Options)) *world {
 
 func newLimitedWorld(t testing.TB, limits Limits, change func(*Options)) *world {
 	t.Helper()
+	return newWorldWith(t, limits, change, nil)
+}
+
+// newWorldWith returns a world with further plugins.
+func newWorldWith(t *testing.T, limits Limits, change func(*Options), more func(*upstream.Client, *balancer.Cache) []plugin.Definition) *world {
+	t.Helper()
 	_ = os.Getenv(engineVariable) // go test would take the outcome of another engine for this one's
 	w := &world{t: t, store: memstore.New(), seen: &trace{}, lines: &bytes.Buffer{}}
 	t.Cleanup(func() { _ = w.store.Close() })
-	registry := plugin.NewRegistry(plugin.Settings{Log: zerolog.Nop()}, recorder("early", 100, w.seen),
-		recorder("late", 50, w.seen), clumsy())
-	client := upstream.NewClient(upstream.Options{})
+	definitions := []plugin.Definition{recorder("early", 100, w.seen), recorder("late", 50, w.seen), clumsy()}
+	client, pickers := upstream.NewClient(upstream.Options{}), balancer.NewCache(0)
+	if more != nil {
+		definitions = append(definitions, more(client, pickers)...)
+	}
+	registry := plugin.NewRegistry(plugin.Settings{Log: zerolog.Nop()}, definitions...)
 	checker := health.NewChecker(health.Options{Client: client, Log: zerolog.Nop()})
 	w.syncer = route.NewSyncer(w.store, route.Env{
-		Registry: registry, Prefix: "/apisix", Router: route.HostURI, Pickers: balancer.NewCache(0), Health: checker, Log: zerolog.Nop(),
+		Registry: registry, Prefix: "/apisix", Router: route.HostURI, Pickers: pickers, Health: checker, Log: zerolog.Nop(),
 	}, zerolog.Nop())
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -132,7 +141,7 @@ func newLimitedWorld(t testing.TB, limits Limits, change func(*Options)) *world 
 	if change != nil {
 		change(&o)
 	}
-	w.gateway = New(o)
+	w.gateway, w.log = New(o), o.AccessLog
 	engine := NewEngine(engineUnderTest, w.gateway, limits, true, zerolog.Nop())
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
