@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -161,6 +162,12 @@ func (e *Fast) serve(nc net.Conn, secure *tls.Config) bool {
 	e.accepted.Add(1)
 	e.open.Add(1)
 	defer c.leave()
+	defer func() {
+		// As with net/http, one connection must not end all others.
+		if v := recover(); v != nil {
+			e.std.log.Error().Any("panic", v).Bytes("stack", debug.Stack()).Msg("connection panicked")
+		}
+	}()
 	c.expect(&c.reading, e.std.limits.HeaderRead)
 	var h *handed
 	switch {

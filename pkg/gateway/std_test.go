@@ -296,3 +296,42 @@ func TestAnEngineThatEndsIsNotConnectedTo(t *testing.T) {
 		t.Errorf("the end: %v", err)
 	}
 }
+
+// poisoned is a connection that panics when it is read from.
+type poisoned struct{ net.Conn }
+
+func (poisoned) Read([]byte) (int, error) { panic("told to") }
+
+// offering is a listener with one connection, and then none.
+type offering struct {
+	net.Listener
+	one chan net.Conn
+}
+
+func (o offering) Accept() (net.Conn, error) {
+	if c, ok := <-o.one; ok {
+		return c, nil
+	}
+	return o.Listener.Accept()
+}
+
+func TestAPanicEndsItsConnectionAndNoOther(t *testing.T) {
+	w := newWorld(t, nil)
+	w.put("routes/1", `{"uri":"/fine","upstream":`+nodes(backend(t, hello))+`}`)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far := net.Pipe()
+	o := offering{l, make(chan net.Conn, 1)}
+	o.one <- poisoned{near}
+	close(o.one)
+	go func() { _ = w.engine.Serve(o, nil) }()
+	t.Cleanup(func() { _ = l.Close() })
+	if _, err := far.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the client gets %v, want the end of the connection", err)
+	}
+	if res, body := w.do("GET", "/fine", ""); res.StatusCode != 200 || body != "hello" {
+		t.Errorf("another gets %d %q", res.StatusCode, body)
+	}
+}
