@@ -23,7 +23,7 @@ import (
 )
 
 // engines are those that the suite runs over; the word is that of apisix.http_engine.
-var engines = []string{"std"}
+var engines = []string{"std", "fast"}
 
 // engineLine is the setting that chooses an engine. There is none while there is no choice.
 func engineLine(engine string) string {
