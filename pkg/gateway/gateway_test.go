@@ -114,7 +114,7 @@ func newLimitedWorld(t testing.TB, limits Limits, change func(*Options)) *world 
 }
 
 // newWorldWith returns a world with further plugins.
-func newWorldWith(t *testing.T, limits Limits, change func(*Options), more func(*upstream.Client, *balancer.Cache) []plugin.Definition) *world {
+func newWorldWith(t testing.TB, limits Limits, change func(*Options), more func(*upstream.Client, *balancer.Cache) []plugin.Definition) *world {
 	t.Helper()
 	_ = os.Getenv(engineVariable) // go test would take the outcome of another engine for this one's
 	w := &world{t: t, store: memstore.New(), seen: &trace{}, lines: &bytes.Buffer{}}
