@@ -199,7 +199,7 @@ func (m *mix) question() (q question) {
 	case kind < 4: // a language model is asked
 		stream := rand.N(2) == 0
 		q.method, path = "POST", "/v1/chat/completions?tag="+q.tag
-		body = fmt.Sprintf(`{"model":"m","user":%q,"stream":%v,"messages":[{"role":"user","content":%q}]}`, q.tag, stream, filled(q.tag, sizeOf()))
+		body = fmt.Sprintf(`{"model":%q,"user":%q,"stream":%v,"messages":[{"role":"user","content":%q}]}`, q.tag, q.tag, stream, filled(q.tag, sizeOf()))
 		q.body = said(q.tag, stream)
 		header += field("Content-Type", "application/json")
 	default:
@@ -408,7 +408,7 @@ func TestNothingOfOneRequestReachesAnother(t *testing.T) {
 		`"ai-proxy-multi":{"fallback_strategy":["http_429","http_5xx"],"hedge":{"after":5,"max_percent":100},`+
 		`"instances":[`+member("a", m.provider())+`,`+member("b", m.provider())+`]}}}`)
 	w.put("routes/plain", `{"uri":"/plain/*","plugins":{"prometheus":{}},"upstream":`+nodes(backend(t, m.server().ServeHTTP), backend(t, m.server().ServeHTTP))+`}`)
-	w.put("routes/secure", `{"uri":"/secure/*","upstream":{"type":"roundrobin","scheme":"https","pass_host":"pass","nodes":{"`+
+	w.put("routes/secure", `{"uri":"/secure/*","upstream":{"type":"roundrobin","scheme":"https","pass_host":"pass","keepalive_pool":{"size":8,"idle_timeout":60,"requests":2},"nodes":{"`+
 		strings.TrimPrefix(certified.URL, "https://")+`":1}}}`)
 
 	ctx, stop := context.WithCancel(context.Background())
@@ -469,7 +469,7 @@ func (m *mix) judge(access, errorLog string, metrics *prometheus.Metrics) {
 	}
 	exposed := httptest.NewRecorder()
 	metrics.Handler(prometheus.Sources{}).ServeHTTP(exposed, httptest.NewRequest("GET", metrics.Path(), nil))
-	label := regexp.MustCompile(`tag="([^"]*)"`)
+	label := regexp.MustCompile(`(?:tag|llm_model)="([^"]*)"`)
 	seen := label.FindAllStringSubmatch(exposed.Body.String(), -1)
 	if len(seen) == 0 {
 		m.t.Error("no series is there")
