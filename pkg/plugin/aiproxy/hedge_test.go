@@ -48,8 +48,17 @@ func streamed(stream bool) string {
 func TestTheFirstTokenWins(t *testing.T) {
 	for _, stream := range []bool{false, true} {
 		t.Run(fmt.Sprintf("the second call, stream %v", stream), func(t *testing.T) {
-			slow, slowAddr := fake(t, "snail")
-			quick, quickAddr := fake(t, "owl")
+			slow, _ := fake(t, "snail")
+			quick, _ := fake(t, "owl")
+			asked := make(chan struct{})
+			slowAddr := provider(t, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+				close(asked)
+				slow.ServeHTTP(w, q)
+			}))
+			quickAddr := provider(t, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+				<-asked // or the loser would not have been asked when it has lost
+				quick.ServeHTTP(w, q)
+			}))
 			r := newRig(t)
 			chain := r.route("ai-proxy-multi", hedged(`,"hedge":{"after":20,"max_percent":100}`, slowAddr+"/?silent_ms=60000", quickAddr))
 			got, c := r.ask(chain, request{body: streamed(stream)})
