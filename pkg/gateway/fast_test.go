@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/gosix/gosix/pkg/exchange"
 )
 
@@ -377,5 +379,34 @@ func TestAResponseWithALineBreakStaysOneLine(t *testing.T) {
 	}
 	if got := appendField(nil, exchange.Field{Name: "N\r\nX", Value: "v"}); len(got) > 0 {
 		t.Errorf("got %q", got)
+	}
+}
+
+// A body that nobody wants any more is interrupted by a deadline. One that comes just after the
+// body's end, with which the next head has begun to come, is not that head's.
+func TestALateInterruptIsNotForTheNextRequest(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	far, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = far.Close() }()
+	near, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = near.Close() }()
+	c := newH1Conn(NewFast(New(Options{}), Limits{}, false, zerolog.Nop()), near)
+	c.w = copy(c.room(), "GET / HT")
+	_ = c.sys.SetReadDeadline(longAgo)
+	if _, err := io.WriteString(far, "TP/1.1\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.more(); err != nil || !strings.HasPrefix(string(c.pending()), "GET / HTTP") {
+		t.Errorf("got %q, %v, want what the client sent", c.pending(), err)
 	}
 }

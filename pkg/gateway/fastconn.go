@@ -272,17 +272,23 @@ func (c *h1conn) more() error {
 		}
 		p = c.room()
 	}
-	c.expect(&c.reading, c.e.std.limits.HeaderRead)
-	n, err := c.nc.Read(p)
-	c.settle(&c.reading)
-	c.w += n
-	if n > 0 {
-		return nil
+	for {
+		c.expect(&c.reading, c.e.std.limits.HeaderRead)
+		n, err := c.nc.Read(p)
+		late := c.settle(&c.reading)
+		c.w += n
+		switch {
+		case n > 0:
+			return nil
+		case err == nil:
+			return io.ErrNoProgress
+		case late || !timedOut(err):
+			return err
+		}
+		// The deadline is that of the last body, that nobody wanted to be read on, and whose end
+		// came with the beginning of this head.
+		_ = c.sys.SetReadDeadline(time.Time{})
 	}
-	if err == nil {
-		err = io.ErrNoProgress
-	}
-	return err
 }
 
 const defaultHeaderBytes = 1 << 20 // net/http's
