@@ -461,9 +461,10 @@ func TestComparingOutlivesConnections(t *testing.T) {
 	direct, s := open(t, srv.Endpoint()), open(t, p.endpoint())
 	s.auditEvery = 500 * time.Millisecond
 	s.watchOptions = []grpc.DialOption{deaf("/t/lost")}
+	set(t, direct, "lost", "1") // so that it is its value that is lost: a key would be missed by the next connection
 	w := watched(t, s)
 	storetest.Next(t, w)
-	set(t, direct, "lost", "1")
+	set(t, direct, "lost", "2")
 	for i := range 30 {
 		for n := range 10 {
 			set(t, direct, "seen", fmt.Sprint(i, n))
