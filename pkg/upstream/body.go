@@ -1,13 +1,13 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
-	"strconv"
 	"time"
+
+	"github.com/gosix/gosix/pkg/http1"
 )
 
 // body is the way of a response through its connection.
@@ -18,14 +18,13 @@ type body struct {
 	ctx      context.Context // names the cause when a read was broken off
 	left     int64           // of the body, or of the chunk that is being read
 	idle     time.Duration   // what the server says of idle connections; 0: nothing
-	excess   int             // wire bytes of chunk framing beyond what is usual
-	at       chunkPart
-	informed int     // answers below 200 so far
-	sender   *sender // sends the rest of the request; nil: nobody does
-	done     bool    // the framed end was seen
-	last     bool    // the connection serves nothing more
-	unsent   bool    // the answer came before the request was sent whole
-	closed   bool    // or given away
+	framing  http1.Chunks    // of a chunked body
+	informed int             // answers below 200 so far
+	sender   *sender         // sends the rest of the request; nil: nobody does
+	done     bool            // the framed end was seen
+	last     bool            // the connection serves nothing more
+	unsent   bool            // the answer came before the request was sent whole
+	closed   bool            // or given away
 	err      error
 }
 
@@ -117,23 +116,6 @@ func (res *Response) some(p []byte, limit int64) (int, error) {
 	return n, nil
 }
 
-// chunkPart is the part of a chunked body that comes next.
-type chunkPart uint8
-
-const (
-	chunkSize chunkPart = iota
-	chunkData
-	chunkEnd
-	chunkTrailer
-)
-
-// Limits of what surrounds chunks, in bytes. Extensions and trailers are read and dropped.
-const (
-	maxChunkLine = 4 << 10
-	maxTrailer   = 16 << 10
-	maxExcess    = 16 << 10 // RFC 9112 §7.1.1: ignore extensions, but not at any length
-)
-
 // chunks reads from as many chunks as are in the buffer already; it waits only for the
 // first byte.
 func (res *Response) chunks(p []byte) (n int, err error) {
@@ -154,10 +136,8 @@ func (res *Response) chunks(p []byte) (n int, err error) {
 		}
 		m, err := res.some(p[n:], res.left)
 		n += m
-		if res.left -= int64(m); res.left == 0 {
-			res.at = chunkEnd
-		}
-		if err != nil {
+		res.left -= int64(m)
+		if res.framing.Took(m); err != nil {
 			return n, err
 		}
 	}
@@ -166,104 +146,14 @@ func (res *Response) chunks(p []byte) (n int, err error) {
 // advance goes through the buffer up to the next byte of data or the end of the body. more
 // says that the buffer ends before that.
 func (res *Response) advance() (more bool, err error) {
-	for res.at != chunkData && !res.done {
-		limit := maxChunkLine
-		switch res.at {
-		case chunkEnd:
-			limit = 0
-		case chunkTrailer:
-			limit = maxTrailer
-		}
-		line, ok, err := res.conn.line(limit)
-		if !ok || err != nil {
-			return true, err
-		}
-		switch res.at {
-		case chunkSize:
-			err = res.begin(line)
-		case chunkTrailer:
-			err = res.trailer(line)
-		default:
-			res.at = chunkSize
-		}
-		if err != nil {
-			return false, err
-		}
+	k := res.conn
+	n, more, err := res.framing.Advance(k.buf[k.r:k.w])
+	k.r += n
+	if err != nil {
+		return more, ProtocolError(err.Error())
 	}
-	return false, nil
-}
-
-// line takes a line of up to limit bytes from the buffer, without its end. ok is false if
-// the buffer has no end of line yet.
-func (k *conn) line(limit int) (line []byte, ok bool, err error) {
-	pending := k.buf[k.r:k.w]
-	i := bytes.IndexByte(pending, '\n')
-	switch {
-	case i == 0 || i > 0 && pending[i-1] != '\r':
-		return nil, false, errBareLineFeed
-	case i > limit+1 || i < 0 && len(pending) > limit+1 || i < 0 && limit == 0 && len(pending) == 1 && pending[0] != '\r':
-		if limit == 0 {
-			return nil, false, ProtocolError("chunk is longer than its size")
-		}
-		return nil, false, ProtocolError("line is longer than " + strconv.Itoa(limit) + " bytes")
-	case i < 0:
-		return nil, false, nil
-	}
-	k.r += i + 1
-	return pending[:i-1], true, nil
-}
-
-// begin reads the size of a chunk.
-func (res *Response) begin(line []byte) error {
-	digits, extension, extended := bytes.Cut(line, []byte{';'})
-	if !extended {
-		digits = bytes.TrimRight(digits, " \t") // some servers pad it
-	}
-	if len(digits) == 0 || len(digits) > 15 || !value(view(extension)) {
-		return errChunkSize
-	}
-	var total int64
-	for _, c := range digits {
-		switch {
-		case '0' <= c && c <= '9':
-			c -= '0'
-		case 'a' <= c && c <= 'f':
-			c -= 'a' - 10
-		case 'A' <= c && c <= 'F':
-			c -= 'A' - 10
-		default:
-			return errChunkSize
-		}
-		total = total<<4 | int64(c)
-	}
-	if total == 0 {
-		res.at, res.excess = chunkTrailer, 0
-		return nil
-	}
-	// A chunk may cost some bytes of framing, and more the larger it is.
-	res.excess = max(0, res.excess+len(line)-16-2*int(min(total, maxExcess)))
-	if res.excess > maxExcess {
-		return ProtocolError("more chunk extensions than data")
-	}
-	res.left, res.at = total, chunkData
-	return nil
-}
-
-const errChunkSize = ProtocolError("chunk size")
-
-// trailer reads a line behind the last chunk.
-func (res *Response) trailer(line []byte) error {
-	if len(line) == 0 {
-		res.done = true
-		return nil
-	}
-	if res.excess += len(line) + 2; res.excess > maxTrailer {
-		return ProtocolError("trailer is larger than " + strconv.Itoa(maxTrailer) + " bytes")
-	}
-	if name, content, ok := bytes.Cut(line, []byte{':'}); !ok || !token(view(name)) || !value(view(content)) {
-		return ProtocolError("trailer line")
-	}
-	return nil
+	res.left, res.done = res.framing.Left, res.framing.Done
+	return more, nil
 }
 
 // skip goes on to the end of the body as far as it is in the buffer: a reader that knows
@@ -281,14 +171,13 @@ func (res *Response) skip() {
 			return
 		}
 		k.r += int(m)
+		if res.Framing == Chunked {
+			res.framing.Took(int(m))
+		}
 		if res.left -= m; res.left > 0 {
 			return
 		}
-		if res.Framing == Chunked {
-			res.at = chunkEnd
-		} else {
-			res.done = true
-		}
+		res.done = res.Framing != Chunked
 	}
 }
 
