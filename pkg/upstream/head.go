@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/http1"
 )
 
 // ProtocolError is an answer that is not HTTP/1.1, or leaves its end open to doubt. The
@@ -243,16 +244,8 @@ func contentLength(s string) (n int64, err error) {
 }
 
 func (f *framing) options(content string) {
-	for rest := content; rest != ""; {
-		var option string
-		option, rest, _ = strings.Cut(rest, ",")
-		switch option = trim(option); {
-		case strings.EqualFold(option, "close"):
-			f.close = true
-		case strings.EqualFold(option, "keep-alive"):
-			f.keep = true
-		}
-	}
+	closes, keeps := http1.Options(content)
+	f.close, f.keep = f.close || closes, f.keep || keeps
 }
 
 // keepAlive reads how long the server keeps an idle connection. Ours must end before, or
