@@ -3,6 +3,7 @@
 package socket_test
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/socket"
 )
 
@@ -49,12 +51,7 @@ func TestAProbeSeesWithoutReading(t *testing.T) {
 	}
 	see := func(want socket.State) {
 		t.Helper()
-		for end := time.Now().Add(10 * time.Second); p.Look() != want; {
-			if time.Now().After(end) {
-				t.Fatalf("it sees %d, want %d", p.Look(), want)
-			}
-			time.Sleep(time.Millisecond)
-		}
+		timetest.Until(t, fmt.Sprintf("it sees %d", want), func() bool { return p.Look() == want })
 	}
 	if _, err := io.WriteString(far, "x"); err != nil {
 		t.Fatal(err)

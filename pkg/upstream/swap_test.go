@@ -81,9 +81,7 @@ func TestTheShortWayLooksBeforeItWrites(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			k, far, r := dialled(t, client(t, Options{}))
 			what(far)
-			for k.look() == linkQuiet { // until it has arrived
-				time.Sleep(time.Millisecond)
-			}
+			until(t, "it has arrived", func() bool { return k.look() != linkQuiet })
 			o := staged(t, k, r)
 			dead, sent, read := k.exchange(o)
 			if !dead || sent != nil || read != nil || k.wrote || len(o.rest) != 1 {
