@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -45,11 +46,28 @@ type Cluster struct {
 	state   string // of the initial cluster
 }
 
-// freePort finds a port below those that the kernel gives to connections, so that a program
-// that is started again finds it free.
+// freePorts are those that freePort gives out: below those that the kernel gives to connections,
+// so that a program that is started again finds its own free.
+var freePorts = struct {
+	sync.Mutex
+	next int
+}{next: firstPort + rand.N(portCount)}
+
+const (
+	firstPort = 12000
+	portCount = 18000
+)
+
+// freePort finds a port that nobody has and that no one was given before: whoever was given
+// one may be about to listen there, or away for a while.
 func freePort(host string) (int, error) {
-	for range 200 {
-		port := 12000 + rand.N(18000)
+	freePorts.Lock()
+	defer freePorts.Unlock()
+	for range portCount {
+		port := freePorts.next
+		if freePorts.next++; freePorts.next == firstPort+portCount {
+			freePorts.next = firstPort
+		}
 		l, err := net.Listen("tcp", net.JoinHostPort(host, fmt.Sprint(port)))
 		if err != nil {
 			continue

@@ -495,3 +495,18 @@ func TestSpeedHasOtherLimitsWhereOthersUseTheMachine(t *testing.T) {
 		}
 	}
 }
+
+// Two programs that are told of one port are a fault of the lab that looks like one of gosix.
+func TestNoPortIsGivenTwice(t *testing.T) {
+	given := map[int]bool{}
+	for range 300 {
+		port, err := freePort("127.0.0.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if given[port] {
+			t.Fatalf("port %d is given twice", port)
+		}
+		given[port] = true
+	}
+}
