@@ -550,7 +550,9 @@ func (c *h1conn) leave() {
 // loses the answer: net/http's time for it.
 const farewellTime = 500 * time.Millisecond
 
-// linger says that the connection ends and goes over what the client sends all the same.
+// linger says that the connection ends and goes over what the client sends all the same, until
+// it ends too or the time is over. However much it is: what is left unread at the end resets
+// the connection, and the client may then not see the answer.
 func (c *h1conn) linger() {
 	w, ok := c.nc.(interface{ CloseWrite() error })
 	if !ok || w.CloseWrite() != nil {
@@ -559,11 +561,9 @@ func (c *h1conn) linger() {
 	_ = c.sys.SetReadDeadline(time.Now().Add(farewellTime))
 	b := buffers.Get().(*h1buffer)
 	defer free(b)
-	for left := lingerBytes; left > 0; {
-		n, err := c.sys.Read(b.bytes)
-		if err != nil {
+	for {
+		if _, err := c.sys.Read(b.bytes); err != nil {
 			return
 		}
-		left -= n
 	}
 }
