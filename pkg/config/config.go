@@ -256,7 +256,7 @@ func Default() *Config {
 					"ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305",
 				Trusted: "system",
 			},
-			Engine:         "std",
+			Engine:         "fast",
 			Router:         Router{HTTP: "radixtree_host_uri"},
 			ProxyMode:      "http",
 			EnableControl:  true,
