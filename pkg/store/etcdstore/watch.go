@@ -100,7 +100,7 @@ func (w *watch) away(endpoint string, err error) {
 	if changed || time.Since(w.logged) > logEvery {
 		w.logged = time.Now()
 		w.s.c.Log.Warn().Err(err).Str("endpoint", endpoint).Time("since", since).Int64("revision", w.last).
-			Msg("configuration store is away, the last configuration stays in force")
+			Msg("configuration store is away, what is in force stays in force")
 	}
 }
 
