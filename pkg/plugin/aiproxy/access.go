@@ -117,6 +117,9 @@ func (p *proxy) read(q *exchange.Request) (*jsonedit.Doc, error) {
 	if err != nil {
 		return nil, plugin.Exit(http.StatusBadRequest, message{p.rules.badJSON + err.Error()})
 	}
+	if err := p.names.twin(doc); err != nil {
+		return nil, plugin.Exit(http.StatusBadRequest, message{p.rules.badJSON + err.Error()})
+	}
 	return doc, nil
 }
 

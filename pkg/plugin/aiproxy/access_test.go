@@ -16,9 +16,10 @@ import (
 
 func TestRequestsThatAreRefused(t *testing.T) {
 	llm, addr := fake(t, "owl")
-	const current, seed = "ai-proxy", "seed"
+	const current, seed, limited = "ai-proxy", "seed", "limited"
 	confs := map[string]string{
 		current: single(addr, `,"max_req_body_size":100`),
+		limited: single(addr, `,"options":{"maxTokens":1}`),
 		seed:    `{"model":{"provider":"openai","name":"m"},"auth":{},"override":{"endpoint":"http://` + addr + `"}}`,
 	}
 	tests := map[string]struct {
@@ -48,6 +49,18 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		"a member of a message twice": {
 			current, "", `{"messages":[{"role":"a","role":"b"}]}`, 400,
 			`{"message":"could not parse JSON request body: duplicate member \"role\" at character 26"}` + "\n",
+		},
+		"a member in other letters than the one that decides": {
+			current, "", `{"model":"a","messages":[],"Model":"b"}`, 400,
+			`{"message":"could not parse JSON request body: member \"Model\" is \"model\" in other letters"}` + "\n",
+		},
+		"a member in other letters, alone": {
+			current, "", `{"messages":[],"ſtream":true}`, 400,
+			`{"message":"could not parse JSON request body: member \"ſtream\" is \"stream\" in other letters"}` + "\n",
+		},
+		"a member in other letters than one that is configured": {
+			limited, "", `{"messages":[],"maxtokens":5}`, 400,
+			`{"message":"could not parse JSON request body: member \"maxtokens\" is \"maxTokens\" in other letters"}` + "\n",
 		},
 		"an empty object": {current, "", `{}`, 400, "no matching AI protocol for the request"},
 		"an empty list":   {current, "", `[]`, 400, "no matching AI protocol for the request"},
@@ -105,6 +118,9 @@ func TestRequestsThatPass(t *testing.T) {
 		"no content type":               {single(addr, ""), "POST", "", hello},
 		"a GET with a body":             {single(addr, ""), "GET", "application/json", hello},
 		"a prefix is enough (recorded)": {single(addr, ""), "POST", "application/jsonp", hello},
+		"capitals where nothing decides": {
+			single(addr, `,"options":{"maxTokens":1}`), "POST", "", `{"messages":[{"role":"user","Model":"x"}],"maxTokens":5,"modelId":1}`,
+		},
 		"seed: content parts, tools and members nobody knows": {
 			seed, "POST", "application/json",
 			`{"messages":[{"role":"user","content":[{"type":"text","text":"hi"}],"name":"x"},{"role":"tool","tool_call_id":"1","content":""}],"x":1}`,

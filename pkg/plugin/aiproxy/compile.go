@@ -28,6 +28,7 @@ type proxy struct {
 	passthrough bool
 	instances   []*drivers.Instance
 	models      []model // that the instances are configured to be asked for
+	names       names   // that may not come in other letters
 	targets     []balancer.Target
 	balancer    balance
 	hash        func(*exchange.Exchange) string
@@ -105,6 +106,7 @@ func (d Deps) compile(name string, c *conf) (*proxy, error) {
 		p.instances, p.models = append(p.instances, compiled), append(p.models, modelOf(compiled))
 		p.targets = append(p.targets, balancer.Target{ID: i.Name, Weight: i.Weight, Priority: i.Priority})
 	}
+	p.names = namesOf(p.instances)
 	c.warn(p.instances)
 	if c.Balancer.Algorithm == "semantic" {
 		var err error

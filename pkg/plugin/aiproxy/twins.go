@@ -1,0 +1,63 @@
+package aiproxy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gosix/gosix/pkg/drivers"
+	"github.com/gosix/gosix/pkg/jsonedit"
+)
+
+// names are members of requests that something here decides by or sets. A client's member
+// that differs from one of them by case alone is read as that one by some providers, among
+// them all that decode into structures of Go, so that they would read another request than
+// the one that was judged (spec/00 7).
+type names struct {
+	list  []string
+	lower bool // none has a letter above 'z' or a capital
+}
+
+// decisive are the names that count with every instance.
+var decisive = []string{"model", "messages", "stream", "input", "prompt", "system", "instructions", "tools"}
+
+// namesOf are the decisive names and what the instances set.
+func namesOf(instances []*drivers.Instance) names {
+	n := names{list: slices.Clone(decisive), lower: true}
+	for _, i := range instances {
+		for _, o := range i.Options {
+			if !slices.Contains(n.list, o.Name) {
+				n.list = append(n.list, o.Name)
+				n.lower = n.lower && plain(o.Name)
+			}
+		}
+	}
+	return n
+}
+
+// plain reports whether a name is no other name's twin unless that one has capitals.
+func plain(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; 'A' <= c && c <= 'Z' || c >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// twin says which member of a request is the twin of a name, if one is.
+func (n *names) twin(doc *jsonedit.Doc) error {
+	members := doc.Members()
+	for i := range members {
+		m := members[i].Name
+		if n.lower && plain(m) || slices.Contains(n.list, m) {
+			continue
+		}
+		for _, name := range n.list {
+			if strings.EqualFold(m, name) {
+				return fmt.Errorf("member %q is %q in other letters", m, name)
+			}
+		}
+	}
+	return nil
+}
