@@ -247,7 +247,7 @@ type Balancer struct {
 	Addr  string
 	nodes []*Node
 	next  atomic.Int64
-	well  atomic.Pointer[[]*Node]
+	well  []atomic.Bool // of the nodes
 }
 
 // NewBalancer starts one, which ends with the scenario.
@@ -256,24 +256,19 @@ func (r *Run) NewBalancer(nodes []*Node) (*Balancer, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Balancer{Addr: l.Addr().String(), nodes: nodes}
-	b.well.Store(new([]*Node))
+	b := &Balancer{Addr: l.Addr().String(), nodes: nodes, well: make([]atomic.Bool, len(nodes))}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			var well []*Node
-			for _, n := range nodes {
-				if ready(n.Status) {
-					well = append(well, n)
+	for i, n := range nodes {
+		running.Go(func() { // a node that is slow to say how it is keeps none of the others
+			for {
+				b.well[i].Store(ready(n.Status))
+				if pause(ctx, 500*time.Millisecond) != nil {
+					return
 				}
 			}
-			b.well.Store(&well)
-			if pause(ctx, 500*time.Millisecond) != nil {
-				return
-			}
-		}
-	})
+		})
+	}
 	running.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -291,19 +286,27 @@ func (r *Run) NewBalancer(nodes []*Node) (*Balancer, error) {
 	return b, nil
 }
 
-func (b *Balancer) healthy() []*Node { return *b.well.Load() }
+func (b *Balancer) healthy() (nodes []*Node) {
+	for i, n := range b.nodes {
+		if b.well[i].Load() {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
 
 // pass takes the next node that listens.
 func (b *Balancer) pass(ctx context.Context, in net.Conn) {
 	defer func() { _ = in.Close() }()
 	var out net.Conn
 	err := errors.New("no node is ready")
-	for range len(b.nodes) {
+	first := int(b.next.Add(1))
+	for i := range len(b.nodes) {
 		well := b.healthy()
 		if len(well) == 0 {
 			return
 		}
-		n := well[int(b.next.Add(1))%len(well)]
+		n := well[(first+i)%len(well)]
 		if out, err = net.DialTimeout("tcp", n.Gateway, time.Second); err == nil {
 			break
 		}
