@@ -29,8 +29,9 @@ demo: build ## a fake provider, a route over two instances, a streamed answer
 	@$(GO) run ./t/demo -gosix $(BIN)/gosix
 
 .PHONY: test
-test: ## every test, with the race detector
+test: ## every test, with the race detector; what runs the programs over both engines
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+	GOSIX_ENGINE=std CGO_ENABLED=1 $(GO) test -race -timeout 20m ./t
 
 .PHONY: sdk
 sdk: ## the official SDKs, of Go and JavaScript, as clients
