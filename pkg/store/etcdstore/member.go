@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -121,6 +122,7 @@ func (s *Store) dial(ctx context.Context, endpoint string, extra ...grpc.DialOpt
 		// One more try, for a token that is too old. Who is asked next is decided here.
 		MaxUnaryRetries: 2,
 		DialOptions: append([]grpc.DialOption{
+			grpc.WithContextDialer(dialer(new(net.Dialer).DialContext).connect),
 			// gRPC's own pause grows to two minutes, for which an etcd that is back
 			// would still look away.
 			grpc.WithConnectParams(grpc.ConnectParams{
