@@ -31,7 +31,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "profiled:", http.ListenAndServe(*listen, mux))
 		os.Exit(1)
 	}()
-	if err := node.Main(*conf, config.ProgramGateway, nil, os.Stdout); err != nil {
+	if err := node.Main(*conf, config.ProgramGateway, node.Parts{}, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "profiled:", err)
 		os.Exit(1)
 	}

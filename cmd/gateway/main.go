@@ -7,5 +7,5 @@ import (
 )
 
 func main() {
-	node.Execute(node.ServeCommand("gateway", "Serve the data plane from an external etcd", config.ProgramGateway, nil))
+	node.Execute(node.ServeCommand("gateway", "Serve the data plane from an external etcd", config.ProgramGateway, node.Parts{}))
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/gosix/gosix/internal/control"
 	"github.com/gosix/gosix/internal/node"
 	"github.com/gosix/gosix/pkg/config"
 	"github.com/gosix/gosix/pkg/store/embedetcd"
@@ -17,7 +18,8 @@ import (
 
 func main() {
 	root := &cobra.Command{Use: "gosix", Short: "An AI and API gateway that speaks Apache APISIX's language"}
-	root.AddCommand(node.ServeCommand("run", "Serve: Admin API and gateway", config.ProgramGosix, embedded), check(), version())
+	parts := node.Parts{Etcd: embedded, Admin: control.Admin}
+	root.AddCommand(node.ServeCommand("run", "Serve: Admin API and gateway", config.ProgramGosix, parts), check(), version())
 	node.Execute(root)
 }
 

@@ -29,9 +29,9 @@ var rows = [][]string{
 	0: {"internal/logtest", "internal/timetest", "internal/certtest", "internal/racetest", "pkg/jsonedit", "pkg/exchange", "pkg/exchange/exchangetest", "pkg/http1", "pkg/socket", "pkg/schema", "pkg/store", "pkg/balancer", "pkg/tlsname", "pkg/config", "pkg/drain", "pkg/seal", "pkg/drivers/protocol", "pkg/drivers/sse", "pkg/drivers/eventstream"},
 	1: {"pkg/variable", "pkg/expr", "pkg/upstream", "pkg/upstream/health", "pkg/drivers/convert", "pkg/drivers/ledger", "pkg/drivers/gcp", "pkg/resource", "pkg/store/memstore", "pkg/store/etcdstore", "pkg/store/embedetcd", "pkg/store/storetest", "pkg/cluster", "pkg/store/lastgood"},
 	2: {"pkg/certificate", "pkg/plugin", "pkg/drivers", "pkg/drivers/reply", "pkg/prompt"},
-	3: {"pkg/drivers/drivertest", "pkg/drivers/...", "pkg/plugin/...", "pkg/route"},
+	3: {"pkg/drivers/drivertest", "pkg/drivers/...", "pkg/plugin/...", "pkg/route", "pkg/sealed"},
 	4: {"pkg/builtin", "pkg/gateway", "pkg/adminapi"},
-	5: {"internal/node", "internal/arch", "cmd/...", "t/...", "t", "bench/...", "bench", "conf"},
+	5: {"internal/node", "internal/control", "internal/arch", "cmd/...", "t/...", "t", "bench/...", "bench", "conf"},
 }
 
 // libraries names the packages that may import a library; others may not. The key is a
@@ -200,18 +200,24 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-// The gateway alone must not carry an etcd server.
-func TestGatewayLinksNoEtcdServer(t *testing.T) {
-	cmd := exec.Command("go", "list", "-deps", "./cmd/gateway", "./cmd/admin")
-	cmd.Dir = root
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, dep := range strings.Fields(string(out)) {
-		if strings.HasPrefix(dep, "go.etcd.io/etcd/server/") {
-			t.Errorf("cmd/gateway or cmd/admin links %s", dep)
-			return
+// What a program links is memory of every one of its processes.
+func TestProgramsLinkNoMoreThanTheyServe(t *testing.T) {
+	for program, foreign := range map[string][]string{
+		"./cmd/admin":   {"go.etcd.io/etcd/server/"},
+		"./cmd/gateway": {"go.etcd.io/etcd/server/", "github.com/gin-gonic/", module + "pkg/adminapi", module + "internal/control"},
+	} {
+		cmd := exec.Command("go", "list", "-deps", program)
+		cmd.Dir = root
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, dep := range strings.Fields(string(out)) {
+			for _, prefix := range foreign {
+				if strings.HasPrefix(dep, prefix) {
+					t.Errorf("%s links %s", program, dep)
+				}
+			}
 		}
 	}
 }

@@ -9,13 +9,12 @@ import (
 	"github.com/gosix/gosix/pkg/config"
 )
 
-// ServeCommand is the command that serves with the settings named by --config. etcd may be
-// nil, as for Main.
-func ServeCommand(use, short string, program config.Program, etcd Etcd) *cobra.Command {
+// ServeCommand is the command that serves with the settings named by --config.
+func ServeCommand(use, short string, program config.Program, parts Parts) *cobra.Command {
 	var conf string
 	c := &cobra.Command{
 		Use: use, Short: short, Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return Main(conf, program, etcd, os.Stdout) },
+		RunE: func(*cobra.Command, []string) error { return Main(conf, program, parts, os.Stdout) },
 	}
 	c.Flags().StringVarP(&conf, "config", "c", "", "settings (default: built-in ones)")
 	return c

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/gosix/gosix/pkg/adminapi"
 	"github.com/gosix/gosix/pkg/config"
 )
 
@@ -65,7 +64,7 @@ func (n *node) prepare() error {
 		return nil
 	}
 	if len(d.Admin.Keys) == 0 {
-		d.Admin.Keys = []config.AdminKey{{Name: "admin", Role: adminapi.RoleAdmin}}
+		d.Admin.Keys = config.Default().Deployment.Admin.Keys
 	}
 	for i := range d.Admin.Keys {
 		k := &d.Admin.Keys[i]

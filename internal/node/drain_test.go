@@ -20,7 +20,7 @@ func ending(t *testing.T, c *config.Config, cause error) (p *process, ports Port
 	p = &process{t: t, c: c, end: func() { now(); cancel(nil) }, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
-		p.err = Run(ctx, Options{Program: config.ProgramGosix, Config: c, Etcd: ownEtcd, Out: &p.out, Log: zerolog.New(&p.log), Now: hurry})
+		p.err = Run(ctx, Options{Parts: Parts{Etcd: ownEtcd, Admin: TestAdmin}, Program: config.ProgramGosix, Config: c, Out: &p.out, Log: zerolog.New(&p.log), Now: hurry})
 	}()
 	t.Cleanup(p.stop)
 	ports = p.ports()

@@ -14,8 +14,8 @@ import (
 
 // Main runs a program with the settings at path until a signal ends it: SIGTERM after the
 // lame duck, SIGINT without it, a second one of either at once, and a third without any more
-// ado. etcd may be nil.
-func Main(path string, program config.Program, etcd Etcd, out io.Writer) error {
+// ado.
+func Main(path string, program config.Program, parts Parts, out io.Writer) error {
 	log := zerolog.New(os.Stderr).With().Timestamp().Logger()
 	c, notices, err := config.Load(path, os.LookupEnv)
 	if err != nil {
@@ -31,7 +31,7 @@ func Main(path string, program config.Program, etcd Etcd, out io.Writer) error {
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	return Run(ctx, Options{
-		Program: program, Config: c, Etcd: etcd, Out: out, Log: log, Reopen: hup, Now: end,
+		Parts: parts, Program: program, Config: c, Out: out, Log: log, Reopen: hup, Now: end,
 		Settings: again(path),
 	})
 }

@@ -6,7 +6,10 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net/http"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -15,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/gosix/gosix/pkg/balancer"
+	"github.com/gosix/gosix/pkg/cluster"
 	"github.com/gosix/gosix/pkg/config"
 	"github.com/gosix/gosix/pkg/gateway"
 	"github.com/gosix/gosix/pkg/plugin"
@@ -22,6 +26,8 @@ import (
 	"github.com/gosix/gosix/pkg/plugin/prometheus"
 	"github.com/gosix/gosix/pkg/resource"
 	"github.com/gosix/gosix/pkg/route"
+	"github.com/gosix/gosix/pkg/seal"
+	"github.com/gosix/gosix/pkg/store"
 	"github.com/gosix/gosix/pkg/store/lastgood"
 	"github.com/gosix/gosix/pkg/upstream"
 	"github.com/gosix/gosix/pkg/upstream/health"
@@ -30,11 +36,43 @@ import (
 // Etcd starts an etcd of the process's own in dir and returns its endpoint and what ends it.
 type Etcd func(dir, listen string, log zerolog.Logger) (endpoint string, stop func(), err error)
 
+// Admin makes the Admin API of a process: what it returns is called for each registry that is
+// in force in turn.
+type Admin func(AdminParts) func(*plugin.Registry) AdminAPI
+
+// AdminParts are the parts of a process that its Admin API works with.
+type AdminParts struct {
+	Config  *config.Config
+	Store   store.Store
+	Cluster *cluster.Registry
+	Ring    *seal.Ring // nil: secrets are stored plain
+	// Reload puts the plugins in force that the settings name now.
+	Reload func() (revision int64, err error)
+	// Snapshot is the gateway's, nil where there is none in the process.
+	Snapshot func() *route.Snapshot
+	Allow    []netip.Prefix // peers that may connect; empty: all
+	Server   string         // value of the Server header
+	Log      zerolog.Logger
+}
+
+// AdminAPI serves the Admin API. Init writes what the store lacks.
+type AdminAPI interface {
+	http.Handler
+	Init(ctx context.Context) error
+}
+
+// Parts are what only some of the programs have. A program hands them in, so that the others
+// do not link them: what is linked is memory of every process, used or not.
+type Parts struct {
+	Etcd  Etcd  // used when no host is configured; nil where one must be
+	Admin Admin // nil where the settings allow none
+}
+
 // Options is what a process is made of.
 type Options struct {
+	Parts
 	Program config.Program
 	Config  *config.Config // changed: what is generated is filled in
-	Etcd    Etcd           // used when no host is configured; nil where one must be
 	Out     io.Writer      // gets the lines for people
 	Log     zerolog.Logger
 	// Settings reads the settings again, for a reload of the plugins; nil: they cannot be.
@@ -85,6 +123,9 @@ func Run(ctx context.Context, o Options) error {
 		n.Now = context.Background()
 	}
 	n.gateway, n.admin = o.Config.Runs(o.Program)
+	if n.admin && o.Admin == nil {
+		return fmt.Errorf("%s: has no Admin API", o.Program)
+	}
 	n.background, n.stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer n.end()
 	if err := n.start(ctx); err != nil {

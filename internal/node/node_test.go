@@ -38,6 +38,9 @@ func ownEtcd(dir, listen string, log zerolog.Logger) (string, func(), error) {
 	return s.Endpoint(), s.Close, nil
 }
 
+// TestAdmin is the Admin API of the tests. They cannot name it: its package imports this one.
+var TestAdmin Admin
+
 // process is a Run of a test.
 type process struct {
 	t        *testing.T
@@ -73,7 +76,7 @@ func beginWith(t *testing.T, o Options) *process {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	p := &process{t: t, c: o.Config, end: cancel, done: make(chan struct{})}
-	o.Etcd, o.Out, o.Log = ownEtcd, &p.out, zerolog.New(&p.log)
+	o.Parts, o.Out, o.Log = Parts{Etcd: ownEtcd, Admin: TestAdmin}, &p.out, zerolog.New(&p.log)
 	go func() {
 		defer close(p.done)
 		p.err = Run(ctx, o)

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/gosix/gosix/pkg/adminapi"
 	"github.com/gosix/gosix/pkg/config"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/resource"
@@ -24,8 +23,8 @@ type loaded struct {
 	store    store.Store
 	registry func(resource.PluginList) *plugin.Registry
 	env      func(*plugin.Registry) route.Env
-	admin    func(*plugin.Registry) *adminapi.API // nil without the Admin API
-	current  atomic.Pointer[adminapi.API]
+	admin    func(*plugin.Registry) AdminAPI // nil without the Admin API
+	current  atomic.Pointer[AdminAPI]
 	syncer   *route.Syncer // nil without the gateway
 }
 
@@ -67,7 +66,8 @@ func (n *node) reload() (revision int64, err error) {
 	}
 	n.Log.Info().Str("key", n.pluginsKey()).Msg("sync local conf to etcd")
 	n.loaded.list = list
-	n.loaded.current.Store(n.loaded.admin(registry))
+	api := n.loaded.admin(registry)
+	n.loaded.current.Store(&api)
 	if n.loaded.syncer != nil {
 		if err := n.loaded.syncer.Use(n.background, n.loaded.env(registry)); err != nil {
 			return 0, fmt.Errorf("the process is ending: %w", err)

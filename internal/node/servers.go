@@ -13,7 +13,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/gosix/gosix/pkg/adminapi"
 	"github.com/gosix/gosix/pkg/config"
 	"github.com/gosix/gosix/pkg/drain"
 	"github.com/gosix/gosix/pkg/gateway"
@@ -79,37 +78,23 @@ func (n *node) startAdmin(st *etcdstore.Store, registry *plugin.Registry, ring *
 	if err != nil {
 		return err
 	}
-	o := adminapi.Options{
-		Store: st, Cluster: n.cluster.registry, Reload: n.reload, Ring: ring, Prefix: n.c.Deployment.Etcd.Prefix,
-		Limit: config.Seconds(n.c.Deployment.Etcd.Timeout), KeyRequired: a.KeyRequired, KeyIn: a.KeyIn,
-		Allow: allow, CORS: a.CORS, Stream: n.c.Apisix.ProxyMode != "http", BodyLimit: n.c.Apisix.Limits.AdminBody,
-		Depth: n.c.Apisix.Limits.JSONDepth, Server: serverHeader(n.c, "APISIX/"+referenceVersion+" gosix/"+Version()), Log: n.Log,
+	parts := AdminParts{
+		Config: n.c, Store: st, Cluster: n.cluster.registry, Ring: ring, Reload: n.reload, Allow: allow,
+		Server: serverHeader(n.c, "APISIX/"+referenceVersion+" gosix/"+Version()), Log: n.Log,
 	}
 	if s := n.loaded.syncer; s != nil {
-		o.Cache = func() adminapi.Cache {
-			if now := s.Router().Snapshot(); now.Revision() > 0 {
-				return now
-			}
-			return nil
-		}
+		parts.Snapshot = s.Router().Snapshot
 	}
-	for _, k := range a.Keys {
-		o.Keys = append(o.Keys, adminapi.Key{Name: k.Name, Value: k.Key.Reveal(), Role: k.Role})
-	}
-	n.loaded.admin = func(r *plugin.Registry) *adminapi.API {
-		own := o
-		own.Registry = r
-		return adminapi.New(own)
-	}
+	n.loaded.admin = n.Admin(parts)
 	api := n.loaded.admin(registry)
-	n.loaded.current.Store(api)
+	n.loaded.current.Store(&api)
 	l, err := listen("deployment.admin.admin_listen", a.Listen.String())
 	if err != nil {
 		return err
 	}
 	n.ports.Admin = reachable(l.Addr())
 	n.api = append(n.api, n.serve(l, secure, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n.loaded.current.Load().ServeHTTP(w, r)
+		(*n.loaded.current.Load()).ServeHTTP(w, r)
 	})))
 	n.running.Go(func() {
 		// Nobody here needs the markers, so that an etcd that is away holds nothing up.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/gosix/gosix/pkg/adminapi"
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/builtin"
 	"github.com/gosix/gosix/pkg/config"
@@ -20,6 +19,7 @@ import (
 	"github.com/gosix/gosix/pkg/resource"
 	"github.com/gosix/gosix/pkg/route"
 	"github.com/gosix/gosix/pkg/seal"
+	"github.com/gosix/gosix/pkg/sealed"
 	"github.com/gosix/gosix/pkg/store/etcdstore"
 	"github.com/gosix/gosix/pkg/upstream"
 	"github.com/gosix/gosix/pkg/upstream/health"
@@ -143,15 +143,15 @@ func environment(c *config.Config, registry *plugin.Registry, ring *seal.Ring, p
 		if !ok {
 			return doc, nil
 		}
-		doc, err := adminapi.OpenItem(ring, registry, key, kind, doc)
+		doc, err := sealed.Open(ring, registry, key, kind, doc)
 		if err != nil {
 			return nil, err
 		}
 		// Taken as it is, what stands for a secret would be one: asked of clients, and sent to
 		// providers.
-		sealed, err := adminapi.StillSealed(registry, kind, doc)
-		if err == nil && sealed != "" {
-			err = fmt.Errorf("%s: no key of apisix.data_encryption.keyring opens it", sealed)
+		foreign, err := sealed.Still(registry, kind, doc, nil)
+		if err == nil && foreign != "" {
+			err = fmt.Errorf("%s: no key of apisix.data_encryption.keyring opens it", foreign)
 		}
 		return doc, err
 	}

@@ -1,7 +1,6 @@
 package adminapi
 
 import (
-	"bytes"
 	"errors"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/gosix/gosix/pkg/resource"
 	"github.com/gosix/gosix/pkg/schema"
 	"github.com/gosix/gosix/pkg/seal"
+	"github.com/gosix/gosix/pkg/sealed"
 	"github.com/gosix/gosix/pkg/store"
 )
 
@@ -167,25 +167,12 @@ func (a *API) judgeMetadata(name string, raw []byte) error {
 	return nil
 }
 
-// pluginsOf calls f for every plugin configuration of a document, in its order.
-func pluginsOf(raw []byte, member resource.PluginMember, f func(name string, conf []byte) error) error {
-	doc, err := jsonedit.IndexTrusted(raw)
-	if err != nil {
-		return err
-	}
-	plugins, kind, ok := doc.Get(member.Path)
-	if !ok || kind != jsonedit.Object {
-		return nil
-	}
-	return jsonedit.Members(plugins, func(name string, conf []byte, _ jsonedit.Kind) error { return f(name, conf) })
-}
-
 func (a *API) judgePlugins(q *request, t target, member resource.PluginMember, raw []byte) error {
 	switch member.Flavour {
 	case resource.FlavourConsumer, resource.FlavourCredential:
 		return a.judgeConsumerPlugins(q, t, member, raw)
 	case resource.FlavourStream:
-		return pluginsOf(raw, member, func(name string, conf []byte) error {
+		return member.Each(raw, func(name string, conf []byte) error {
 			if err := a.o.Registry.CheckStream(plugin.Source{Name: name, Conf: conf}); err != nil {
 				return badRequest(err.Error())
 			}
@@ -199,7 +186,7 @@ func (a *API) judgePlugins(q *request, t target, member resource.PluginMember, r
 			return err
 		}
 	}
-	return pluginsOf(raw, member, func(name string, conf []byte) error {
+	return member.Each(raw, func(name string, conf []byte) error {
 		if err := a.o.Registry.Check(plugin.Source{Name: name, Conf: conf}); err != nil {
 			return badRequest(err.Error())
 		}
@@ -223,7 +210,7 @@ func (a *API) pluginsOfOtherRules(q *request, t target, member resource.PluginMe
 			continue
 		}
 		// A rule that cannot be read is in force nowhere, and holds no plugin.
-		_ = pluginsOf(item.Value, member, func(name string, _ []byte) error {
+		_ = member.Each(item.Value, func(name string, _ []byte) error {
 			if _, held := taken[name]; !held {
 				taken[name] = id
 			}
@@ -234,7 +221,7 @@ func (a *API) pluginsOfOtherRules(q *request, t target, member resource.PluginMe
 }
 
 func (a *API) judgeConsumerPlugins(q *request, t target, member resource.PluginMember, raw []byte) error {
-	return pluginsOf(raw, member, func(name string, conf []byte) error {
+	return member.Each(raw, func(name string, conf []byte) error {
 		def, known := a.o.Registry.Definition(name)
 		if member.Flavour == resource.FlavourCredential {
 			if !known {
@@ -314,33 +301,7 @@ func (a *API) holdsKey(item store.Item, name, attribute, key string) bool {
 
 // secretPaths lists the members of a document that are encrypted at rest.
 func (a *API) secretPaths(k *resource.Kind, raw []byte) (paths []string) {
-	return SecretPaths(a.o.Registry, k, raw)
-}
-
-// SecretPaths lists the members of an item that are encrypted at rest in either format, as
-// dotted paths: those of its kind and those of the plugins that it configures.
-func SecretPaths(r *plugin.Registry, k *resource.Kind, raw []byte) []string {
-	paths := append([]string(nil), k.Secrets...)
-	for _, member := range k.PluginMembers {
-		if member.Path == "" {
-			continue
-		}
-		_ = pluginsOf(raw, member, func(name string, _ []byte) error {
-			def, known := r.Definition(name)
-			if !known {
-				return nil
-			}
-			secrets := def.Secrets
-			if def.Auth && member.Flavour != resource.FlavourNormal {
-				secrets = def.ConsumerSecrets
-			}
-			for _, s := range secrets {
-				paths = append(paths, member.Path+"."+name+"."+s)
-			}
-			return nil
-		})
-	}
-	return paths
+	return sealed.Paths(a.o.Registry, k, raw)
 }
 
 // seal encrypts the secrets of a document for the item stored under key.
@@ -348,7 +309,7 @@ func (a *API) seal(k *resource.Kind, key string, raw []byte) ([]byte, error) {
 	if a.o.Ring == nil {
 		return raw, nil
 	}
-	return eachMember(raw, a.secretPaths(k, raw), func(_, plain string) string {
+	return sealed.Replace(raw, a.secretPaths(k, raw), func(_, plain string) string {
 		if k.Name == "ssls" && !strings.HasPrefix(plain, "---") || seal.IsSealed(plain) {
 			return plain // a reference, or what somebody encrypted before
 		}
@@ -361,7 +322,7 @@ func (a *API) sealOwn(k *resource.Kind, key string, raw []byte) ([]byte, error) 
 	if a.o.Ring.Format() != seal.GCM {
 		return raw, nil
 	}
-	return eachMember(raw, k.OwnSecrets, func(_, plain string) string {
+	return sealed.Replace(raw, k.OwnSecrets, func(_, plain string) string {
 		if seal.IsSealed(plain) {
 			return plain
 		}
@@ -381,7 +342,7 @@ func (a *API) opened(k *resource.Kind, key string, raw, before []byte) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	foreign, err := stillSealed(a.o.Registry, k, raw, before)
+	foreign, err := sealed.Still(a.o.Registry, k, raw, before)
 	if err == nil && foreign != "" {
 		err = badRequest("failed to decrypt previous encrypted key: " + foreign + " was sealed for another item, or by a key that is not in the keyring")
 	}
@@ -390,54 +351,5 @@ func (a *API) opened(k *resource.Kind, key string, raw, before []byte) ([]byte, 
 
 // open is the inverse of seal.
 func (a *API) open(k *resource.Kind, key string, raw []byte) ([]byte, error) {
-	return OpenItem(a.o.Ring, a.o.Registry, strings.TrimPrefix(key, a.o.Prefix+"/"), k, raw)
-}
-
-// OpenItem returns a stored document with its secrets open; key is the item's below the
-// store's prefix.
-func OpenItem(ring *seal.Ring, r *plugin.Registry, key string, k *resource.Kind, raw []byte) ([]byte, error) {
-	if ring == nil {
-		return raw, nil
-	}
-	raw, err := eachMember(raw, SecretPaths(r, k, raw), func(_, s string) string { return ring.Open(key, s) })
-	if err != nil {
-		return nil, err
-	}
-	return eachMember(raw, k.OwnSecrets, func(_, s string) string {
-		if !seal.IsSealed(s) {
-			return s // plain: a text that happens to look like the reference's format is none
-		}
-		return ring.Open(key, s)
-	})
-}
-
-// StillSealed returns the path of a secret of an opened document that no key opened, "" if
-// there is none. It is not the secret: whoever may read the store knows it.
-func StillSealed(r *plugin.Registry, k *resource.Kind, raw []byte) (string, error) {
-	return stillSealed(r, k, raw, nil)
-}
-
-// stillSealed leaves out what is part of before.
-func stillSealed(r *plugin.Registry, k *resource.Kind, raw, before []byte) (found string, err error) {
-	if !seal.MayHold(raw) {
-		return "", nil
-	}
-	_, err = eachMember(raw, append(SecretPaths(r, k, raw), k.OwnSecrets...), func(path, value string) string {
-		if seal.IsSealed(value) && !bytes.Contains(before, []byte(value)) {
-			found = path
-		}
-		return value
-	})
-	return found, err
-}
-
-// eachMember replaces the strings at dotted paths of a document; f gets the path of each.
-func eachMember(raw []byte, paths []string, f func(path, value string) string) ([]byte, error) {
-	for _, path := range paths {
-		var err error
-		if raw, err = seal.Members(raw, path, func(s string) string { return f(path, s) }); err != nil {
-			return nil, err
-		}
-	}
-	return raw, nil
+	return sealed.Open(a.o.Ring, a.o.Registry, strings.TrimPrefix(key, a.o.Prefix+"/"), k, raw)
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/gosix/gosix/pkg/jsonedit"
 	"github.com/gosix/gosix/pkg/schema"
 )
 
@@ -47,6 +48,19 @@ const (
 type PluginMember struct {
 	Path    string
 	Flavour Flavour
+}
+
+// Each calls f for every plugin configuration that stands there in a document, in its order.
+func (m PluginMember) Each(raw []byte, f func(name string, conf []byte) error) error {
+	doc, err := jsonedit.IndexTrusted(raw)
+	if err != nil {
+		return err
+	}
+	plugins, kind, ok := doc.Get(m.Path)
+	if !ok || kind != jsonedit.Object {
+		return nil
+	}
+	return jsonedit.Members(plugins, func(name string, conf []byte, _ jsonedit.Kind) error { return f(name, conf) })
 }
 
 // Kind is one kind of stored thing. Kinds are immutable and shared.

@@ -1,0 +1,8 @@
+package node_test
+
+import (
+	"github.com/gosix/gosix/internal/control"
+	"github.com/gosix/gosix/internal/node"
+)
+
+func init() { node.TestAdmin = control.Admin }
