@@ -1,6 +1,7 @@
 package builtin
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,5 +38,20 @@ func TestPluginsStandInRunOrder(t *testing.T) {
 	}
 	if diff := cmp.Diff(registry(t).Names(), listed); diff != "" {
 		t.Errorf("the list is not in the order of priorities: %s", diff)
+	}
+}
+
+// Schemas are compiled when they are needed, and none may fail then.
+func TestEverySchemaCompiles(t *testing.T) {
+	r := registry(t)
+	for _, name := range r.Names() {
+		if !json.Valid(r.PublishedSchema(name)) {
+			t.Errorf("%s: has no schema", name)
+		}
+		d, _ := r.Definition(name)
+		if d.ConsumerSchema != nil {
+			_, _, _ = r.CompileConsumer(plugin.Source{Name: name, Conf: []byte(`{}`)}, nil, nil)
+		}
+		_ = r.CheckMetadata(name, []byte(`{}`))
 	}
 }

@@ -40,8 +40,7 @@ type Registry struct {
 
 type entry struct {
 	Definition
-	schema, consumer, metadata *schema.Schema
-	published                  []byte // Schema with `_meta`, as clients see it
+	schema, consumer, metadata *schema.Schema // with `_meta`, as clients see them; but for metadata
 }
 
 const metaSchema = `{"type":"object","additionalProperties":false,"properties":{` +
@@ -53,8 +52,8 @@ const metaSchema = `{"type":"object","additionalProperties":false,"properties":{
 
 const injectedMark = `"this is a mark for our injected plugin schema"`
 
-// NewRegistry returns the registry of defs. It panics on mistakes in our own program
-// text: a name used twice, a schema that does not compile.
+// NewRegistry returns the registry of defs. It panics on mistakes in our own program text: a
+// name used twice. A schema that does not compile is one, too, and panics when it is needed.
 func NewRegistry(s Settings, defs ...Definition) *Registry {
 	if s.Clock == nil {
 		s.Clock = SystemClock{}
@@ -74,13 +73,12 @@ func NewRegistry(s Settings, defs ...Definition) *Registry {
 			continue
 		}
 		e := &entry{Definition: d}
-		e.published = withMeta(d.Name, d.Schema)
-		e.schema = schema.MustCompile("plugin "+d.Name, e.published)
+		e.schema = schema.Later("plugin "+d.Name, func() []byte { return withMeta(d.Name, d.Schema) })
 		if d.ConsumerSchema != nil {
-			e.consumer = schema.MustCompile("consumer of "+d.Name, withMeta(d.Name, d.ConsumerSchema))
+			e.consumer = schema.Later("consumer of "+d.Name, func() []byte { return withMeta(d.Name, d.ConsumerSchema) })
 		}
 		if d.MetadataSchema != nil {
-			e.metadata = schema.MustCompile("metadata of "+d.Name, d.MetadataSchema)
+			e.metadata = schema.Later("metadata of "+d.Name, func() []byte { return d.MetadataSchema })
 		}
 		r.byName[d.Name] = e
 		r.ordered = append(r.ordered, e)
@@ -138,7 +136,7 @@ func (r *Registry) Definition(name string) (Definition, bool) {
 // PublishedSchema is the schema as clients see it, with `_meta`; nil if there is no such plugin.
 func (r *Registry) PublishedSchema(name string) []byte {
 	if e := r.byName[name]; e != nil {
-		return e.published
+		return e.schema.Raw()
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"sync"
 
 	"github.com/gosix/gosix/pkg/schema"
 )
@@ -17,40 +18,47 @@ var schemaFiles embed.FS
 // use stands in a schema file for a schema of common.json.
 var use = regexp.MustCompile(`\{"\$use": "([a-z_]+)"\}`)
 
-// loadSchemas compiles the schema files by name ("route", "secret_vault"). They are
-// part of the program, so that a bad one is a panic.
+// loadSchemas returns the schemas of the files by name ("route", "secret_vault"). They are
+// part of the program, so that a bad one is a panic, and compiled when they are needed.
 func loadSchemas() map[string]*schema.Schema {
-	common := map[string]json.RawMessage{}
-	if err := json.Unmarshal(mustRead("common.json"), &common); err != nil {
-		panic(fmt.Sprintf("schema/common.json: %v", err))
-	}
-	var expand func(doc []byte) []byte
-	expand = func(doc []byte) []byte {
-		return use.ReplaceAllFunc(doc, func(m []byte) []byte {
-			name := string(use.FindSubmatch(m)[1])
-			part, ok := common[name]
-			if !ok {
-				panic(fmt.Sprintf("schema/common.json has no %q", name))
-			}
-			return expand(part)
-		})
-	}
-
 	files, err := schemaFiles.ReadDir("schema")
 	if err != nil {
 		panic(err)
 	}
-	compiled := make(map[string]*schema.Schema, len(files))
+	loaded := make(map[string]*schema.Schema, len(files))
 	for _, f := range files {
 		if name := f.Name()[:len(f.Name())-len(path.Ext(f.Name()))]; name != "common" {
-			var doc bytes.Buffer
-			if err := json.Compact(&doc, expand(mustRead(f.Name()))); err != nil {
-				panic(fmt.Sprintf("schema/%s: %v", f.Name(), err))
-			}
-			compiled[name] = schema.MustCompile(name, doc.Bytes())
+			loaded[name] = schema.Later(name, func() []byte {
+				var doc bytes.Buffer
+				if err := json.Compact(&doc, expand(mustRead(f.Name()))); err != nil {
+					panic(fmt.Sprintf("schema/%s: %v", f.Name(), err))
+				}
+				return doc.Bytes()
+			})
 		}
 	}
-	return compiled
+	return loaded
+}
+
+// common are the schemas that others use, by name.
+var common = sync.OnceValue(func() map[string]json.RawMessage {
+	all := map[string]json.RawMessage{}
+	if err := json.Unmarshal(mustRead("common.json"), &all); err != nil {
+		panic(fmt.Sprintf("schema/common.json: %v", err))
+	}
+	return all
+})
+
+// expand puts common schemas where a document uses them.
+func expand(doc []byte) []byte {
+	return use.ReplaceAllFunc(doc, func(m []byte) []byte {
+		name := string(use.FindSubmatch(m)[1])
+		part, ok := common()[name]
+		if !ok {
+			panic(fmt.Sprintf("schema/common.json has no %q", name))
+		}
+		return expand(part)
+	})
 }
 
 func mustRead(file string) []byte {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gosix/gosix/pkg/schema"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -125,6 +127,15 @@ func TestSchemas(t *testing.T) {
 	for _, name := range []string{"routes", "common", ""} {
 		if _, ok := Schemas(name); ok {
 			t.Errorf("%q: got a schema, want none", name)
+		}
+	}
+}
+
+// They are compiled when they are needed, and none may fail then.
+func TestEverySchemaCompiles(t *testing.T) {
+	for name, s := range schemas() {
+		if _, err := schema.Compile(name, s.Raw()); err != nil {
+			t.Error(err)
 		}
 	}
 }

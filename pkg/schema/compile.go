@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -11,171 +13,24 @@ import (
 	"time"
 
 	"github.com/dlclark/regexp2"
-	"github.com/santhosh-tekuri/jsonschema/v5"
 )
 
 // patternTimeout bounds one match of a pattern that backtracks.
 const patternTimeout = 100 * time.Millisecond
 
-// The keywords of draft 7 that are supported, by what stands under them.
-var (
-	schemaKeywords = []string{"not", "if", "then", "else", "additionalProperties", "additionalItems"}
-	listKeywords   = []string{"allOf", "anyOf", "oneOf"}
-	mapKeywords    = []string{"properties", "definitions"}
-	valueKeywords  = []string{
-		"type", "enum", "const", "default", "required", "format",
-		"minProperties", "maxProperties", "minItems", "maxItems", "uniqueItems", "minLength", "maxLength",
-		"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
-		// Annotations. encrypt_fields is the reference's; plugins show it in their schema.
-		"$schema", "$comment", "title", "description", "examples", "readOnly", "writeOnly", "encrypt_fields",
-	}
-)
-
-// vetter refuses what the walker would not see and what the library would choke on.
-type vetter struct {
-	root any
-	seen map[*object]bool // the schemas of the document
-	refs []string
-}
-
-// vetDocument returns the document as the library may read it: without the patterns that
-// Go's regexp does not compile.
-func vetDocument(tree any) (any, error) {
-	v := vetter{root: tree, seen: map[*object]bool{}}
-	portable, err := v.schema(tree, "#")
-	if err != nil {
-		return nil, err
-	}
-	for _, ref := range v.refs {
-		target, err := resolve(tree, ref)
-		if err != nil {
-			return nil, err
-		}
-		// What stands elsewhere, in a default say, has not been vetted.
-		if o, ok := target.(*object); ok && !v.seen[o] {
-			return nil, fmt.Errorf("reference %q does not lead to a schema", ref)
-		}
-	}
-	return portable, nil
-}
-
-func (v *vetter) schema(tree any, at string) (any, error) {
-	if always, ok := tree.(bool); ok {
-		return always, nil
-	}
-	o, ok := tree.(*object)
-	if !ok {
-		return nil, fmt.Errorf("%s: a schema is an object or a boolean", at)
-	}
-	v.seen[o] = true
-	out := make(map[string]any, len(o.names))
-	for _, keyword := range o.names {
-		value, at := o.values[keyword], at+"/"+keyword
-		var err error
-		switch {
-		case slices.Contains(valueKeywords, keyword):
-			out[keyword] = plain(value)
-		case slices.Contains(schemaKeywords, keyword):
-			out[keyword], err = v.schema(value, at)
-		case slices.Contains(listKeywords, keyword):
-			out[keyword], err = v.list(value, at)
-		case slices.Contains(mapKeywords, keyword):
-			out[keyword], err = v.members(value, at, func(name string) string { return name })
-		case keyword == "$ref":
-			ref, ok := value.(string)
-			if !ok {
-				return nil, fmt.Errorf("%s: must be a string", at)
-			}
-			v.refs = append(v.refs, ref)
-			out[keyword] = ref
-		case keyword == "patternProperties":
-			out[keyword], err = v.members(value, at, portablePattern)
-		case keyword == "dependencies":
-			out[keyword], err = v.dependencies(value, at)
-		case keyword == "items":
-			if _, tuple := value.([]any); tuple {
-				out[keyword], err = v.list(value, at)
-			} else {
-				out[keyword], err = v.schema(value, at)
-			}
-		case keyword == "pattern":
-			if p, ok := value.(string); !ok || portablePattern(p) == p {
-				out[keyword] = plain(value)
-			}
-		default:
-			err = fmt.Errorf("%s: unsupported keyword", at)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-func (v *vetter) list(value any, at string) (any, error) {
-	list, ok := value.([]any)
-	if !ok {
-		return nil, fmt.Errorf("%s: must be a list of schemas", at)
-	}
-	out := make([]any, len(list))
-	for i, s := range list {
-		var err error
-		if out[i], err = v.schema(s, at+"/"+strconv.Itoa(i)); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-func (v *vetter) members(value any, at string, rename func(string) string) (any, error) {
-	o, ok := value.(*object)
-	if !ok {
-		return nil, fmt.Errorf("%s: must be an object of schemas", at)
-	}
-	out := make(map[string]any, len(o.names))
-	for _, name := range o.names {
-		s, err := v.schema(o.values[name], at+"/"+name)
-		if err != nil {
-			return nil, err
-		}
-		out[rename(name)] = s
-	}
-	return out, nil
-}
-
-func (v *vetter) dependencies(value any, at string) (any, error) {
-	o, ok := value.(*object)
-	if !ok {
-		return nil, fmt.Errorf("%s: must be an object", at)
-	}
-	out := make(map[string]any, len(o.names))
-	for _, name := range o.names {
-		if list, ok := o.values[name].([]any); ok {
-			out[name] = list
-			continue
-		}
-		s, err := v.schema(o.values[name], at+"/"+name)
-		if err != nil {
-			return nil, err
-		}
-		out[name] = s
-	}
-	return out, nil
-}
-
-// portablePattern returns the pattern itself if Go's regexp compiles it, else one that
-// stands for it in the library's map of patterns.
-func portablePattern(pattern string) string {
-	if _, err := regexp.Compile(pattern); err == nil {
-		return pattern
-	}
-	return regexp.QuoteMeta(pattern)
-}
-
-// node is a compiled schema made ready for the walker: what the library keeps in maps is
-// in the order of the document, patterns and bounds are prepared, defaults are at hand.
+// node is a compiled schema made ready for the walker: members in the order of the document,
+// patterns and bounds prepared, defaults at hand.
 type node struct {
-	*jsonschema.Schema
+	always   *bool // the schema is true or false
+	types    []string
+	enum     []any // nil: none
+	constant []any // empty: none
+	required []string
+
+	// -1: none
+	minProperties, maxProperties int
+	minItems, maxItems           int
+	minLength, maxLength         int
 
 	ref          *node
 	text         bool // describes strings, so a reference may stand in their place
@@ -189,13 +44,15 @@ type node struct {
 	tuple        []*node
 	tupleClosed  bool
 	tupleRest    *node
+	uniqueItems  bool
 	pattern      *pattern
 	minimum      *float64
 	maximum      *float64
 	above        *float64 // exclusiveMinimum
 	below        *float64 // exclusiveMaximum
 	multipleOf   *float64
-	format       func(any) bool
+	formatName   string
+	format       func(string) bool // nil: none
 	allOf        []*node
 	anyOf        []*node
 	oneOf        []*node
@@ -223,39 +80,163 @@ type dependency struct {
 	node  *node
 }
 
-// builder pairs the library's schemas with the document they came from.
-type builder struct {
-	root  any
-	nodes map[*jsonschema.Schema]*node
+// formats are those that our schemas use.
+var formats = map[string]func(string) bool{
+	"ipv4": func(s string) bool {
+		a, err := netip.ParseAddr(s)
+		return err == nil && a.Is4()
+	},
+	"ipv6": func(s string) bool {
+		a, err := netip.ParseAddr(s)
+		return err == nil && a.Is6() && a.Zone() == ""
+	},
 }
 
-func (b *builder) build(s *jsonschema.Schema, tree any) (*node, error) {
-	if s == nil {
-		return nil, nil
+// builder makes nodes of the schemas of a document.
+type builder struct {
+	root  any
+	nodes map[*object]*node
+	refs  []reference
+}
+
+// reference is a node that is to stand for another.
+type reference struct {
+	node *node
+	to   string
+}
+
+// build compiles a document.
+func build(tree any) (*node, error) {
+	b := builder{root: tree, nodes: map[*object]*node{}}
+	root, err := b.schema(tree, "#")
+	if err != nil {
+		return nil, err
 	}
-	if n, ok := b.nodes[s]; ok {
-		return n, nil
-	}
-	n := &node{Schema: s}
-	b.nodes[s] = n // before the children: a schema may refer to itself
-	o, ok := tree.(*object)
-	if !ok {
-		return n, nil
-	}
-	if s.Ref != nil {
-		target, err := resolve(b.root, o.values["$ref"].(string))
+	for _, r := range b.refs {
+		target, err := resolve(tree, r.to)
 		if err != nil {
 			return nil, err
 		}
-		n.ref, err = b.build(s.Ref, target)
-		return n, err
+		switch target := target.(type) {
+		case *object:
+			// What stands elsewhere, in a default say, is no schema.
+			if r.node.ref = b.nodes[target]; r.node.ref == nil {
+				return nil, fmt.Errorf("reference %q does not lead to a schema", r.to)
+			}
+		case bool:
+			r.node.ref = &node{always: &target}
+		default:
+			return nil, fmt.Errorf("reference %q does not lead to a schema", r.to)
+		}
 	}
-	n.text = slices.Contains(s.Types, "string") || len(s.Types) == 0 && (s.MinLength >= 0 || s.MaxLength >= 0 || o.values["pattern"] != nil)
-	for _, step := range []func(*node, *object) error{b.object, b.array, b.scalar, b.compound} {
-		if err := step(n, o); err != nil {
+	seen := map[*node]bool{}
+	for _, n := range b.nodes {
+		if n.loops(seen) {
+			return nil, errors.New("a schema refers to itself in an infinite loop")
+		}
+	}
+	return root, nil
+}
+
+// loops reports whether judging a value by n would come back to judging the same value by n.
+// seen has the nodes that were looked at: true while that goes on.
+func (n *node) loops(seen map[*node]bool) bool {
+	if n == nil {
+		return false
+	}
+	if open, known := seen[n]; known {
+		return open
+	}
+	seen[n] = true
+	for _, list := range [][]*node{{n.ref, n.not, n.cond, n.then, n.otherwise}, n.allOf, n.anyOf, n.oneOf} {
+		for _, sub := range list {
+			if sub.loops(seen) {
+				return true
+			}
+		}
+	}
+	for _, d := range n.dependencies {
+		if d.node.loops(seen) {
+			return true
+		}
+	}
+	seen[n] = false
+	return false
+}
+
+// keyword takes the value of a keyword, which stands at a path in the document, into a node.
+type keyword func(b *builder, n *node, value any, at string) error
+
+// keywords are those of draft 7 that the walker knows. Any other is refused: a misspelt one
+// would accept everything.
+var keywords map[string]keyword
+
+func init() {
+	keywords = map[string]keyword{
+		"type":                 takeTypes,
+		"enum":                 takeEnum,
+		"const":                func(_ *builder, n *node, v any, _ string) error { n.constant = []any{plain(v)}; return nil },
+		"required":             takes(names, func(n *node) *[]string { return &n.required }),
+		"minProperties":        takes(count, func(n *node) *int { return &n.minProperties }),
+		"maxProperties":        takes(count, func(n *node) *int { return &n.maxProperties }),
+		"minItems":             takes(count, func(n *node) *int { return &n.minItems }),
+		"maxItems":             takes(count, func(n *node) *int { return &n.maxItems }),
+		"minLength":            takes(count, func(n *node) *int { return &n.minLength }),
+		"maxLength":            takes(count, func(n *node) *int { return &n.maxLength }),
+		"minimum":              takes(bound, func(n *node) **float64 { return &n.minimum }),
+		"maximum":              takes(bound, func(n *node) **float64 { return &n.maximum }),
+		"exclusiveMinimum":     takes(bound, func(n *node) **float64 { return &n.above }),
+		"exclusiveMaximum":     takes(bound, func(n *node) **float64 { return &n.below }),
+		"multipleOf":           takes(factor, func(n *node) **float64 { return &n.multipleOf }),
+		"uniqueItems":          takes(boolean, func(n *node) *bool { return &n.uniqueItems }),
+		"pattern":              takes(regular, func(n *node) **pattern { return &n.pattern }),
+		"format":               takeFormat,
+		"properties":           takeProperties,
+		"patternProperties":    takePatternProperties,
+		"additionalProperties": takeAdditionalProperties,
+		"dependencies":         takeDependencies,
+		"items":                takeItems,
+		"additionalItems":      takeAdditionalItems,
+		"allOf":                takeList(func(n *node) *[]*node { return &n.allOf }),
+		"anyOf":                takeList(func(n *node) *[]*node { return &n.anyOf }),
+		"oneOf":                takeList(func(n *node) *[]*node { return &n.oneOf }),
+		"not":                  takeSchema(func(n *node) **node { return &n.not }),
+		"if":                   takeSchema(func(n *node) **node { return &n.cond }),
+		"then":                 takeSchema(func(n *node) **node { return &n.then }),
+		"else":                 takeSchema(func(n *node) **node { return &n.otherwise }),
+		"definitions":          takeDefinitions,
+		"$ref":                 takeRef,
+		"$schema":              takeDialect,
+		// Annotations. A default is taken where the member is that it belongs to.
+		// encrypt_fields is the reference's; plugins show it in their schema.
+		"default": annotation(anything), "examples": annotation(list), "encrypt_fields": annotation(anything),
+		"$comment": annotation(str), "title": annotation(str), "description": annotation(str),
+		"readOnly": annotation(boolean), "writeOnly": annotation(boolean),
+	}
+}
+
+// schema makes the node of a schema and of those below it.
+func (b *builder) schema(tree any, at string) (*node, error) {
+	if always, ok := tree.(bool); ok {
+		return &node{always: &always}, nil
+	}
+	o, ok := tree.(*object)
+	if !ok {
+		return nil, fmt.Errorf("%s: a schema is an object or a boolean", at)
+	}
+	n := &node{minProperties: -1, maxProperties: -1, minItems: -1, maxItems: -1, minLength: -1, maxLength: -1}
+	b.nodes[o] = n
+	for _, name := range o.names {
+		at := at + "/" + name
+		take, known := keywords[name]
+		if !known {
+			return nil, fmt.Errorf("%s: unsupported keyword", at)
+		}
+		if err := take(b, n, o.values[name], at); err != nil {
 			return nil, err
 		}
 	}
+	n.text = slices.Contains(n.types, "string") || len(n.types) == 0 && (n.minLength >= 0 || n.maxLength >= 0 || n.pattern != nil)
 	return n, nil
 }
 
@@ -286,138 +267,280 @@ func resolve(root any, ref string) (any, error) {
 	return v, nil
 }
 
-func (b *builder) object(n *node, o *object) error {
-	if props := o.object("properties"); props != nil {
-		n.named = make(map[string]bool, len(props.names))
-		for _, name := range props.names {
-			child, err := b.build(n.Properties[name], props.values[name])
-			if err != nil {
-				return err
-			}
-			p := property{name: name, node: child}
-			if member, ok := props.values[name].(*object); ok {
-				var def any
-				def, p.hasDefault = member.values["default"]
-				p.def = plain(def)
-			}
-			n.properties = append(n.properties, p)
-			n.named[name] = true
+// takes is a keyword whose value is read alone and kept in a member of the node.
+func takes[T any](read func(any) (T, error), member func(*node) *T) keyword {
+	return func(_ *builder, n *node, value any, at string) error {
+		v, err := read(value)
+		if err != nil {
+			return fmt.Errorf("%s: %w", at, err)
+		}
+		*member(n) = v
+		return nil
+	}
+}
+
+// annotation is a keyword that says nothing of values.
+func annotation[T any](read func(any) (T, error)) keyword {
+	return func(_ *builder, _ *node, value any, at string) error {
+		if _, err := read(value); err != nil {
+			return fmt.Errorf("%s: %w", at, err)
+		}
+		return nil
+	}
+}
+
+func anything(v any) (any, error) { return v, nil }
+
+// typed reads a value of one type; what names it for people.
+func typed[T any](v any, what string) (T, error) {
+	t, ok := v.(T)
+	if !ok {
+		return t, errors.New("must be " + what)
+	}
+	return t, nil
+}
+
+func boolean(v any) (bool, error) { return typed[bool](v, "a boolean") }
+func str(v any) (string, error)   { return typed[string](v, "a string") }
+func list(v any) ([]any, error)   { return typed[[]any](v, "a list") }
+
+// names reads a list of strings that differ.
+func names(v any) ([]string, error) {
+	items, err := list(v)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, len(items))
+	for i, item := range items {
+		if out[i], err = str(item); err != nil {
+			return nil, fmt.Errorf("%d: %w", i, err)
+		}
+		if slices.Contains(out[:i], out[i]) {
+			return nil, fmt.Errorf("%q stands there twice", out[i])
 		}
 	}
-	if patterns := o.object("patternProperties"); patterns != nil {
-		compiled := make(map[string]*jsonschema.Schema, len(n.PatternProperties))
-		for re, s := range n.PatternProperties {
-			compiled[re.String()] = s
-		}
-		for _, source := range patterns.names {
-			p, err := compilePattern(source)
-			if err != nil {
-				return err
-			}
-			child, err := b.build(compiled[portablePattern(source)], patterns.values[source])
-			if err != nil {
-				return err
-			}
-			n.patterns = append(n.patterns, patternProperty{p, child})
+	return out, nil
+}
+
+// count reads a number of things.
+func count(v any) (int, error) {
+	if n, ok := v.(json.Number); ok {
+		if f, err := n.Float64(); err == nil && f >= 0 && f <= math.MaxInt32 && isInteger(f) {
+			return int(f), nil
 		}
 	}
-	switch a := n.AdditionalProperties.(type) {
-	case bool:
-		n.closed = !a
-	case *jsonschema.Schema:
-		var err error
-		if n.additional, err = b.build(a, o.values["additionalProperties"]); err != nil {
+	return 0, errors.New("must be an integer that is not negative")
+}
+
+func bound(v any) (*float64, error) {
+	n, err := typed[json.Number](v, "a number")
+	if err != nil {
+		return nil, err
+	}
+	f, err := n.Float64()
+	return &f, err
+}
+
+func factor(v any) (*float64, error) {
+	f, err := bound(v)
+	if err == nil && *f <= 0 {
+		err = errors.New("must be above 0")
+	}
+	return f, err
+}
+
+func regular(v any) (*pattern, error) {
+	source, err := str(v)
+	if err != nil {
+		return nil, err
+	}
+	return compilePattern(source)
+}
+
+var typeNames = []string{"null", "boolean", "object", "array", "number", "string", "integer"}
+
+func takeTypes(_ *builder, n *node, value any, at string) (err error) {
+	if one, ok := value.(string); ok {
+		value = []any{one}
+	}
+	if n.types, err = names(value); err == nil && len(n.types) == 0 {
+		err = errors.New("is empty")
+	}
+	for _, t := range n.types {
+		if err == nil && !slices.Contains(typeNames, t) {
+			err = fmt.Errorf("%q is no type", t)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", at, err)
+	}
+	return nil
+}
+
+func takeEnum(_ *builder, n *node, value any, at string) error {
+	items, err := list(plain(value))
+	if err != nil {
+		return fmt.Errorf("%s: %w", at, err)
+	}
+	n.enum = items
+	return nil
+}
+
+func takeFormat(_ *builder, n *node, value any, at string) (err error) {
+	if n.formatName, err = str(value); err != nil {
+		return fmt.Errorf("%s: %w", at, err)
+	}
+	if n.format = formats[n.formatName]; n.format == nil {
+		return fmt.Errorf("%s: format %q is not supported", at, n.formatName)
+	}
+	return nil
+}
+
+// takeDialect refuses schemas that want to be read in another way.
+func takeDialect(_ *builder, _ *node, value any, at string) error {
+	if value != "http://json-schema.org/draft-07/schema#" && value != "http://json-schema.org/draft-07/schema" {
+		return fmt.Errorf("%s: %v is not draft 7", at, value)
+	}
+	return nil
+}
+
+func takeSchema(member func(*node) **node) keyword {
+	return func(b *builder, n *node, value any, at string) (err error) {
+		*member(n), err = b.schema(value, at)
+		return err
+	}
+}
+
+func takeList(member func(*node) *[]*node) keyword {
+	return func(b *builder, n *node, value any, at string) (err error) {
+		*member(n), err = b.list(value, at)
+		return err
+	}
+}
+
+// list makes the nodes of a list, which must not be empty, of schemas.
+func (b *builder) list(value any, at string) ([]*node, error) {
+	items, err := list(value)
+	if err == nil && len(items) == 0 {
+		err = errors.New("is empty")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", at, err)
+	}
+	out := make([]*node, len(items))
+	for i, item := range items {
+		if out[i], err = b.schema(item, at+"/"+strconv.Itoa(i)); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// members calls f for the node of each schema of an object of schemas, in its order.
+func (b *builder) members(value any, at string, f func(name string, tree any, n *node) error) error {
+	o, ok := value.(*object)
+	if !ok {
+		return fmt.Errorf("%s: must be an object of schemas", at)
+	}
+	for _, name := range o.names {
+		n, err := b.schema(o.values[name], at+"/"+name)
+		if err == nil {
+			err = f(name, o.values[name], n)
+		}
+		if err != nil {
 			return err
-		}
-	}
-	if deps := o.object("dependencies"); deps != nil {
-		for _, name := range deps.names {
-			d := dependency{name: name}
-			switch on := n.Dependencies[name].(type) {
-			case []string:
-				d.needs = on
-			case *jsonschema.Schema:
-				var err error
-				if d.node, err = b.build(on, deps.values[name]); err != nil {
-					return err
-				}
-			}
-			n.dependencies = append(n.dependencies, d)
 		}
 	}
 	return nil
 }
 
-func (b *builder) array(n *node, o *object) (err error) {
-	switch items := n.Items.(type) {
-	case *jsonschema.Schema:
-		n.items, err = b.build(items, o.values["items"])
-	case []*jsonschema.Schema:
-		n.tuple, err = b.list(items, o.values["items"])
+func takeDefinitions(b *builder, _ *node, value any, at string) error {
+	return b.members(value, at, func(string, any, *node) error { return nil })
+}
+
+func takeProperties(b *builder, n *node, value any, at string) error {
+	n.named = map[string]bool{}
+	return b.members(value, at, func(name string, tree any, child *node) error {
+		p := property{name: name, node: child}
+		if member, ok := tree.(*object); ok {
+			var def any
+			def, p.hasDefault = member.values["default"]
+			p.def = plain(def)
+		}
+		n.properties = append(n.properties, p)
+		n.named[name] = true
+		return nil
+	})
+}
+
+func takePatternProperties(b *builder, n *node, value any, at string) error {
+	return b.members(value, at, func(source string, _ any, child *node) error {
+		p, err := compilePattern(source)
+		if err != nil {
+			return fmt.Errorf("%s: %w", at, err)
+		}
+		n.patterns = append(n.patterns, patternProperty{p, child})
+		return nil
+	})
+}
+
+func takeAdditionalProperties(b *builder, n *node, value any, at string) (err error) {
+	if open, ok := value.(bool); ok {
+		n.closed = !open
+		return nil
 	}
-	if err != nil {
-		return err
+	n.additional, err = b.schema(value, at)
+	return err
+}
+
+func takeDependencies(b *builder, n *node, value any, at string) error {
+	o, ok := value.(*object)
+	if !ok {
+		return fmt.Errorf("%s: must be an object", at)
 	}
-	switch rest := n.AdditionalItems.(type) {
-	case bool:
-		n.tupleClosed = !rest
-	case *jsonschema.Schema:
-		n.tupleRest, err = b.build(rest, o.values["additionalItems"])
+	for _, name := range o.names {
+		d, at := dependency{name: name}, at+"/"+name
+		var err error
+		if _, needs := o.values[name].([]any); needs {
+			if d.needs, err = names(o.values[name]); err != nil {
+				err = fmt.Errorf("%s: %w", at, err)
+			}
+		} else {
+			d.node, err = b.schema(o.values[name], at)
+		}
+		if err != nil {
+			return err
+		}
+		n.dependencies = append(n.dependencies, d)
+	}
+	return nil
+}
+
+func takeItems(b *builder, n *node, value any, at string) (err error) {
+	if _, tuple := value.([]any); tuple {
+		n.tuple, err = b.list(value, at)
+	} else {
+		n.items, err = b.schema(value, at)
 	}
 	return err
 }
 
-func (b *builder) scalar(n *node, o *object) error {
-	if source, ok := o.values["pattern"].(string); ok {
-		var err error
-		if n.pattern, err = compilePattern(source); err != nil {
-			return err
-		}
+func takeAdditionalItems(b *builder, n *node, value any, at string) (err error) {
+	if open, ok := value.(bool); ok {
+		n.tupleClosed = !open
+		return nil
 	}
-	for keyword, bound := range map[string]**float64{
-		"minimum": &n.minimum, "maximum": &n.maximum, "exclusiveMinimum": &n.above,
-		"exclusiveMaximum": &n.below, "multipleOf": &n.multipleOf,
-	} {
-		if number, ok := o.values[keyword].(json.Number); ok {
-			f, err := number.Float64()
-			if err != nil {
-				return fmt.Errorf("%s: %w", keyword, err)
-			}
-			*bound = &f
-		}
+	n.tupleRest, err = b.schema(value, at)
+	return err
+}
+
+func takeRef(b *builder, n *node, value any, at string) error {
+	to, err := str(value)
+	if err != nil {
+		return fmt.Errorf("%s: %w", at, err)
 	}
-	if n.Format != "" {
-		check, ok := jsonschema.Formats[n.Format]
-		if !ok {
-			return fmt.Errorf("format %q is not supported", n.Format)
-		}
-		n.format = check
-	}
+	b.refs = append(b.refs, reference{n, to})
 	return nil
-}
-
-func (b *builder) compound(n *node, o *object) error {
-	var errs [7]error
-	n.allOf, errs[0] = b.list(n.AllOf, o.values["allOf"])
-	n.anyOf, errs[1] = b.list(n.AnyOf, o.values["anyOf"])
-	n.oneOf, errs[2] = b.list(n.OneOf, o.values["oneOf"])
-	n.not, errs[3] = b.build(n.Not, o.values["not"])
-	n.cond, errs[4] = b.build(n.If, o.values["if"])
-	n.then, errs[5] = b.build(n.Then, o.values["then"])
-	n.otherwise, errs[6] = b.build(n.Else, o.values["else"])
-	return errors.Join(errs[:]...)
-}
-
-func (b *builder) list(schemas []*jsonschema.Schema, tree any) ([]*node, error) {
-	trees, _ := tree.([]any)
-	nodes := make([]*node, len(schemas))
-	for i, s := range schemas {
-		var err error
-		if nodes[i], err = b.build(s, trees[i]); err != nil {
-			return nil, err
-		}
-	}
-	return nodes, nil
 }
 
 // pattern is a regular expression: Go's engine, which is linear, where it understands the

@@ -59,6 +59,62 @@ func library(doc string) (*jsonschema.Schema, error) {
 	return c.Compile("schema:///library")
 }
 
+// What the library refuses by the schema of schemas is refused, and what stands next to it is
+// not.
+func TestKeywordsHaveTheirShapes(t *testing.T) {
+	for _, test := range []struct{ bad, good string }{
+		{`{"type":"text"}`, `{"type":"string"}`},
+		{`{"type":[]}`, `{"type":["string","null"]}`},
+		{`{"type":["string","string"]}`, `{"type":["string"]}`},
+		{`{"enum":1}`, `{"enum":[1]}`},
+		{`{"required":"a"}`, `{"required":["a"]}`},
+		{`{"required":["a","a"]}`, `{"required":[]}`},
+		{`{"required":[1]}`, `{"required":["1"]}`},
+		{`{"minProperties":-1}`, `{"minProperties":0}`},
+		{`{"maxItems":1.5}`, `{"maxItems":1.0}`},
+		{`{"minLength":"1"}`, `{"minLength":1}`},
+		{`{"minimum":"1"}`, `{"minimum":-1.5}`},
+		{`{"multipleOf":0}`, `{"multipleOf":0.5}`},
+		{`{"uniqueItems":1}`, `{"uniqueItems":false}`},
+		{`{"pattern":1}`, `{"pattern":"1"}`},
+		{`{"pattern":"("}`, `{"pattern":"()"}`},
+		{`{"format":1}`, `{"format":"ipv4"}`},
+		{`{"properties":[]}`, `{"properties":{}}`},
+		{`{"properties":{"a":1}}`, `{"properties":{"a":true}}`},
+		{`{"patternProperties":{"(":{}}}`, `{"patternProperties":{"a":{}}}`},
+		{`{"additionalProperties":1}`, `{"additionalProperties":{}}`},
+		{`{"dependencies":{"a":"b"}}`, `{"dependencies":{"a":["b"]}}`},
+		{`{"dependencies":{"a":["b","b"]}}`, `{"dependencies":{"a":{}}}`},
+		{`{"items":1}`, `{"items":true}`},
+		{`{"items":[1]}`, `{"items":[{}]}`},
+		{`{"additionalItems":"x"}`, `{"additionalItems":true}`},
+		{`{"allOf":[]}`, `{"allOf":[true]}`},
+		{`{"anyOf":{}}`, `{"anyOf":[{}]}`},
+		{`{"oneOf":[1]}`, `{"oneOf":[false]}`},
+		{`{"not":1}`, `{"not":{}}`},
+		{`{"if":[]}`, `{"if":true}`},
+		{`{"definitions":{"a":1}}`, `{"definitions":{"a":{}}}`},
+		{`{"$ref":1}`, `{"$ref":"#/definitions/a","definitions":{"a":{}}}`},
+		{`{"title":1}`, `{"title":"1"}`},
+		{`{"description":[]}`, `{"description":""}`},
+		{`{"examples":{}}`, `{"examples":[{}]}`},
+		{`{"readOnly":"yes"}`, `{"readOnly":true}`},
+		{`{"$ref":"#"}`, `{"properties":{"a":{"$ref":"#"}}}`},
+		{`{"allOf":[{"not":{"$ref":"#"}}]}`, `{"items":{"$ref":"#"}}`},
+		{`{"$schema":"http://json-schema.org/draft-99/schema#"}`, `{"$schema":"http://json-schema.org/draft-07/schema#"}`},
+	} {
+		for doc, good := range map[string]bool{test.bad: false, test.good: true} {
+			_, err := Compile("test", []byte(doc))
+			if (err == nil) != good {
+				t.Errorf("%s: got %v", doc, err)
+			}
+			if _, err := library(doc); (err == nil) != good {
+				t.Errorf("%s: the library says %v", doc, err)
+			}
+		}
+	}
+}
+
 // TestVerdictOnRandomSchemas does what FuzzVerdict does with schemas that are all good,
 // since mutated ones seldom are.
 func TestVerdictOnRandomSchemas(t *testing.T) {

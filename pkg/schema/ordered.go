@@ -14,11 +14,6 @@ type object struct {
 	values map[string]any // *object, []any, string, json.Number, bool, nil
 }
 
-func (o *object) object(name string) *object {
-	child, _ := o.values[name].(*object)
-	return child
-}
-
 // parse decodes a document, objects as *object. Members must not repeat.
 func parse(doc []byte) (any, error) {
 	d := json.NewDecoder(bytes.NewReader(doc))

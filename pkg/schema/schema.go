@@ -1,8 +1,8 @@
 // Package schema checks decoded JSON against JSON Schema (draft 7) in the dialect and the
 // words of the reference's validator (spec/01 §4.2), and fills in defaults on the way.
 //
-// The jsonschema library parses, resolves and meta-checks the schemas; the verdict and
-// its wording come from one walker of this package over what the library compiled.
+// Schemas are part of the program; tests hold what is compiled, and the verdicts, to the
+// jsonschema library, which no program links.
 //
 // The package does not know which schemas there are, what they describe or where the
 // values come from: kinds of stored things are pkg/resource's, plugins pkg/plugin's.
@@ -14,16 +14,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"strings"
-
-	"github.com/santhosh-tekuri/jsonschema/v5"
+	"sync"
 
 	"github.com/gosix/gosix/pkg/jsonedit"
 )
 
-// Schema is a compiled schema. It is immutable and safe for concurrent use.
+// Schema is a compiled schema, or one that its first use compiles. It is immutable otherwise
+// and safe for concurrent use.
 type Schema struct {
+	compiled func() compiled
+}
+
+type compiled struct {
 	raw  []byte
 	root *node
 }
@@ -36,35 +39,19 @@ func Compile(name string, doc []byte) (*Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("schema %s: %w", name, err)
 	}
-	portable, err := vetDocument(tree)
+	root, err := build(tree)
 	if err != nil {
 		return nil, fmt.Errorf("schema %s: %w", name, err)
 	}
-	text, err := json.Marshal(portable)
-	if err != nil {
-		return nil, fmt.Errorf("schema %s: %w", name, err)
-	}
+	c := compiled{raw: bytes.Clone(doc), root: root}
+	return &Schema{func() compiled { return c }}, nil
+}
 
-	location := "schema:///" + url.PathEscape(name)
-	c := jsonschema.NewCompiler()
-	c.Draft = jsonschema.Draft7
-	c.LoadURL = func(string) (io.ReadCloser, error) {
-		return nil, errors.New("references must stay within the document")
-	}
-	if err := c.AddResource(location, bytes.NewReader(text)); err != nil {
-		return nil, fmt.Errorf("schema %s: %w", name, err)
-	}
-	compiled, err := c.Compile(location)
-	if err != nil {
-		return nil, fmt.Errorf("schema %s: %w", name, err)
-	}
-
-	b := builder{root: tree, nodes: map[*jsonschema.Schema]*node{}}
-	root, err := b.build(compiled, tree)
-	if err != nil {
-		return nil, fmt.Errorf("schema %s: %w", name, err)
-	}
-	return &Schema{raw: bytes.Clone(doc), root: root}, nil
+// Later is MustCompile at the first use: most processes see few kinds of things and few
+// plugins, and starting costs each of them what it compiles. Since a mistake in the document
+// panics as late, a test has to use every one of them.
+func Later(name string, doc func() []byte) *Schema {
+	return &Schema{sync.OnceValue(func() compiled { return MustCompile(name, doc()).compiled() })}
 }
 
 // MustCompile is Compile for schemas that are part of the program; it panics on an error.
@@ -77,13 +64,13 @@ func MustCompile(name string, doc []byte) *Schema {
 }
 
 // Raw returns the document as it was given. The caller must not change it.
-func (s *Schema) Raw() []byte { return s.raw }
+func (s *Schema) Raw() []byte { return s.compiled().raw }
 
 // Check judges v, a decoded JSON value (map[string]any, []any, string, json.Number or
 // float64, bool, nil). It leaves v alone. The verdict is that of Fill: conditions see
 // the defaults of absent members, as they do in the reference.
 func (s *Schema) Check(v any) error {
-	_, err := s.root.walk(v)
+	_, err := s.compiled().root.walk(v)
 	return err
 }
 
@@ -91,7 +78,7 @@ func (s *Schema) Check(v any) error {
 // in. v itself is not modified: objects that gain members are copied, others are shared
 // with the result.
 func (s *Schema) Fill(v any) (any, error) {
-	return s.root.walk(v)
+	return s.compiled().root.walk(v)
 }
 
 // deepest is how deep encoding/json reads.

@@ -214,6 +214,28 @@ func TestCompileRefuses(t *testing.T) {
 	}
 }
 
+func TestLaterCompilesOnceAtTheFirstUse(t *testing.T) {
+	made := 0
+	s := Later("test", func() []byte { made++; return []byte(`{"type":"string"}`) })
+	if made != 0 {
+		t.Error("it was compiled before anybody asked")
+	}
+	for range 2 {
+		if s.Check("x") != nil || s.Check(true) == nil || string(s.Raw()) != `{"type":"string"}` {
+			t.Error("it is not what was compiled")
+		}
+	}
+	if made != 1 {
+		t.Errorf("compiled %d times", made)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a bad one does not panic")
+		}
+	}()
+	_ = Later("bad", func() []byte { return []byte(`{"type":1}`) }).Check("x")
+}
+
 func TestRawIsTheDocumentAsGiven(t *testing.T) {
 	const doc = `{ "type" : "object", "pattern":"^(?!x)" }`
 	if got := string(MustCompile("test", []byte(doc)).Raw()); got != doc {

@@ -16,8 +16,8 @@ import (
 // that branches which do not match leave no trace. The order of the checks is the
 // reference's; members are visited in the order of the schema, the others by name.
 func (n *node) walk(v any) (any, error) {
-	if n.Always != nil {
-		if *n.Always {
+	if n.always != nil {
+		if *n.always {
 			return v, nil
 		}
 		return v, errors.New("expect false always")
@@ -51,13 +51,13 @@ func (n *node) walk(v any) (any, error) {
 }
 
 func (n *node) checkType(v any) error {
-	if len(n.Types) == 0 || slices.ContainsFunc(n.Types, func(t string) bool { return isType(v, t) }) {
+	if len(n.types) == 0 || slices.ContainsFunc(n.types, func(t string) bool { return isType(v, t) }) {
 		return nil
 	}
-	if len(n.Types) == 1 {
-		return fmt.Errorf("wrong type: expected %s, got %s", n.Types[0], TypeName(v))
+	if len(n.types) == 1 {
+		return fmt.Errorf("wrong type: expected %s, got %s", n.types[0], TypeName(v))
 	}
-	return fmt.Errorf("wrong type: expected one of %s, got %s", joined(n.Types), TypeName(v))
+	return fmt.Errorf("wrong type: expected one of %s, got %s", joined(n.types), TypeName(v))
 }
 
 // isType takes an empty array for an object and an empty object for an array: in the
@@ -92,7 +92,7 @@ func (n *node) walkContainer(v any) (any, error) {
 		if len(x) > 0 || n.arrayOnly() {
 			return n.walkArray(x)
 		}
-		if len(n.Types) == 0 || slices.Contains(n.Types, "array") {
+		if len(n.types) == 0 || slices.Contains(n.types, "array") {
 			if _, err := n.walkArray(x); err != nil {
 				return v, err
 			}
@@ -107,11 +107,11 @@ func (n *node) walkContainer(v any) (any, error) {
 }
 
 func (n *node) arrayOnly() bool {
-	return len(n.Types) > 0 && !slices.Contains(n.Types, "object")
+	return len(n.types) > 0 && !slices.Contains(n.types, "object")
 }
 
 func (n *node) walkObject(m map[string]any) (map[string]any, error) {
-	for _, name := range n.Required {
+	for _, name := range n.required {
 		if _, ok := m[name]; !ok {
 			return m, fmt.Errorf("property %s is required", quote(name))
 		}
@@ -138,11 +138,11 @@ func (n *node) walkObject(m map[string]any) (map[string]any, error) {
 	if err := n.walkOthers(&out); err != nil {
 		return m, err
 	}
-	if n.MinProperties >= 0 && len(out.to) < n.MinProperties {
-		return m, fmt.Errorf("expect object to have at least %d properties", n.MinProperties)
+	if n.minProperties >= 0 && len(out.to) < n.minProperties {
+		return m, fmt.Errorf("expect object to have at least %d properties", n.minProperties)
 	}
-	if n.MaxProperties >= 0 && len(out.to) > n.MaxProperties {
-		return m, fmt.Errorf("expect object to have at most %d properties", n.MaxProperties)
+	if n.maxProperties >= 0 && len(out.to) > n.maxProperties {
+		return m, fmt.Errorf("expect object to have at most %d properties", n.maxProperties)
 	}
 	return out.to, nil
 }
@@ -217,11 +217,11 @@ func (n *node) walkOthers(out *edit) error {
 }
 
 func (n *node) walkArray(list []any) ([]any, error) {
-	if n.MinItems >= 0 && len(list) < n.MinItems {
-		return list, fmt.Errorf("expect array to have at least %d items", n.MinItems)
+	if n.minItems >= 0 && len(list) < n.minItems {
+		return list, fmt.Errorf("expect array to have at least %d items", n.minItems)
 	}
-	if n.MaxItems >= 0 && len(list) > n.MaxItems {
-		return list, fmt.Errorf("expect array to have at most %d items", n.MaxItems)
+	if n.maxItems >= 0 && len(list) > n.maxItems {
+		return list, fmt.Errorf("expect array to have at most %d items", n.maxItems)
 	}
 	out := list
 	for i, v := range list {
@@ -248,7 +248,7 @@ func (n *node) walkArray(list []any) ([]any, error) {
 			out[i] = filled
 		}
 	}
-	if n.UniqueItems {
+	if n.uniqueItems {
 		// Compared by their canonical text: pairwise comparison of a long list takes minutes.
 		seen := make(map[string]int, len(list))
 		for i, v := range list {
@@ -263,20 +263,20 @@ func (n *node) walkArray(list []any) ([]any, error) {
 }
 
 func (n *node) checkString(s string) error {
-	if n.MinLength > 0 || n.MaxLength >= 0 {
+	if n.minLength > 0 || n.maxLength >= 0 {
 		length := utf8.RuneCountInString(s)
-		if length < n.MinLength {
-			return fmt.Errorf("string too short, expected at least %d, got %d", n.MinLength, length)
+		if length < n.minLength {
+			return fmt.Errorf("string too short, expected at least %d, got %d", n.minLength, length)
 		}
-		if n.MaxLength >= 0 && length > n.MaxLength {
-			return fmt.Errorf("string too long, expected at most %d, got %d", n.MaxLength, length)
+		if n.maxLength >= 0 && length > n.maxLength {
+			return fmt.Errorf("string too long, expected at most %d, got %d", n.maxLength, length)
 		}
 	}
 	if n.pattern != nil && !n.pattern.match(s) {
 		return fmt.Errorf("failed to match pattern %s with %s", quote(n.pattern.source), quote(s))
 	}
 	if n.format != nil && !n.format(s) {
-		return fmt.Errorf("expect valid %s format but got: %s", n.Format, s)
+		return fmt.Errorf("expect valid %s format but got: %s", n.formatName, s)
 	}
 	return nil
 }
@@ -299,10 +299,10 @@ func (n *node) checkNumber(v any) error {
 }
 
 func (n *node) checkValues(v any) error {
-	if n.Enum != nil && !slices.ContainsFunc(n.Enum, func(e any) bool { return equal(e, v) }) {
+	if n.enum != nil && !slices.ContainsFunc(n.enum, func(e any) bool { return equal(e, v) }) {
 		return errors.New("matches none of the enum values")
 	}
-	if len(n.Constant) > 0 && !equal(n.Constant[0], v) {
+	if len(n.constant) > 0 && !equal(n.constant[0], v) {
 		return errors.New("failed to check const value")
 	}
 	return nil
@@ -362,8 +362,8 @@ func (n *node) walkAnyOf(v any) (any, error) {
 	}
 	text, sep := "object matches none of the required", ": "
 	for _, sub := range n.anyOf {
-		if len(sub.Required) > 0 {
-			text += sep + jsonList(sub.Required)
+		if len(sub.required) > 0 {
+			text += sep + jsonList(sub.required)
 			sep = " or "
 		}
 	}
@@ -395,10 +395,10 @@ func (n *node) walkOneOf(v any) (any, error) {
 // would refuse v. It makes no error, whose text nobody would read.
 func (n *node) hopeless(v any) bool {
 	m, ok := v.(map[string]any)
-	if !ok || len(m) == 0 || n.Always != nil || n.ref != nil {
+	if !ok || len(m) == 0 || n.always != nil || n.ref != nil {
 		return false
 	}
-	for _, name := range n.Required {
+	for _, name := range n.required {
 		if _, ok := m[name]; !ok {
 			return true
 		}

@@ -205,8 +205,10 @@ func (p *proxy) take(c *plugin.Context, w *pending) {
 
 // messagesSchema is what the seed generation asks of a request, in words; members beyond it
 // pass (spec/00 15).
-var messagesSchema = schema.MustCompile("messages", []byte(`{"type":"object","required":["messages"],"properties":{"messages":`+
-	`{"type":"array","minItems":1,"items":{"type":"object","required":["role"],"properties":{"role":{"type":"string"}}}}}}`))
+var messagesSchema = schema.Later("messages", func() []byte {
+	return []byte(`{"type":"object","required":["messages"],"properties":{"messages":` +
+		`{"type":"array","minItems":1,"items":{"type":"object","required":["role"],"properties":{"role":{"type":"string"}}}}}}`)
+})
 
 // checkMessages judges the messages of a request. A good one, which nearly all are, is not
 // decoded for it.
