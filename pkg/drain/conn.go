@@ -12,18 +12,41 @@ import (
 
 // conn is an accepted connection, below TLS. While its server ends and no byte of a request
 // has come, its reads end after the grace; net/http then closes it.
+//
+// net/http sets several deadlines for every request, and each costs the runtime a timer that
+// is moved. The system is told of one only when somebody waits, and only if it would end the
+// wait too late otherwise; what ends a wait too soon is made good then. A connection that is
+// in use needs one every now and then in the place of some for each request.
 type conn struct {
-	*net.TCPConn
-	server *Server
-	secure bool
+	net.Conn // tcp; nil: the connection is only counted
+	tcp      *net.TCPConn
+	server   *Server
+	secure   bool
 
 	mu      sync.Mutex
-	mute    bool      // HTTP/2, or somebody else's: nothing is done here
-	fresh   bool      // no request has come on it yet
-	waiting bool      // for the first byte of a request
-	first   bool      // the next deadline is that of the wait, and not that of a head
-	capped  bool      // the deadline is ours
-	asked   time.Time // the deadline that the engine wants
+	mute    bool // HTTP/2, or somebody else's: nothing is done here
+	fresh   bool // no request has come on it yet
+	waiting bool // for the first byte of a request
+	first   bool // the next deadline is that of the wait, and not that of a head
+	capped  bool // the deadline is ours
+	in, out deadline
+}
+
+// deadline is that of one direction.
+type deadline struct {
+	asked time.Time // what the engine wants
+	told  time.Time // what the system knows
+	waits int       // calls of Read or Write
+}
+
+// late reports whether the system would end a wait too late.
+func (d *deadline) late() bool {
+	return !d.asked.IsZero() && (d.told.IsZero() || d.asked.Before(d.told))
+}
+
+// early reports whether a wait that ended had time left.
+func (d *deadline) early() bool {
+	return d.asked.IsZero() || time.Now().Before(d.asked)
 }
 
 // beneath returns what Serve made of a connection, nil if it is none of those. What has it
@@ -43,8 +66,8 @@ func beneath(nc net.Conn) *conn {
 // Unwrap returns the connection of the system below one that Serve accepted, TLS or not; of
 // others, it returns what it was given.
 func Unwrap(nc net.Conn) net.Conn {
-	if c := beneath(nc); c != nil && c.TCPConn != nil {
-		return c.TCPConn
+	if c := beneath(nc); c != nil && c.tcp != nil {
+		return c.tcp
 	}
 	if t, ok := nc.(*tls.Conn); ok {
 		return t.NetConn()
@@ -73,7 +96,7 @@ func (c *conn) leave() {
 	c.mute, c.waiting = true, false
 	if c.capped {
 		c.capped = false
-		_ = c.TCPConn.SetReadDeadline(c.asked)
+		_ = c.tellIn(c.in.asked)
 	}
 }
 
@@ -95,17 +118,30 @@ func (c *conn) cap() {
 		grace = half + rand.N(half)
 	}
 	at := time.Now().Add(grace)
-	if c.asked.IsZero() || at.Before(c.asked) {
+	if c.in.asked.IsZero() || at.Before(c.in.asked) {
 		c.capped = true
-		_ = c.TCPConn.SetReadDeadline(at)
+		_ = c.tellIn(at)
 	}
+}
+
+// tellIn tells the system when reads are to end; c.mu is held.
+func (c *conn) tellIn(t time.Time) error {
+	c.in.told = t
+	return c.tcp.SetReadDeadline(t)
+}
+
+// tellOut is tellIn for writes.
+func (c *conn) tellOut(t time.Time) error {
+	c.out.told = t
+	return c.tcp.SetWriteDeadline(t)
 }
 
 // SetReadDeadline is the engine's; what it is for follows from when it comes.
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.asked, c.capped = t, false
+	wasCapped := c.capped
+	c.in.asked, c.capped = t, false
 	switch {
 	case c.mute:
 	case c.fresh && c.secure:
@@ -113,11 +149,25 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	case c.waiting && !c.fresh:
 		c.waiting, c.first = c.first, false
 	}
-	err := c.TCPConn.SetReadDeadline(t)
+	var err error
+	if wasCapped || c.in.waits > 0 && c.in.late() {
+		err = c.tellIn(t)
+	}
 	if c.waiting && c.server.ending.Load() {
 		c.cap()
 	}
 	return err
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out.asked = t
+	if c.out.waits > 0 && c.out.late() {
+		return c.tellOut(t)
+	}
+	return nil
 }
 
 // SetDeadline implements net.Conn.
@@ -125,13 +175,19 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
+// CloseWrite is asked for by net/http.
+func (c *conn) CloseWrite() error { return c.tcp.CloseWrite() }
+
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	c.in.waits++
+	if !c.capped && c.in.late() {
+		_ = c.tellIn(c.in.asked)
+	}
+	c.mu.Unlock()
 	for {
-		n, err := c.TCPConn.Read(p)
-		if n == 0 && err == nil {
-			return 0, nil // p is empty
-		}
+		n, err := c.tcp.Read(p)
 		if again := c.judge(&n, &err, p); !again {
 			return n, err
 		}
@@ -141,23 +197,32 @@ func (c *conn) Read(p []byte) (int, error) {
 // judge looks at what came of a read, and reports whether it is to be made again.
 func (c *conn) judge(n *int, err *error, p []byte) (again bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.capped {
-		if *n > 0 {
-			c.waiting = false
+	defer func() {
+		if !again {
+			c.in.waits--
 		}
+		c.mu.Unlock()
+	}()
+	if *n > 0 && !c.capped || len(p) == 0 {
+		c.waiting = c.waiting && *n == 0
 		return false
 	}
 	late := *n == 0 && errors.Is(*err, os.ErrDeadlineExceeded)
 	if *n == 0 && !late {
 		return false
 	}
+	if !c.capped {
+		if again = c.in.early(); again {
+			_ = c.tellIn(c.in.asked)
+		}
+		return again
+	}
 	// A request that came in time, or in the very moment, is served.
-	_ = c.TCPConn.SetReadDeadline(c.asked)
+	_ = c.tellIn(c.in.asked)
 	if late && c.waiting {
-		if *n = look(c.TCPConn, p); *n == 0 {
+		if *n = look(c.tcp, p); *n == 0 {
 			// net/http reads once more on a connection that is new.
-			_ = c.TCPConn.SetReadDeadline(time.Unix(1, 0))
+			_ = c.tellIn(time.Unix(1, 0))
 			return false
 		}
 		*err = nil
@@ -165,4 +230,33 @@ func (c *conn) judge(n *int, err *error, p []byte) (again bool) {
 	again = *n == 0
 	c.waiting, c.capped = false, false
 	return again
+}
+
+// Write implements net.Conn.
+func (c *conn) Write(p []byte) (n int, err error) {
+	c.mu.Lock()
+	c.out.waits++
+	if c.out.late() {
+		_ = c.tellOut(c.out.asked)
+	}
+	c.mu.Unlock()
+	for again := true; again; {
+		var m int
+		m, err = c.tcp.Write(p[n:])
+		n += m
+		again = c.wrote(err)
+	}
+	return n, err
+}
+
+// wrote looks at what came of a write, and reports whether it is to go on.
+func (c *conn) wrote(err error) (again bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if again = err != nil && errors.Is(err, os.ErrDeadlineExceeded) && c.out.early(); again {
+		_ = c.tellOut(c.out.asked)
+		return true
+	}
+	c.out.waits--
+	return false
 }

@@ -70,7 +70,7 @@ func (o *door) Accept() (net.Conn, error) {
 	if !ok {
 		return nc, nil
 	}
-	return &conn{TCPConn: t, server: o.server, secure: o.secure, mute: o.mute, fresh: true, waiting: !o.mute}, nil
+	return &conn{Conn: t, tcp: t, server: o.server, secure: o.secure, mute: o.mute, fresh: true, waiting: !o.mute}, nil
 }
 
 // again sets how long the next client is waited for, while the door closes.

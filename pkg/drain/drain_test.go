@@ -253,11 +253,11 @@ func TestARequestOfTheLastMomentIsServed(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = there.Close() }()
-			c := &conn{TCPConn: there.(*net.TCPConn), server: d, fresh: true, waiting: true}
+			c := &conn{Conn: there, tcp: there.(*net.TCPConn), server: d, fresh: true, waiting: true}
 			_, _ = io.WriteString(here, text)
 			if text != "" {
 				// A byte that was read says that the others are there, too.
-				if _, err := c.TCPConn.Read(make([]byte, 1)); err != nil {
+				if _, err := c.tcp.Read(make([]byte, 1)); err != nil {
 					t.Fatal(err)
 				}
 				text = text[1:]
