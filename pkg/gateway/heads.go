@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/socket"
 )
 
 // heads reads along what net/http reads from a connection with HTTP/1. net/http forgives
@@ -19,9 +20,17 @@ import (
 // Whoever stands before this gateway may have read such a request otherwise, so that it is
 // to be refused. What net/http refuses by itself is none of the business here.
 //
+// It also spares net/http the wait for a client that leaves while it is answered: see
+// attendance.
+//
 // Reads come one after the other, but not from one goroutine alone.
 type heads struct {
 	net.Conn
+	token uint64                           // by which it is watched; 0: it is not
+	ctx   atomic.Pointer[exchange.Context] // of the request that is being answered
+	quiet atomic.Bool                      // all of it was read, and nothing behind it
+	fin   atomic.Bool                      // the client has sent its last byte
+
 	off      atomic.Bool  // nothing is read along any more
 	doubtful atomic.Int64 // the number of the request, from 1 on, that is to be refused; 0: none
 
@@ -31,6 +40,7 @@ type heads struct {
 	left   int64  // bytes to come of what is no line
 	line   []byte // the beginning of a line whose end has not come
 	head   headFacts
+	probe  socket.Probe
 }
 
 // headFacts is what is kept of a head.
@@ -61,11 +71,30 @@ const maxLine = 2 << 20
 
 // Read implements net.Conn.
 func (h *heads) Read(p []byte) (int, error) {
+	// Of one byte, and between two requests: net/http waits for the client to leave. No byte
+	// and no error end that wait, and nothing else.
+	if len(p) == 1 && h.token != 0 && h.between() {
+		h.quiet.Store(true)
+		if h.fin.Load() {
+			h.departed()
+		}
+		return 0, nil
+	}
 	n, err := h.Conn.Read(p)
-	if n > 0 && !h.off.Load() {
-		h.follow(p[:n])
+	if n > 0 {
+		h.quiet.Store(false)
+		if !h.off.Load() {
+			h.follow(p[:n])
+		}
 	}
 	return n, err
+}
+
+// between reports whether a request was read to its end, and nothing behind it.
+func (h *heads) between() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.at == inRequestLine && len(h.line) == 0 && h.number > 0 && !h.off.Load()
 }
 
 // CloseWrite is asked for by net/http.

@@ -51,6 +51,7 @@ type Std struct {
 	cut     context.CancelCauseFunc // of every request
 	pool    sync.Pool               // *stdExchange
 	tunnels tunnels
+	present attendance
 	log     zerolog.Logger
 
 	strangers               strangers
@@ -70,12 +71,17 @@ func (e *Std) Connections() Connections {
 }
 
 // changed counts a connection that begins or ends; one that was given away is a tunnel.
-func (e *Std) changed(_ net.Conn, to http.ConnState) {
+func (e *Std) changed(nc net.Conn, to http.ConnState) {
 	switch to {
 	case http.StateNew:
 		e.accepted.Add(1)
 		e.open.Add(1)
-	case http.StateClosed, http.StateHijacked:
+	case http.StateClosed:
+		e.open.Add(-1)
+		if h, ok := nc.(*heads); ok {
+			e.present.remove(h)
+		}
+	case http.StateHijacked:
 		e.open.Add(-1)
 	}
 }
@@ -103,7 +109,11 @@ func NewStd(g *Gateway, l Limits, h2c bool, errorLog zerolog.Logger) *Std {
 		Protocols:         &protocols,
 		ErrorLog:          log.New(errorWriter{errorLog}, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, connKey{}, connectionOf(c))
+			a := connectionOf(c)
+			if a.heads != nil {
+				e.present.add(a.heads)
+			}
+			return context.WithValue(ctx, connKey{}, a)
 		},
 		// Without this net/http answers OPTIONS * by itself.
 		DisableGeneralOptionsHandler: true,
@@ -172,6 +182,7 @@ func (e *Std) shutdown(ctx context.Context, others *h1table) error {
 	}
 	if err != nil {
 		e.cut(exchange.ErrEnding)
+		e.present.cut(exchange.ErrEnding)
 		others.cut(exchange.ErrEnding)
 		// What it takes to say so, and what comes after it, as the access log, is short.
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), lingerTime)
@@ -183,6 +194,7 @@ func (e *Std) shutdown(ctx context.Context, others *h1table) error {
 		others.close()
 		e.tunnels.close()
 	}
+	e.present.end()
 	return err
 }
 
@@ -199,20 +211,32 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := e.pool.Get().(*stdExchange)
 	// HTTP/2 has a timer for each stream instead of deadlines that only calls notice.
 	timers := r.ProtoMajor >= 2
-	control := http.NewResponseController(w)
-	x.sink = stdSink{w: w, control: control, stall: e.limits.WriteStall, timers: timers, tunnels: &e.tunnels, drain: e.drain, ctx: r.Context()}
+	control := w.(controlled)
+	x.sink.w, x.sink.control, x.sink.stall, x.sink.timers = w, control, e.limits.WriteStall, timers
+	x.sink.tunnels, x.sink.drain, x.sink.ctx = &e.tunnels, e.drain, r.Context()
 	x.Reset(r.Context(), &x.sink)
-	e.fill(&x.Exchange, r)
 	a, _ := r.Context().Value(connKey{}).(*connection)
 	if !timers {
 		a.requests++
 	}
+	if h := a.heads; !timers && h != nil && h.token != 0 {
+		ctx := h.begin(r, a)
+		x.SetContext(ctx)
+		defer func() {
+			h.ctx.Store(nil)
+			ctx.Cancel(context.Canceled)
+		}()
+	}
+	e.fill(&x.Exchange, r, a)
 	if r.Body != nil && r.Body != http.NoBody {
-		x.body = bodyReader{body: r.Body, control: control, gap: e.limits.BodyRead, timers: timers, expected: r.Header.Get("Expect") != ""}
+		x.body.body, x.body.control, x.body.gap, x.body.timers = r.Body, control, e.limits.BodyRead, timers
+		if x.body.expected = r.Header.Get("Expect") != ""; !timers {
+			x.body.heads = a.heads
+		}
 		x.sink.body = &x.body
 		x.Request.Body.SetSource(&x.body, r.ContentLength)
 	}
-	if status := e.refuse(r, a); status != 0 {
+	if status := e.refuse(&x.Exchange, r, a); status != 0 {
 		x.body.begun.Store(true) // where it ends is not known, or not to be trusted
 		e.gateway.turnAway(&x.Exchange, status)
 	} else {
@@ -220,11 +244,15 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x.sink.leave()
 	if x.sink.away != nil {
+		if a.heads != nil {
+			e.present.remove(a.heads)
+		}
 		e.tunnels.done(x.sink.away)
 	}
 	x.Request.Body.Release()
 	aborted, cut := x.sink.aborted, x.sink.written
-	x.sink, x.body = stdSink{}, bodyReader{}
+	x.sink.reset()
+	x.body = bodyReader{}
 	e.pool.Put(x)
 	if aborted {
 		if cut && !r.ProtoAtLeast(1, 1) {
@@ -233,6 +261,14 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// The only way to make net/http break a connection off.
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// controlled is what net/http's writers can, of both versions of HTTP, without a
+// http.ResponseController to find it out.
+type controlled interface {
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+	FlushError() error
 }
 
 // reset makes the connection of a request end with an error. What a client of HTTP/1.0 gets
@@ -251,7 +287,7 @@ func reset(ctx context.Context) {
 
 // refuse returns the status for a request above a limit, or for one that can be read in two
 // ways, 0 for all others.
-func (e *Std) refuse(r *http.Request, a *connection) int {
+func (e *Std) refuse(x *exchange.Exchange, r *http.Request, a *connection) int {
 	if r.ProtoMajor >= 2 {
 		if ambiguous(r) {
 			return http.StatusBadRequest
@@ -262,16 +298,17 @@ func (e *Std) refuse(r *http.Request, a *connection) int {
 	if e.limits.URIBytes > 0 && len(r.RequestURI) > e.limits.URIBytes {
 		return http.StatusRequestURITooLong
 	}
-	fields := 0
-	for _, values := range r.Header {
-		fields += len(values)
-		for _, v := range values {
-			if strings.IndexByte(v, 0) >= 0 {
-				return http.StatusBadRequest
-			}
+	fields := x.Request.Header.Fields()
+	for i := range fields {
+		if strings.IndexByte(fields[i].Value, 0) >= 0 {
+			return http.StatusBadRequest
 		}
 	}
-	if e.limits.HeaderFields > 0 && fields > e.limits.HeaderFields {
+	most := e.limits.HeaderFields
+	if most > 0 && r.Host != "" {
+		most++ // net/http takes it out of the header
+	}
+	if most > 0 && len(fields) > most {
 		return http.StatusRequestHeaderFieldsTooLarge
 	}
 	return 0
@@ -294,12 +331,12 @@ func ambiguous(r *http.Request) bool {
 	return r.Method != http.MethodConnect && target != "*" && (target == "" || target[0] != '/')
 }
 
-func (e *Std) fill(x *exchange.Exchange, r *http.Request) {
+func (e *Std) fill(x *exchange.Exchange, r *http.Request, a *connection) {
 	q := &x.Request
 	q.Method, q.Host, q.Proto, q.Target = r.Method, r.Host, r.Proto, r.RequestURI
 	q.RawQuery, q.TLS, q.Scheme = r.URL.RawQuery, r.TLS, "http"
 	q.Path = r.URL.Path
-	if a, ok := r.Context().Value(connKey{}).(*connection); ok {
+	if a != nil {
 		q.Remote, q.Local, q.RemoteIP, q.LocalPort = a.remote, a.local, a.remoteIP, a.localPort
 		if r.TLS != nil {
 			q.Scheme, q.ClientVerify = "https", a.clientVerify(r.TLS)
@@ -326,10 +363,12 @@ func (e *Std) fill(x *exchange.Exchange, r *http.Request) {
 // one that is slow but steady is not.
 type bodyReader struct {
 	body     io.Reader
-	control  *http.ResponseController
+	control  controlled
 	gap      time.Duration
 	timers   bool
-	expected bool // the client waits to be asked for the body
+	expected bool   // the client waits to be asked for the body
+	limited  bool   // a read has a deadline
+	heads    *heads // knows when nothing is to be waited for; nil: nobody does
 
 	// The upstream client may read while the handler writes the answer.
 	begun, ended, interrupted atomic.Bool // ended: the end was seen
@@ -337,7 +376,8 @@ type bodyReader struct {
 
 func (b *bodyReader) Read(p []byte) (int, error) {
 	b.begun.Store(true)
-	if b.gap > 0 {
+	if b.gap > 0 && (b.heads == nil || !b.heads.between()) {
+		b.limited = true
 		_ = b.control.SetReadDeadline(time.Now().Add(b.gap))
 	}
 	if b.interrupted.Load() { // after the deadline was set, or that would undo it
@@ -347,7 +387,8 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	if err == io.EOF {
 		b.ended.Store(true)
 	}
-	if b.gap > 0 && (b.ended.Load() || b.timers) {
+	if b.limited && (b.ended.Load() || b.timers) {
+		b.limited = false
 		_ = b.control.SetReadDeadline(time.Time{})
 	}
 	return n, err
@@ -382,7 +423,7 @@ func (b *bodyReader) drop() bool {
 // stdSink writes answers through net/http.
 type stdSink struct {
 	w       http.ResponseWriter
-	control *http.ResponseController
+	control controlled
 	stall   time.Duration
 	timers  bool
 	body    *bodyReader // nil: the request has none
@@ -391,36 +432,69 @@ type stdSink struct {
 	away    net.Conn // the connection that is somebody else's; nil: it was not given away
 	tunnels *tunnels
 	drain   *drain.Server
-	ctx     context.Context // of the request
+	ctx     context.Context // of the request, from net/http
+	values  []string        // memory for the header
 }
 
+// WriteHead implements exchange.Sink.
 func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error {
 	out := s.w.Header()
-	clear(out)
+	clear(out) // of what an informational answer said
 	for _, f := range h.Fields() {
 		// Two spellings of one name are one field to net/http.
 		name := http.CanonicalHeaderKey(f.Name)
-		out[name] = append(out[name], f.Value)
+		if more, ok := out[name]; ok {
+			out[name] = append(more, f.Value)
+		} else {
+			out[name] = s.value(f.Value)
+		}
 	}
 	if length >= 0 && status >= 200 && status != http.StatusNoContent {
-		out["Content-Length"] = []string{strconv.FormatInt(length, 10)}
+		out["Content-Length"] = s.value(strconv.FormatInt(length, 10))
 	}
 	if _, typed := out["Content-Type"]; !typed && status >= 200 {
 		out["Content-Type"] = nil // nil keeps net/http from guessing
 	}
+	if status < 200 {
+		s.limit()
+		s.w.WriteHeader(status)
+		s.unlimit()
+		return nil
+	}
 	// net/http would wait without limit for the rest of a body before it answers; of a
 	// connection that it closes it does not.
-	if status >= 200 && !s.timers && s.body != nil && !s.body.ended.Load() && !s.body.drop() {
-		out["Connection"] = []string{"close"}
+	if !s.timers && s.body != nil && !s.body.ended.Load() && !s.body.drop() {
+		out["Connection"] = closing
 	}
-	if status >= 200 && s.drain.Last(s.ctx) {
-		out["Connection"] = []string{"close"}
+	if s.drain.Last(s.ctx) {
+		out["Connection"] = closing
 	}
-	s.written = s.written || status >= 200
-	s.limit()
-	s.w.WriteHeader(status)
+	s.written = true
+	if s.timers {
+		s.limit()
+	}
+	s.w.WriteHeader(status) // over HTTP/1 nothing goes out yet
 	s.unlimit()
 	return nil
+}
+
+var closing = []string{"close"}
+
+// value returns a list of one value. net/http copies the list, so that the memory is good for
+// another answer.
+func (s *stdSink) value(v string) []string {
+	n := len(s.values)
+	s.values = append(s.values, v) // lists that are out keep what was there before
+	return s.values[n : n+1 : n+1]
+}
+
+// reset makes the sink ready for another answer, of which net/http finds no field in this one.
+func (s *stdSink) reset() {
+	if s.written && s.away == nil {
+		clear(s.w.Header())
+	}
+	clear(s.values)
+	*s = stdSink{values: s.values[:0]}
 }
 
 // limit gives a write its time.
@@ -449,6 +523,7 @@ func (s *stdSink) leave() {
 	}
 }
 
+// Write implements exchange.Sink.
 func (s *stdSink) Write(p []byte) (int, error) {
 	s.limit()
 	n, err := s.w.Write(p)
@@ -456,9 +531,10 @@ func (s *stdSink) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// Flush implements exchange.Sink.
 func (s *stdSink) Flush() error {
 	s.limit()
-	err := s.control.Flush()
+	err := s.control.FlushError()
 	s.unlimit()
 	return err
 }
@@ -472,15 +548,17 @@ func (s *stdSink) Abort() {
 	}
 }
 
+// Hijack implements exchange.Sink.
 func (s *stdSink) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	s.tunnels.expect()
-	conn, rw, err := s.control.Hijack()
+	conn, rw, err := http.NewResponseController(s.w).Hijack()
 	if err != nil {
 		s.tunnels.done(nil)
 		return nil, nil, err
 	}
 	if h, ok := conn.(*heads); ok {
 		h.off.Store(true)
+		h.quiet.Store(false) // who has it now sees the client leave
 	}
 	s.away = conn
 	_ = conn.SetDeadline(time.Time{})
