@@ -311,6 +311,7 @@ func bareRequest() *upstream.Request {
 	return &upstream.Request{
 		Target: &upstream.Target{Addr: "bare.test:8000"}, Method: "POST", Path: chatPath, Host: "bare.test:8000", Header: h,
 		Body: make([][]byte, 1), Timeouts: upstream.Timeouts{Connect: limit, Send: limit, Head: limit, Read: limit},
+		Response: new(upstream.Response),
 	}
 }
 

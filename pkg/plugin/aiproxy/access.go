@@ -15,6 +15,7 @@ import (
 	"github.com/gosix/gosix/pkg/jsonedit"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/schema"
+	"github.com/gosix/gosix/pkg/upstream"
 )
 
 // pending is what the access phase found out, for the phases after it.
@@ -51,8 +52,9 @@ func (w *pending) begin(p *proxy, doc *jsonedit.Doc) {
 
 // asking is the memory of a call.
 type asking struct {
-	call  drivers.Call
-	reply reply.Reply
+	call     drivers.Call
+	response upstream.Response
+	reply    reply.Reply
 }
 
 type message struct {

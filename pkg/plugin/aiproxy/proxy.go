@@ -176,6 +176,7 @@ func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) 
 		return
 	}
 	p.locate(t.picked, req)
+	req.Response = &t.memory.response // that of the last call is closed
 	// The variables get neither the port nor the query, in which credentials may be.
 	t.asked, t.scheme = true, i.Scheme
 	t.host, _, _ = strings.Cut(req.Host, ":")
