@@ -220,6 +220,62 @@ func Members(p []byte, f func(name string, raw []byte, k Kind) error) error {
 	return nil
 }
 
+// Walk is Peek for an object that p only begins with: f sees each member as it is scanned,
+// before what follows it is known to be valid. It returns the offset behind the object.
+func Walk(p []byte, f func(name string, raw []byte, k Kind) error) (end int, err error) {
+	s := scanner{p: p, max: trustedDepth}
+	i := s.space(0)
+	if i >= len(p) || p[i] != '{' {
+		return 0, errNoObject
+	}
+	if i = s.space(i + 1); i < len(p) && p[i] == '}' {
+		return i + 1, nil
+	}
+	for {
+		from, value, kind, end := s.member(i)
+		if end < 0 {
+			return 0, s.err
+		}
+		raw := p[i+1 : from-1]
+		if s.named {
+			raw = appendUnescaped(make([]byte, 0, len(raw)), raw)
+		}
+		if err := f(view(raw), p[value:end:end], kind); err != nil {
+			return 0, err
+		}
+		switch i = s.space(end); {
+		case i < len(p) && p[i] == '}':
+			return i + 1, nil
+		case i < len(p) && p[i] == ',':
+			i = s.space(i + 1)
+		default:
+			s.unexpected("comma or object end", i)
+			return 0, s.err
+		}
+	}
+}
+
+// Closes reports whether p is what stands behind a member of the object at the top of a
+// document: further members, if any, the end of the object, and nothing more.
+func Closes(p []byte) bool {
+	s := scanner{p: p, max: trustedDepth}
+	for i := s.space(0); ; {
+		switch {
+		case i >= len(p):
+			return false
+		case p[i] == '}':
+			return s.space(i+1) == len(p)
+		case p[i] != ',':
+			return false
+		}
+		_, _, _, end := s.member(s.space(i + 1))
+		if end < 0 {
+			return false
+		}
+		i = s.space(end)
+	}
+}
+
 // Peek is Members for those who keep no name: it aliases p, as raw does. In the steady state
 // nothing is allocated.
 func Peek(p []byte, f func(name string, raw []byte, k Kind) error) error {

@@ -73,6 +73,7 @@ type scanner struct {
 	max     int
 	dups    bool
 	escaped bool  // the last string that was scanned has an escape sequence
+	named   bool  // the name that member scanned last has one
 	keys    []key // names in the objects that are open, innermost last; only with dups
 	err     error
 }
@@ -220,6 +221,25 @@ func (s *scanner) object(i, depth int, d *Doc) int {
 		}
 		return s.unexpected("comma or object end", i)
 	}
+}
+
+// member scans a member that begins at i: its name ends at from, its value is what is
+// between value and end.
+func (s *scanner) member(i int) (from, value int, kind Kind, end int) {
+	if i >= len(s.p) || s.p[i] != '"' {
+		return 0, 0, Invalid, s.unexpected("object key string", i)
+	}
+	from, problem := s.text(i)
+	if problem != "" {
+		return 0, 0, Invalid, s.fail("object key string", problem, from)
+	}
+	s.named = s.escaped
+	if i = s.space(from); i >= len(s.p) || s.p[i] != ':' {
+		return 0, 0, Invalid, s.unexpected("colon", i)
+	}
+	value = s.space(i + 1)
+	kind, end = s.value(value, 1, nil)
+	return from, value, kind, end
 }
 
 func (s *scanner) array(i, depth int, d *Doc) int {

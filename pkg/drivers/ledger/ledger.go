@@ -119,6 +119,9 @@ func (l *Ledger) Event(kind string, data []byte) {
 
 // Whole looks at a body that is no stream, of an answer with a status below 300.
 func (l *Ledger) Whole(body []byte) {
+	if l.id == protocol.OpenAIChat && !l.keep && l.plainChat(body) {
+		return
+	}
 	doc := docs.Get().(*jsonedit.Doc)
 	defer func() {
 		doc.Forget()

@@ -14,6 +14,7 @@ var (
 	typeName      = []byte(`"type"`)
 	typeIsFirst   = []byte(`{"type":"`)
 	deltaIsInside = []byte(`.delta`)
+	escapeBegins  = []byte(`\u00`)
 )
 
 // names is a set of members of a chunk.
@@ -191,6 +192,55 @@ func (l *Ledger) chunkUsage(data []byte) {
 			l.count(raw)
 		}
 	})
+}
+
+// plainChat is Whole for the body that chats mostly have: one that calls no tools, reports no
+// failure, and whose usage is told at its end. Only that end is read as JSON, since what is
+// looked for does not stand before it; a body in which it might is left to be read whole.
+// false: it was, and nothing is noted.
+//
+// That the usage is the document's, and no other object's, follows from what is behind it: the
+// rest of one object and nothing more.
+func (l *Ledger) plainChat(body []byte) bool {
+	at := bytes.LastIndex(body, usageName)
+	if at <= 0 || body[at-1] == '\\' {
+		return false
+	}
+	from := at + len(usageName)
+	for from < len(body) && space(body[from]) {
+		from++
+	}
+	if from == len(body) || body[from] != ':' || oddName(body) {
+		return false
+	}
+	from++
+	has, say := members(body)
+	if has&choices == 0 || has&failure != 0 || say&tools != 0 {
+		return false
+	}
+	u := l.Usage
+	n, err := u.read(body[from:])
+	if err != nil || !jsonedit.Closes(body[from+n:]) {
+		return false
+	}
+	l.Usage, l.Finished = u, l.Finished || say&finish != 0
+	l.hold(trim(body[from : from+n]))
+	return true
+}
+
+// oddName reports whether a letter is written as an escape sequence somewhere, so that a name
+// need not be found by its letters.
+func oddName(body []byte) bool {
+	for {
+		i := bytes.Index(body, escapeBegins)
+		if i < 0 || len(body) <= i+len(escapeBegins) {
+			return false
+		}
+		body = body[i+len(escapeBegins):]
+		if body[0] >= '4' && body[0] <= '7' {
+			return true
+		}
+	}
 }
 
 // chatBody looks at a body of openai-chat or openai-embeddings.

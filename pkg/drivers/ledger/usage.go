@@ -18,8 +18,12 @@ type Usage struct {
 // last, which hold all that protocols spread over a stream. One that is too large for counts
 // is not kept.
 func (l *Ledger) count(raw []byte) {
+	_, _ = l.Usage.read(raw)
+	l.hold(raw)
+}
+
+func (l *Ledger) hold(raw []byte) {
 	const limit = 4 << 10 // bytes
-	l.Usage.read(raw)
 	switch {
 	case len(raw) > limit:
 	case len(l.Raw) < 2:
@@ -34,11 +38,12 @@ func (l *Ledger) count(raw []byte) {
 
 // read takes over what an object of counts says, in any protocol's names: they do not
 // contradict each other. Counts grow in the course of an answer, and one that is left out,
-// or zero in a later object, stays what it was.
-func (u *Usage) read(raw []byte) {
+// or zero in a later object, stays what it was. raw may go on behind the object, which ends at
+// end; what was read of one that is broken counts.
+func (u *Usage) read(raw []byte) (end int, err error) {
 	var total, prompt, tools, candidates, thoughts int64 // of Gemini, but for the first
 	told := false
-	_ = jsonedit.Peek(raw, func(name string, value []byte, kind jsonedit.Kind) error {
+	end, err = jsonedit.Walk(raw, func(name string, value []byte, kind jsonedit.Kind) error {
 		n := int64(0)
 		if kind == jsonedit.Number {
 			n = count(value)
@@ -75,13 +80,14 @@ func (u *Usage) read(raw []byte) {
 		total = u.Prompt + u.Completion
 	}
 	raise(&u.Total, total)
+	return end, err
 }
 
 func (u *Usage) details(raw []byte, kind jsonedit.Kind) {
 	if kind != jsonedit.Object {
 		return
 	}
-	_ = jsonedit.Peek(raw, func(name string, value []byte, _ jsonedit.Kind) error {
+	_, _ = jsonedit.Walk(raw, func(name string, value []byte, _ jsonedit.Kind) error {
 		switch name {
 		case "cached_tokens":
 			raise(&u.Cached, count(value))
