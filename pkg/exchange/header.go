@@ -113,8 +113,23 @@ func (h *Header) drop(from int, name string) {
 
 // EqualName compares two header names without regard to ASCII case.
 func EqualName(a, b string) bool {
-	// Lengths differ for nearly all pairs; EqualFold alone would decode both.
-	return len(a) == len(b) && strings.EqualFold(a, b)
+	// Lengths differ for nearly all pairs, and those that are the same are spelled alike.
+	return len(a) == len(b) && (a == b || equalFold(a, b))
+}
+
+// equalFold compares two names of one length. Beyond ASCII only what is the same is equal: no
+// name has that.
+func equalFold(a, b string) bool {
+	for i := range len(a) {
+		c, d := a[i], b[i]
+		if c == d {
+			continue
+		}
+		if c |= 0x20; c != d|0x20 || c < 'a' || c > 'z' {
+			return false
+		}
+	}
+	return true
 }
 
 // HopByHop reports whether a field concerns one connection only (RFC 9110 §7.6.1) and

@@ -30,57 +30,87 @@ const (
 )
 
 // members finds which members stand anywhere in a chunk, and which of them say something, in
-// one pass from colon to colon: looking for each name would cost more than all else.
-func members(data []byte) (has, say names) {
+// one pass from colon to colon: looking for each name would cost more than all else. used is
+// where the value of the last usage begins.
+func members(data []byte) (has, say names, used int) {
 	for at := 0; ; {
 		i := bytes.IndexByte(data[at:], ':')
 		if i < 0 {
-			return has, say
+			return has, say, used
 		}
 		end := at + i
 		at = end + 1
 		for end > 0 && space(data[end-1]) {
 			end--
 		}
-		if end == 0 || data[end-1] != '"' {
+		if end < 2 || data[end-1] != '"' {
 			continue
 		}
-		end--
-		from := max(0, end-longestName)
-		start := from + bytes.LastIndexByte(data[from:end], '"')
-		if start < from {
-			continue
-		}
-		var n names
-		switch string(data[start+1 : end]) {
-		case "choices":
-			n = choices
-		case "finish_reason":
-			n = finish
-		case "tool_calls", "function_call":
-			n = tools
-		case "usage":
-			n = usage
-		case "error":
-			n = failure
-		case "content", "reasoning_content", "reasoning", "refusal", "text", "audio", "images":
-			n = content
-		default:
-			continue
-		}
+		n, length := nameAt(data[:end-1])
 		// Within a text the quote before it would be escaped.
-		if start > 0 && data[start-1] == '\\' {
+		if start := end - 1 - length; n == 0 || start > 0 && data[start-1] == '\\' {
 			continue
 		}
-		has |= n
+		if has |= n; n == usage {
+			used = at
+		}
 		if valued(data[at:]) {
 			say |= n
 		}
 	}
 }
 
-// longestName is the length of the longest of those names, and of the quote before it.
-const longestName = len(`"reasoning_content`)
+// nameAt returns which name p ends with, and its length with the quote before it; 0: none.
+func nameAt(p []byte) (n names, length int) {
+	is := func(name string) bool {
+		length = len(name)
+		return len(p) >= length && string(p[len(p)-length:]) == name
+	}
+	// By the last letter, of which most others are.
+	switch p[len(p)-1] {
+	case 'e':
+		if is(`"usage`) {
+			return usage, length
+		}
+	case 'g':
+		if is(`"reasoning`) {
+			return content, length
+		}
+	case 'l':
+		switch {
+		case is(`"function_call`):
+			return tools, length
+		case is(`"refusal`):
+			return content, length
+		}
+	case 'n':
+		if is(`"finish_reason`) {
+			return finish, length
+		}
+	case 'o':
+		if is(`"audio`) {
+			return content, length
+		}
+	case 'r':
+		if is(`"error`) {
+			return failure, length
+		}
+	case 's':
+		switch {
+		case is(`"choices`):
+			return choices, length
+		case is(`"tool_calls`):
+			return tools, length
+		case is(`"images`):
+			return content, length
+		}
+	case 't':
+		if is(`"content`) || is(`"text`) || is(`"reasoning_content`) {
+			return content, length
+		}
+	}
+	return 0, 0
+}
 
 func space(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
@@ -100,7 +130,7 @@ func (l *Ledger) chat(data []byte) {
 	if l.like.fits(data) {
 		return // a further piece of the text
 	}
-	has, say := members(data)
+	has, say, _ := members(data)
 	if has&choices == 0 {
 		switch {
 		case say&failure != 0 && l.failed(data):
@@ -202,29 +232,17 @@ func (l *Ledger) chunkUsage(data []byte) {
 // That the usage is the document's, and no other object's, follows from what is behind it: the
 // rest of one object and nothing more.
 func (l *Ledger) plainChat(body []byte) bool {
-	at := bytes.LastIndex(body, usageName)
-	if at <= 0 || body[at-1] == '\\' {
-		return false
-	}
-	from := at + len(usageName)
-	for from < len(body) && space(body[from]) {
-		from++
-	}
-	if from == len(body) || body[from] != ':' || oddName(body) {
-		return false
-	}
-	from++
-	has, say := members(body)
-	if has&choices == 0 || has&failure != 0 || say&tools != 0 {
+	has, say, used := members(body)
+	if used == 0 || has&choices == 0 || has&failure != 0 || say&tools != 0 || oddName(body) {
 		return false
 	}
 	u := l.Usage
-	n, err := u.read(body[from:])
-	if err != nil || !jsonedit.Closes(body[from+n:]) {
+	n, err := u.read(body[used:])
+	if err != nil || !jsonedit.Closes(body[used+n:]) {
 		return false
 	}
 	l.Usage, l.Finished = u, l.Finished || say&finish != 0
-	l.hold(trim(body[from : from+n]))
+	l.hold(trim(body[used : used+n]))
 	return true
 }
 
@@ -251,7 +269,7 @@ func (l *Ledger) chatBody(doc *jsonedit.Doc) {
 	if kind != jsonedit.Array {
 		return
 	}
-	_, say := members(list)
+	_, say, _ := members(list)
 	l.ToolCalls = l.ToolCalls || say&tools != 0
 	l.Finished = l.Finished || say&finish != 0
 	if l.keep {
