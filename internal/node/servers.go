@@ -110,6 +110,8 @@ func (n *node) startAdmin(st *etcdstore.Store, registry *plugin.Registry, ring *
 }
 
 func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *upstream.Client, checker *health.Checker) error {
+	loaded := loading()
+	defer loaded()
 	a := &n.c.Apisix
 	trusted, err := config.Prefixes("apisix.trusted_addresses", a.Trusted)
 	if err != nil {
@@ -141,11 +143,8 @@ func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *u
 	if err := n.startMetrics(syncer, checker); err != nil {
 		return err
 	}
-	loaded := loading()
 	n.running.Go(func() { syncer.Run(n.background) })
-	err = n.await(ctx, syncer.Ready())
-	loaded()
-	if err != nil {
+	if err := n.await(ctx, syncer.Ready()); err != nil {
 		return err
 	}
 	g := gateway.New(gateway.Options{
