@@ -53,14 +53,15 @@ func (d *deadline) early() bool {
 // beneath says so as *tls.Conn does.
 func beneath(nc net.Conn) *conn {
 	for {
+		if c, ok := nc.(*conn); ok {
+			return c
+		}
 		t, ok := nc.(interface{ NetConn() net.Conn })
 		if !ok {
-			break
+			return nil
 		}
 		nc = t.NetConn()
 	}
-	c, _ := nc.(*conn)
-	return c
 }
 
 // Unwrap returns the connection of the system below one that Serve accepted, TLS or not; of

@@ -154,7 +154,7 @@ func (h *heads) take(line, here []byte) {
 	text, crlf := bytes.CutSuffix(line, []byte("\r\n"))
 	switch h.at {
 	case inRequestLine:
-		if len(bytes.TrimRight(line, "\r\n")) == 0 {
+		if line[0] <= '\r' && len(bytes.TrimRight(line, "\r\n")) == 0 {
 			return // net/http takes some of them between two requests
 		}
 		if bytes.HasPrefix(line, []byte("PRI ")) {
@@ -203,25 +203,33 @@ func (h *heads) requestLine(text []byte) {
 }
 
 func (h *heads) field(text []byte) {
-	name, value, _ := bytes.Cut(text, []byte{':'})
-	is := func(s string) bool { return len(name) == len(s) && exchange.EqualName(string(name), s) }
-	switch len(name) {
-	case len("Host"):
-		if is("Host") {
-			h.head.hosts++
-			h.head.host = string(bytes.Trim(value, " \t"))
+	if value, is := valueOf(text, "Host"); is {
+		h.head.hosts++
+		if h.head.absolute { // nothing else asks for it
+			h.head.host = string(value)
 		}
-	case len("Content-Length"):
-		if is("Content-Length") {
-			h.head.lengths++
-			n, err := strconv.ParseUint(string(bytes.Trim(value, " \t")), 10, 63)
-			h.head.length, h.head.malformed = int64(n), h.head.malformed || err != nil
-		}
-	case len("Transfer-Encoding"):
-		if is("Transfer-Encoding") {
-			h.head.chunked = true
-		}
+	} else if value, is := valueOf(text, "Content-Length"); is {
+		h.head.lengths++
+		n, err := strconv.ParseUint(string(value), 10, 63)
+		h.head.length, h.head.malformed = int64(n), h.head.malformed || err != nil
+	} else if _, is := valueOf(text, "Transfer-Encoding"); is {
+		h.head.chunked = true
 	}
+}
+
+// valueOf returns the value of a field of that name.
+func valueOf(text []byte, name string) (value []byte, is bool) {
+	n := len(name)
+	if len(text) <= n || text[n] != ':' || !exchange.EqualName(string(text[:n]), name) {
+		return nil, false
+	}
+	for value = text[n+1:]; len(value) > 0 && (value[0] == ' ' || value[0] == '\t'); {
+		value = value[1:]
+	}
+	for len(value) > 0 && (value[len(value)-1] == ' ' || value[len(value)-1] == '\t') {
+		value = value[:len(value)-1]
+	}
+	return value, true
 }
 
 // end judges a head, and finds where the next one begins.

@@ -52,6 +52,7 @@ type Std struct {
 	pool    sync.Pool               // *stdExchange
 	tunnels tunnels
 	present attendance
+	dates   dates
 	log     zerolog.Logger
 
 	strangers               strangers
@@ -214,6 +215,7 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	control := w.(controlled)
 	x.sink.w, x.sink.control, x.sink.stall, x.sink.timers = w, control, e.limits.WriteStall, timers
 	x.sink.tunnels, x.sink.drain, x.sink.ctx = &e.tunnels, e.drain, r.Context()
+	x.sink.answer, x.sink.dates = &x.Response, &e.dates
 	x.Reset(r.Context(), &x.sink)
 	a, _ := r.Context().Value(connKey{}).(*connection)
 	if !timers {
@@ -434,15 +436,24 @@ type stdSink struct {
 	drain   *drain.Server
 	ctx     context.Context // of the request, from net/http
 	values  []string        // memory for the header
+	lasting bool            // of which another answer must not have it
+	answer  *exchange.Response
+	dates   *dates
+	pending int // bytes that net/http holds back
 }
 
 // WriteHead implements exchange.Sink.
 func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error {
 	out := s.w.Header()
-	clear(out) // of what an informational answer said
+	if len(out) > 0 {
+		clear(out) // of what an informational answer said
+	}
 	for _, f := range h.Fields() {
 		// Two spellings of one name are one field to net/http.
 		name := http.CanonicalHeaderKey(f.Name)
+		if strings.HasPrefix(name, "Trailer") {
+			s.lasting = true // net/http looks again when the answer is over
+		}
 		if more, ok := out[name]; ok {
 			out[name] = append(more, f.Value)
 		} else {
@@ -451,6 +462,9 @@ func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error 
 	}
 	if length >= 0 && status >= 200 && status != http.StatusNoContent {
 		out["Content-Length"] = s.value(strconv.FormatInt(length, 10))
+	}
+	if _, dated := out["Date"]; !dated && status >= 200 {
+		out["Date"] = s.dates.value(s.answer.FirstByte) // net/http would format one for each answer
 	}
 	if _, typed := out["Content-Type"]; !typed && status >= 200 {
 		out["Content-Type"] = nil // nil keeps net/http from guessing
@@ -480,18 +494,17 @@ func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error 
 
 var closing = []string{"close"}
 
-// value returns a list of one value. net/http copies the list, so that the memory is good for
-// another answer.
+// value returns a list of one value. net/http copies the list when the head is written.
 func (s *stdSink) value(v string) []string {
 	n := len(s.values)
 	s.values = append(s.values, v) // lists that are out keep what was there before
 	return s.values[n : n+1 : n+1]
 }
 
-// reset makes the sink ready for another answer, of which net/http finds no field in this one.
+// reset makes the sink ready for another answer.
 func (s *stdSink) reset() {
-	if s.written && s.away == nil {
-		clear(s.w.Header())
+	if s.lasting {
+		s.values = nil
 	}
 	clear(s.values)
 	*s = stdSink{values: s.values[:0]}
@@ -525,14 +538,21 @@ func (s *stdSink) leave() {
 
 // Write implements exchange.Sink.
 func (s *stdSink) Write(p []byte) (int, error) {
+	if s.pending += len(p); !s.timers && s.pending <= heldBack {
+		return s.w.Write(p) // nothing goes out
+	}
 	s.limit()
 	n, err := s.w.Write(p)
 	s.unlimit()
 	return n, err
 }
 
+// heldBack is how much of a body net/http holds back over HTTP/1, in bytes.
+const heldBack = 2 << 10
+
 // Flush implements exchange.Sink.
 func (s *stdSink) Flush() error {
+	s.pending = 0
 	s.limit()
 	err := s.control.FlushError()
 	s.unlimit()
@@ -564,6 +584,27 @@ func (s *stdSink) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	_ = conn.SetDeadline(time.Time{})
 	s.tunnels.add(conn)
 	return conn, rw, nil
+}
+
+// dates makes values of the header Date, one a second.
+type dates struct{ last atomic.Pointer[dated] }
+
+type dated struct {
+	second int64
+	value  []string // nobody changes it
+}
+
+// value returns the value for a time, that of now if it is zero.
+func (d *dates) value(at time.Time) []string {
+	if at.IsZero() {
+		at = time.Now()
+	}
+	l := d.last.Load()
+	if l == nil || l.second != at.Unix() {
+		l = &dated{at.Unix(), []string{at.UTC().Format(http.TimeFormat)}}
+		d.last.Store(l)
+	}
+	return l.value
 }
 
 // errorWriter turns the lines of net/http's log into events of ours.
