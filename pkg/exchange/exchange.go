@@ -25,6 +25,7 @@ type Exchange struct {
 	// never taken from the client.
 	ID    string
 	Start time.Time
+	End   time.Time // when the answer was complete or broken off; zero: it is not
 
 	ctx   context.Context
 	slots []any
@@ -36,8 +37,16 @@ func (x *Exchange) Reset(ctx context.Context, sink Sink) {
 	x.Request.reset()
 	x.Response.reset(sink)
 	x.Facts.reset()
-	x.ID, x.Start, x.ctx = "", time.Now(), ctx
+	x.ID, x.Start, x.End, x.ctx = "", time.Now(), time.Time{}, ctx
 	clear(x.slots)
+}
+
+// Took is the time from Start to End, or to now.
+func (x *Exchange) Took() time.Duration {
+	if x.End.IsZero() {
+		return time.Since(x.Start)
+	}
+	return x.End.Sub(x.Start)
 }
 
 // ErrEnding is the cause of a context that ended because the process ends: its client is

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/variable"
@@ -40,6 +41,7 @@ const (
 type AccessLog struct {
 	format  *variable.Template
 	write   func(b []byte, v variable.Value) []byte
+	text    func(b []byte, s string) []byte
 	path    string // empty: out
 	out     io.Writer
 	file    *os.File
@@ -68,11 +70,11 @@ func NewAccessLog(path string, out io.Writer, format string, json bool) (*Access
 		}
 	}
 	l := &AccessLog{
-		format: variable.CompileTemplate(format), write: plainValue, path: path, out: out,
+		format: variable.CompileTemplate(format), write: plainValue, text: plainText, path: path, out: out,
 		wake: make(chan struct{}, 1), reopen: make(chan struct{}, 1),
 	}
 	if json {
-		l.write = jsonValue
+		l.write, l.text = jsonValue, jsonText
 	}
 	if path != "" {
 		if err := l.open(); err != nil {
@@ -104,7 +106,7 @@ func (l *AccessLog) Record(x *exchange.Exchange) {
 		return
 	}
 	before := len(s.lines)
-	s.lines = append(l.format.AppendFunc(s.lines, x, l.write), '\n')
+	s.lines = append(l.format.AppendFunc(s.lines, x, l.write, l.text), '\n')
 	full := before < shardFull && len(s.lines) >= shardFull
 	s.mu.Unlock()
 	if full {
@@ -121,17 +123,63 @@ func plainValue(b []byte, v variable.Value) []byte {
 	if b = v.Append(b); len(b) == at {
 		return append(b, '-')
 	}
-	if v.IsPlain() {
+	if v.IsPlain() || harmless(view(b[at:])) {
 		return b
 	}
-	for _, c := range b[at:] {
-		if unsafeByte[c] {
-			// Few values need it, so that only they are copied.
-			return appendEscaped(b[:at], string(b[at:]))
+	// Few values need it, so that only they are copied.
+	return appendEscaped(b[:at], string(b[at:]))
+}
+
+func plainText(b []byte, s string) []byte {
+	switch {
+	case s == "":
+		return append(b, '-')
+	case harmless(s):
+		return append(b, s...)
+	}
+	return appendEscaped(b, s)
+}
+
+// jsonValue writes a value as the inside of a JSON string; what is absent is nothing.
+func jsonValue(b []byte, v variable.Value) []byte {
+	at := len(b)
+	b = v.Append(b)
+	if v.IsPlain() || harmless(view(b[at:])) {
+		return b
+	}
+	return appendJSON(b[:at], string(b[at:]))
+}
+
+func jsonText(b []byte, s string) []byte {
+	if harmless(s) {
+		return append(b, s...)
+	}
+	return appendJSON(b, s)
+}
+
+// harmless reports whether no byte of s is one that appendEscaped escapes. It looks at eight
+// at a time: of those that come behind a harmful one, another may seem to be.
+func harmless(s string) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for len(s) >= 8 {
+		w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		quote, slash, del := w^ones*'"', w^ones*'\\', w^ones*0x7f
+		if (w|(w-ones*' ')&^w|(quote-ones)&^quote|(slash-ones)&^slash|(del-ones)&^del)&highs != 0 {
+			return false
+		}
+		s = s[8:]
+	}
+	for i := range len(s) {
+		if unsafeByte[s[i]] {
+			return false
 		}
 	}
-	return b
+	return true
 }
+
+// view is p as a string, for as long as p is not changed.
+func view(p []byte) string { return unsafe.String(unsafe.SliceData(p), len(p)) }
 
 // unsafeByte marks what appendEscaped escapes.
 var unsafeByte = func() (t [256]bool) {
@@ -140,21 +188,6 @@ var unsafeByte = func() (t [256]bool) {
 	}
 	return t
 }()
-
-// jsonValue writes a value as the inside of a JSON string; what is absent is nothing.
-func jsonValue(b []byte, v variable.Value) []byte {
-	at := len(b)
-	b = v.Append(b)
-	if v.IsPlain() {
-		return b
-	}
-	for _, c := range b[at:] {
-		if unsafeByte[c] && c != 0x7f {
-			return appendJSON(b[:at], string(b[at:]))
-		}
-	}
-	return b
-}
 
 const upperHex = "0123456789ABCDEF"
 

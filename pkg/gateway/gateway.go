@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/rs/zerolog"
@@ -365,6 +366,7 @@ func (g *Gateway) lastWord(c *plugin.Context) {
 // finish completes the answer and runs what comes after it.
 func (g *Gateway) finish(c *plugin.Context) {
 	g.complete(c)
+	c.End = time.Now()
 	c.RunLog()
 	if err := c.Request.Misread; err != nil {
 		c.Log.Warn().Err(err).Str("route", c.Facts.RouteID).Str("request", c.ID).Msg("request could not be read for its variables")

@@ -54,7 +54,7 @@ var plain = map[string]Getter{
 	"upstream_scheme":               func(x *exchange.Exchange) Value { return Some(x.Facts.UpstreamScheme) },
 	"upstream_host":                 func(x *exchange.Exchange) Value { return Some(x.Facts.UpstreamHost) },
 	"upstream_uri":                  func(x *exchange.Exchange) Value { return Some(x.Facts.UpstreamURI) },
-	"upstream_addr":                 attempts(func(a *exchange.Attempt) Value { return Some(a.Addr) }),
+	"upstream_addr":                 upstreamAddr,
 	"upstream_status":               attempts(attemptStatus),
 	"upstream_response_time":        responseTime,
 	"upstream_header_time":          attempts(func(a *exchange.Attempt) Value { return spent(a.Header) }),
@@ -73,7 +73,7 @@ var plain = map[string]Getter{
 	"request_line":     requestLine,
 	"request_id":       func(x *exchange.Exchange) Value { return Text(x.ID) },
 	"request_length":   requestLength,
-	"request_time":     func(x *exchange.Exchange) Value { return millis(time.Since(x.Start)) },
+	"request_time":     func(x *exchange.Exchange) Value { return millis(x.Took()) },
 	"scheme":           func(x *exchange.Exchange) Value { return Text(x.Request.Scheme) },
 	"https":            https,
 	"server_protocol":  func(x *exchange.Exchange) Value { return Text(x.Request.Proto) },
@@ -90,8 +90,8 @@ var plain = map[string]Getter{
 	"status":           status,
 	"body_bytes_sent":  func(x *exchange.Exchange) Value { return digits(x.Response.Sent) },
 	"bytes_sent":       func(x *exchange.Exchange) Value { return digits(x.Response.Sent) },
-	"time_local":       func(*exchange.Exchange) Value { return Text(now().local) },
-	"time_iso8601":     func(*exchange.Exchange) Value { return Text(now().iso) },
+	"time_local":       func(x *exchange.Exchange) Value { return Text(second(x).local) },
+	"time_iso8601":     func(x *exchange.Exchange) Value { return Text(second(x).iso) },
 	"msec":             func(*exchange.Exchange) Value { return millis(time.Duration(time.Now().UnixNano())) },
 
 	"ssl_server_name": ofTLS(func(s *tls.ConnectionState) Value { return Some(s.ServerName) }),
@@ -110,6 +110,66 @@ var plain = map[string]Getter{
 	"ssl_client_v_remain":     ofClient(func(c *x509.Certificate) string { return daysLeft(c.NotAfter) }),
 	"ssl_client_raw_cert":     ofClient(func(c *x509.Certificate) string { return pemOf(c) }),
 	"ssl_client_escaped_cert": ofClient(func(c *x509.Certificate) string { return escapedCert(pemOf(c)) }),
+}
+
+// words reads a variable of one exchange that is always a text; empty: it has no value.
+type words func(*exchange.Exchange) string
+
+// texts are those of plain that logs mostly have, without the Value around them.
+var texts = map[string]words{
+	"route_id":          func(x *exchange.Exchange) string { return x.Facts.RouteID },
+	"route_name":        func(x *exchange.Exchange) string { return x.Facts.RouteName },
+	"service_id":        func(x *exchange.Exchange) string { return x.Facts.ServiceID },
+	"matched_uri":       func(x *exchange.Exchange) string { return x.Facts.MatchedURI },
+	"consumer_name":     func(x *exchange.Exchange) string { return x.Facts.ConsumerName },
+	"balancer_ip":       func(x *exchange.Exchange) string { return x.Facts.BalancerIP },
+	"apisix_request_id": func(x *exchange.Exchange) string { return x.ID },
+	"request_type":      func(x *exchange.Exchange) string { return x.Facts.RequestType },
+	"request_llm_model": func(x *exchange.Exchange) string { return x.Facts.LLM.RequestModel },
+	"llm_model":         func(x *exchange.Exchange) string { return x.Facts.LLM.Model },
+	"upstream_scheme":   func(x *exchange.Exchange) string { return x.Facts.UpstreamScheme },
+	"upstream_host":     func(x *exchange.Exchange) string { return x.Facts.UpstreamHost },
+	"upstream_uri":      func(x *exchange.Exchange) string { return x.Facts.UpstreamURI },
+	"request_method":    func(x *exchange.Exchange) string { return x.Request.Method },
+	"uri":               func(x *exchange.Exchange) string { return x.Request.Path },
+	"request_id":        func(x *exchange.Exchange) string { return x.ID },
+	"scheme":            func(x *exchange.Exchange) string { return x.Request.Scheme },
+	"server_protocol":   func(x *exchange.Exchange) string { return x.Request.Proto },
+	"http_host":         func(x *exchange.Exchange) string { return x.Request.Host },
+	"time_local":        func(x *exchange.Exchange) string { return second(x).local },
+	"time_iso8601":      func(x *exchange.Exchange) string { return second(x).iso },
+	"remote_addr":       remoteText,
+	"upstream_addr":     upstreamText,
+}
+
+// remoteText is the address as the engine wrote it, once for a connection.
+func remoteText(x *exchange.Exchange) string {
+	if x.Request.RemoteIP != "" && x.Request.Remote.IsValid() {
+		return x.Request.RemoteIP
+	}
+	return address(x.Request.Remote.Addr()).String()
+}
+
+func upstreamText(x *exchange.Exchange) string {
+	if list := x.Facts.Attempts; len(list) == 1 {
+		return list[0].Addr
+	}
+	return upstreamAddr(x).String()
+}
+
+// textual returns what reads the text of a variable; nil: its getter is the only way.
+func textual(name string) words {
+	if w, ok := texts[name]; ok {
+		return w
+	}
+	if name, ok := strings.CutPrefix(name, "http_"); ok && name != "" {
+		name, separator := headerNamed(name)
+		if name == "host" {
+			return texts["http_host"]
+		}
+		return func(x *exchange.Exchange) string { return joined(&x.Request.Header, name, separator) }
+	}
+	return nil
 }
 
 // hostname is asked for when a name is compiled: it does not change while a process runs.
@@ -151,20 +211,24 @@ func originForm(target string) string {
 	}
 }
 
-// second is how the time is written for as long as it is the same second.
-type second struct {
+// written is how the time is written for as long as it is the same second.
+type written struct {
 	unix       int64
 	local, iso string
 }
 
-var lastSecond atomic.Pointer[second]
+var lastSecond atomic.Pointer[written]
 
-func now() *second {
-	t := time.Now()
+// second is that in which an exchange ended, or now.
+func second(x *exchange.Exchange) *written {
+	t := x.End
+	if t.IsZero() {
+		t = time.Now()
+	}
 	if s := lastSecond.Load(); s != nil && s.unix == t.Unix() {
 		return s
 	}
-	s := &second{t.Unix(), t.Format("02/Jan/2006:15:04:05 -0700"), t.Format("2006-01-02T15:04:05-07:00")}
+	s := &written{t.Unix(), t.Format("02/Jan/2006:15:04:05 -0700"), t.Format("2006-01-02T15:04:05-07:00")}
 	lastSecond.Store(s)
 	return s
 }
@@ -265,6 +329,8 @@ func spent(d time.Duration) Value {
 	}
 	return millis(d)
 }
+
+var upstreamAddr = attempts(func(a *exchange.Attempt) Value { return Some(a.Addr) })
 
 var responseTime = attempts(func(a *exchange.Attempt) Value { return spent(a.Response) })
 

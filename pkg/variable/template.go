@@ -16,6 +16,7 @@ type Template struct {
 type part struct {
 	text     string // of a variable: what stands for it when it has no value, if fallback
 	get      Getter // nil: text
+	words    words  // instead of get where only the text matters; nil: get alone
 	fallback bool
 }
 
@@ -53,6 +54,9 @@ func CompileTemplate(text string) *Template {
 			get = nothing
 		}
 		p.get = get
+		if !p.fallback {
+			p.words = textual(name)
+		}
 		t.parts = append(t.parts, p)
 		begin, i = end, end-1
 	}
@@ -119,12 +123,18 @@ func (t *Template) Append(b []byte, x *exchange.Exchange) []byte {
 }
 
 // AppendFunc is Append where write writes the variables, those without a value too: for
-// formats that escape them.
-func (t *Template) AppendFunc(b []byte, x *exchange.Exchange, write func(b []byte, v Value) []byte) []byte {
+// formats that escape them. Those that are texts are written by text, which gets nothing where
+// there is no value.
+func (t *Template) AppendFunc(
+	b []byte, x *exchange.Exchange, write func(b []byte, v Value) []byte, text func(b []byte, s string) []byte,
+) []byte {
 	for i := range t.parts {
-		if p := &t.parts[i]; p.get == nil {
+		switch p := &t.parts[i]; {
+		case p.get == nil:
 			b = append(b, p.text...)
-		} else {
+		case p.words != nil:
+			b = text(b, p.words(x))
+		default:
 			b = write(b, p.value(x))
 		}
 	}

@@ -124,14 +124,19 @@ func hex(c byte) byte {
 }
 
 func header(name string) (Getter, error) {
-	name, separator := underscored(name), ", "
-	switch name {
-	case "host":
+	name, separator := headerNamed(name)
+	if name == "host" {
 		return plain["http_host"], nil
-	case "cookie":
-		separator = "; "
 	}
 	return func(x *exchange.Exchange) Value { return fields(&x.Request.Header, name, separator) }, nil
+}
+
+// headerNamed returns the name as variables spell it, and what stands between values.
+func headerNamed(name string) (spelling, separator string) {
+	if spelling = underscored(name); spelling == "cookie" {
+		return spelling, "; "
+	}
+	return spelling, ", "
 }
 
 func sentHeader(name string) (Getter, error) {
@@ -153,8 +158,23 @@ func underscored(name string) string {
 
 // fields returns the values of all fields whose underscored name is name.
 func fields(h *exchange.Header, name, separator string) Value {
-	all, n := "", 0
-	for _, f := range h.Fields() {
+	all, n := together(h, name, separator)
+	if n == 0 {
+		return Value{}
+	}
+	return Text(all)
+}
+
+// joined is fields as a text.
+func joined(h *exchange.Header, name, separator string) string {
+	all, _ := together(h, name, separator)
+	return all
+}
+
+func together(h *exchange.Header, name, separator string) (all string, n int) {
+	list := h.Fields()
+	for i := range list {
+		f := &list[i]
 		if !spelled(f.Name, name) {
 			continue
 		}
@@ -164,10 +184,7 @@ func fields(h *exchange.Header, name, separator string) Value {
 			all += separator + f.Value
 		}
 	}
-	if n == 0 {
-		return Value{}
-	}
-	return Text(all)
+	return all, n
 }
 
 // spelled reports whether underscored(field) is name, without making it.

@@ -485,7 +485,7 @@ func (b *bundle) add(x *plugin.Context) {
 	for i := range f.Attempts {
 		waited += f.Attempts[i].Response
 	}
-	took := time.Since(x.Start)
+	took := x.Took()
 	b.status.add(1)
 	b.latency[0].observe(took.Microseconds())
 	if len(f.Attempts) > 0 && b.latency[1] != nil {
