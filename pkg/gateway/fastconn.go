@@ -31,7 +31,8 @@ type h1conn struct {
 	tls *tls.ConnectionState
 
 	raw    syscall.RawConn // of sys; nil: it has none
-	reader *socket.Reader  // of raw; nil: there is none, or TLS is over it
+	reader *socket.Reader  // of raw; nil: there is none
+	writer *socket.Writer  // the same
 	probe  socket.Probe
 
 	// What was read is in.bytes[r:w]; what is before keep is still needed. Without memory
@@ -68,8 +69,8 @@ func newH1Conn(e *Fast, nc net.Conn) *h1conn {
 	c.connection = &connection{conn: c.sys, remote: addrOf(nc.RemoteAddr()), local: addrOf(nc.LocalAddr())}
 	c.remoteIP, c.localPort = c.remote.Addr().String(), strconv.Itoa(int(c.local.Port()))
 	c.probe.Init(c.sys)
-	if c.raw = socket.Raw(c.sys); c.raw != nil && socket.Readable {
-		c.reader = socket.NewReader(c.raw, c.room, c.spare)
+	if c.raw = socket.Raw(c.sys); c.raw != nil && socket.Known {
+		c.reader, c.writer = socket.NewReader(c.raw, c.room, c.spare), socket.NewWriter(c.raw)
 	}
 	return c
 }

@@ -301,9 +301,12 @@ func (s *fastSink) send(parts ...[]byte) error {
 	c := s.c
 	c.expect(&c.writing, c.e.std.limits.WriteStall)
 	var err error
-	if p := onlyOne(parts); p != nil {
+	switch p := onlyOne(parts); {
+	case p != nil && c.writer != nil && c.tls == nil:
+		_, err = c.writer.Write(p)
+	case p != nil:
 		_, err = c.nc.Write(p)
-	} else {
+	default:
 		s.vec = s.vec[:0]
 		for _, p := range parts {
 			if len(p) > 0 {

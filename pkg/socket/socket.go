@@ -1,5 +1,6 @@
-// Package socket looks at connections of the system without taking anything from them: whether
-// bytes wait, whether the other side has left. It knows no protocol.
+// Package socket reads and writes connections of the system with less ado than package net,
+// and looks at them without taking anything from them: whether bytes wait, whether the other
+// side has left. It knows no protocol.
 package socket
 
 import (
@@ -22,7 +23,7 @@ const (
 // goroutine at a time.
 type Probe struct {
 	raw     syscall.RawConn      // nil: cannot be looked at
-	control func(socket uintptr) // glance, bound once
+	control func(socket uintptr) // takes a look, bound once
 	seen    State
 	one     [1]byte
 }
@@ -30,7 +31,7 @@ type Probe struct {
 // Init makes the probe one of the socket of c, if it has one.
 func (p *Probe) Init(c any) {
 	if raw := Raw(c); raw != nil {
-		p.raw, p.control = raw, p.glance
+		p.raw, p.control = raw, func(socket uintptr) { p.seen = Glance(socket, &p.one) }
 	}
 }
 
@@ -93,4 +94,31 @@ func (r *Reader) Read() (int, error) {
 		r.err = io.EOF
 	}
 	return r.n, r.err
+}
+
+// A Writer writes to a socket. It is used by one goroutine at a time, and while somebody else
+// writes to the connection, it waits.
+type Writer struct {
+	raw  syscall.RawConn
+	step func(socket uintptr) bool // bound once
+	rest []byte
+	n    int
+	err  error
+}
+
+// NewWriter returns a writer of raw.
+func NewWriter(raw syscall.RawConn) *Writer {
+	w := &Writer{raw: raw}
+	w.step = w.attempt
+	return w
+}
+
+// Write implements io.Writer, within the connection's deadline.
+func (w *Writer) Write(p []byte) (int, error) {
+	w.rest, w.n, w.err = p, 0, nil
+	err := w.raw.Write(w.step)
+	if w.rest = nil; err == nil {
+		err = w.err
+	}
+	return w.n, err
 }

@@ -2,13 +2,18 @@
 
 package socket
 
-// Readable reports whether Readers work here.
-const Readable = false
+// Known reports whether there are Readers, Writers and Glance here.
+const Known = false
 
-// glance knows no way to look without reading.
-func (p *Probe) glance(uintptr) { p.seen = Quiet }
+// Glance knows no way to look without reading: whoever asks has to do without.
+func Glance(uintptr, *[1]byte) State { return Quiet }
 
 func (r *Reader) attempt(uintptr) bool {
 	r.err = ErrNoSocket
+	return true
+}
+
+func (w *Writer) attempt(uintptr) bool {
+	w.err = ErrNoSocket
 	return true
 }

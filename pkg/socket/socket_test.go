@@ -3,9 +3,11 @@
 package socket_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -128,4 +130,73 @@ func TestDeparturesAreTold(t *testing.T) {
 			t.Error("told of one that is not watched")
 		}
 	}
+}
+
+func TestAWriterWaitsForRoom(t *testing.T) {
+	near, far := pair(t)
+	text := make([]byte, 8<<20) // more than the kernel takes before somebody reads
+	for i := range text {
+		text[i] = byte(i / 7)
+	}
+	got := make(chan []byte)
+	begin := make(chan struct{})
+	go func() {
+		<-begin
+		p, _ := io.ReadAll(far)
+		got <- p
+	}()
+	w := socket.NewWriter(socket.Raw(near))
+	_ = near.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
+	n, err := w.Write(text)
+	if e, ok := err.(net.Error); n == 0 || n == len(text) || !ok || !e.Timeout() {
+		t.Fatalf("while nobody reads: %d bytes, %v", n, err)
+	}
+	_ = near.SetWriteDeadline(time.Time{})
+	close(begin)
+	if m, err := w.Write(text[n:]); n+m != len(text) || err != nil {
+		t.Errorf("it wrote %d bytes: %v", m, err)
+	}
+	_ = near.CloseWrite()
+	if p := <-got; !bytes.Equal(p, text) {
+		t.Errorf("%d bytes came, or others", len(p))
+	}
+	if n, err := w.Write([]byte("x")); n != 0 || err == nil {
+		t.Errorf("behind the end: %d, %v", n, err)
+	}
+}
+
+func TestCallsSayThatNothingIsThere(t *testing.T) {
+	near, far := pair(t)
+	see := func(do func(fd uintptr)) {
+		t.Helper()
+		if err := socket.Raw(near).Control(do); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := make([]byte, 64<<10)
+	see(func(fd uintptr) {
+		if n, err := socket.Receive(fd, p); n != 0 || err != syscall.EAGAIN {
+			t.Errorf("nothing came, it read %d: %v", n, err)
+		}
+	})
+	if _, err := far.Write(p); err != nil {
+		t.Fatal(err)
+	}
+	for left := len(p); left > 0; {
+		see(func(fd uintptr) {
+			n, err := socket.Receive(fd, p)
+			if err != nil && err != syscall.EAGAIN {
+				t.Fatal(err)
+			}
+			left -= n
+		})
+	}
+	_ = far.Close()
+	see(func(fd uintptr) {
+		for _, q := range [][]byte{p, p[:1]} {
+			if n, err := socket.Receive(fd, q); n != 0 || err != nil {
+				t.Errorf("at the end: %d, %v", n, err)
+			}
+		}
+	})
 }

@@ -7,38 +7,37 @@ import (
 	"syscall"
 )
 
-// Readable reports whether Readers work here.
-const Readable = true
-
-func (p *Probe) glance(socket uintptr) {
-	n, _, err := syscall.Recvfrom(int(socket), p.one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	switch {
-	case err == syscall.EAGAIN || err == syscall.EWOULDBLOCK || err == syscall.EINTR:
-		p.seen = Quiet
-	case err == nil && n > 0:
-		p.seen = Pending
-	default:
-		p.seen = Gone
-	}
-}
+// Known reports whether there are Readers, Writers and Glance here.
+const Known = true
 
 // attempt reads once; false: nothing is there yet.
 func (r *Reader) attempt(socket uintptr) bool {
-	p := r.take()
-	for {
-		n, err := syscall.Read(int(socket), p)
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err == syscall.EAGAIN:
-			r.drop()
-			return false
-		case err != nil:
-			r.drop()
-			r.err = os.NewSyscallError("read", err)
-		default:
-			r.n = n
-		}
-		return true
+	n, err := Receive(socket, r.take())
+	switch {
+	case err == syscall.EAGAIN:
+		r.drop()
+		return false
+	case err != nil:
+		r.drop()
+		r.err = os.NewSyscallError("read", err)
+	default:
+		r.n = n
 	}
+	return true
+}
+
+// attempt writes until all is written, or an error; false: there is no room.
+func (w *Writer) attempt(socket uintptr) bool {
+	for w.n < len(w.rest) {
+		n, err := Send(socket, w.rest[w.n:])
+		if err == syscall.EAGAIN {
+			return false
+		}
+		if err != nil {
+			w.err = os.NewSyscallError("write", err)
+			break
+		}
+		w.n += n
+	}
+	return true
 }

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/gosix/gosix/pkg/socket"
 )
 
 // Options are the settings of a Client.
@@ -175,7 +177,7 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 	// answer that nobody asked for. A connection that was idle for a moment only is looked at
 	// too (swapping does so on its way): servers that leave without a word do so right after an
 	// answer, and under load the last connection that came back is the first to go out.
-	if !swapped && k.served > 0 && k.look() != linkQuiet {
+	if !swapped && k.served > 0 && k.look() != socket.Quiet {
 		_ = k.Conn.Close()
 		return nil, dead
 	}
@@ -235,7 +237,7 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 		// A server that refuses a body answers first and closes then, or reads no more.
 		// After a timeout there is nothing to wait for, only to look for.
 		early := k.wrote && sendErr.Client == nil && !k.cancelled.Load() &&
-			(!sendErr.Timeout || k.look() == linkPending)
+			(!sendErr.Timeout || k.look() == socket.Pending)
 		if !early {
 			return nil, res.fail(sendErr)
 		}
@@ -397,7 +399,7 @@ func (k *conn) makeRoom() {
 // silent is at work.
 func (k *conn) read(p []byte) (int, error) {
 	// Over TLS bytes may lie in its memory; there beneath looks at the socket.
-	if k.eager && !k.secure && k.look() != linkPending {
+	if k.eager && !k.secure && k.look() != socket.Pending {
 		return 0, os.ErrDeadlineExceeded
 	}
 	for {

@@ -27,6 +27,7 @@ import (
 
 	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/socket"
 )
 
 func TestMain(m *testing.M) {
@@ -328,7 +329,7 @@ func TestADeadConnectionIsNotWrittenTo(t *testing.T) {
 	c := client(t, Options{})
 	for range 3 {
 		do(t, c, post(target, "x"))
-		until(t, "the server's end is seen", func() bool { return c.idle(target)[0].look() == linkGone })
+		until(t, "the server's end is seen", func() bool { return c.idle(target)[0].look() == socket.Gone })
 	}
 	if got := posts.Load(); got != 3 {
 		t.Errorf("the server saw %d requests, want 3", got)
@@ -347,7 +348,7 @@ func TestAConnectionOnWhichSomethingCameIsNotUsedAgain(t *testing.T) {
 	c := client(t, Options{})
 	do(t, c, get(target))
 	close(more)
-	until(t, "the bytes came", func() bool { return c.idle(target)[0].look() == linkPending })
+	until(t, "the bytes came", func() bool { return c.idle(target)[0].look() == socket.Pending })
 	if got := do(t, c, get(target)); got != "1.1" {
 		t.Errorf("got answer %q, want that of a new connection", got)
 	}

@@ -1,6 +1,10 @@
 package upstream
 
-import "time"
+import (
+	"time"
+
+	"github.com/gosix/gosix/pkg/socket"
+)
 
 // moment is a time by the monotonic clock, counted from when the program began. Asking for
 // it costs less than time.Now.
@@ -83,7 +87,7 @@ func (k *conn) recheck() {
 }
 
 // look reports what waits on the connection. It does not block.
-func (k *conn) look() link {
+func (k *conn) look() socket.State {
 	seen, err := k.probe.look()
 	if err != nil && timedOut(err) && !k.cancelled.Load() {
 		// Looking fails once a deadline has passed: here one of an earlier wait.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/gosix/gosix/pkg/socket"
 )
 
 // counted is a connection that counts how often it gets a deadline.
@@ -105,7 +107,7 @@ func TestADeadlineThatHasPassedHidesNothing(t *testing.T) {
 	do(t, c, get(target))
 	k := c.idle(target)[0]
 	_ = k.Conn.SetReadDeadline(longAgo)
-	if got := k.look(); got != linkQuiet {
+	if got := k.look(); got != socket.Quiet {
 		t.Errorf("got %v, want a quiet connection", got)
 	}
 }

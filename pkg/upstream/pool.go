@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/gosix/gosix/pkg/socket"
 )
 
 const (
@@ -86,7 +88,7 @@ func (k *conn) young(at moment) bool { return at-k.idleSince < moment(k.idleLimi
 
 // alive reports whether an idle connection can be used: it is neither too old, nor did the
 // server close it or send what nobody asked for.
-func (k *conn) alive(at moment) bool { return k.young(at) && k.look() == linkQuiet }
+func (k *conn) alive(at moment) bool { return k.young(at) && k.look() == socket.Quiet }
 
 // put keeps a connection for the next request to its target.
 func (c *Client) put(k *conn, t *Target) {

@@ -1,42 +1,40 @@
 package upstream
 
-import "syscall"
+import (
+	"syscall"
 
-// link is what can be seen of a connection without reading from it.
-type link uint8
-
-const (
-	linkQuiet   link = iota // nothing came, or nothing is known
-	linkPending             // bytes can be read
-	linkGone                // the server closed it, or it broke
+	"github.com/gosix/gosix/pkg/socket"
 )
 
 // probe looks at a connection's socket. The zero value knows nothing.
 type probe struct {
-	raw  syscall.RawConn           // nil: cannot be looked at
-	peek func(socket uintptr) bool // bound once
-	seen link
+	raw  syscall.RawConn    // nil: cannot be looked at
+	peek func(uintptr) bool // glance, bound once
+	seen socket.State
 	one  [1]byte
 }
 
 // init makes the probe one of the socket of c, if it has one.
 func (p *probe) init(c any) {
-	if sc, ok := c.(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil {
-			p.raw, p.peek = raw, p.glance
-		}
+	if raw := socket.Raw(c); raw != nil {
+		p.raw, p.peek = raw, p.glance
 	}
 }
 
 // look reports what waits on the connection. It does not block. After an error it does not
-// know, which is as bad as linkGone.
-func (p *probe) look() (link, error) {
+// know, which is as bad as socket.Gone.
+func (p *probe) look() (socket.State, error) {
 	if p.raw == nil {
-		return linkQuiet, nil
+		return socket.Quiet, nil
 	}
-	p.seen = linkGone
+	p.seen = socket.Gone
 	if err := p.raw.Read(p.peek); err != nil {
-		return linkGone, err
+		return socket.Gone, err
 	}
 	return p.seen, nil
+}
+
+func (p *probe) glance(fd uintptr) bool {
+	p.seen = socket.Glance(fd, &p.one)
+	return true
 }

@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/socket"
 )
 
 // outgoing is a request on its way: its head, and the memory that sending it takes.
@@ -333,7 +334,7 @@ func (k *conn) send(r *Request, o *outgoing) *Error {
 		o.rest = o.vec
 		// The last part goes out in any case: looking before it could only spoil the
 		// connection.
-		if k.watch && !o.ended && k.look() == linkPending {
+		if k.watch && !o.ended && k.look() == socket.Pending {
 			return answering
 		}
 	}
@@ -364,7 +365,7 @@ func (k *conn) writeRecords(o *outgoing) error {
 			continue
 		}
 		if written >= patience {
-			if written = 0; k.watch && k.look() == linkPending {
+			if written = 0; k.watch && k.look() == socket.Pending {
 				return errAnswering
 			}
 		}
@@ -381,10 +382,10 @@ func (k *conn) writeRecords(o *outgoing) error {
 	return nil
 }
 
-// pour writes rest to a socket and leaves in it what was not written. The limit counts from
+// pour writes rest to a connection and leaves in it what was not written. The limit counts from
 // the last byte that went out. A writer that watches, or that sends beside an answer, comes
 // back to itself now and then.
-func (k *conn) pour(socket net.Conn, rest *net.Buffers) error {
+func (k *conn) pour(to net.Conn, rest *net.Buffers) error {
 	last := now() // when a byte went out
 	for at := last; ; at = now() {
 		limit, stalled := k.limit, time.Duration(at-last)
@@ -405,10 +406,10 @@ func (k *conn) pour(socket net.Conn, rest *net.Buffers) error {
 		var err error
 		if one := *rest; len(one) == 1 {
 			var m int
-			m, err = socket.Write(one[0])
+			m, err = to.Write(one[0])
 			n, one[0] = int64(m), one[0][m:]
 		} else {
-			n, err = rest.WriteTo(socket)
+			n, err = rest.WriteTo(to)
 		}
 		k.wrote = k.wrote || n > 0
 		if s != nil {
@@ -423,7 +424,7 @@ func (k *conn) pour(socket net.Conn, rest *net.Buffers) error {
 		case n > 0:
 			last = now()
 		}
-		if k.watch && k.look() == linkPending {
+		if k.watch && k.look() == socket.Pending {
 			return errAnswering
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"github.com/gosix/gosix/pkg/socket"
 )
 
 // An Interrupter is a Request's Stream whose Read can be broken off.
@@ -174,7 +176,7 @@ func (b *beneath) pour(p []byte) error {
 
 // Read reads, but does not wait where the connection is not to.
 func (b *beneath) Read(p []byte) (int, error) {
-	if b.dry || b.k.eager && b.k.look() != linkPending {
+	if b.dry || b.k.eager && b.k.look() != socket.Pending {
 		return 0, os.ErrDeadlineExceeded
 	}
 	n, err := b.Conn.Read(p)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gosix/gosix/pkg/socket"
 )
 
 // dialled is a connection of c to the target, as if it had served before, with the other end
@@ -81,7 +83,7 @@ func TestTheShortWayLooksBeforeItWrites(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			k, far, r := dialled(t, client(t, Options{}))
 			what(far)
-			until(t, "it has arrived", func() bool { return k.look() != linkQuiet })
+			until(t, "it has arrived", func() bool { return k.look() != socket.Quiet })
 			o := staged(t, k, r)
 			dead, sent, read := k.exchange(o)
 			if !dead || sent != nil || read != nil || k.wrote || len(o.rest) != 1 {

@@ -2,7 +2,11 @@
 
 package upstream
 
-import "syscall"
+import (
+	"syscall"
+
+	"github.com/gosix/gosix/pkg/socket"
+)
 
 // swaps gives k the short way.
 func (k *conn) swaps() {
@@ -13,34 +17,21 @@ func (k *conn) swaps() {
 
 // oneStep is called when the poller is ready to take notice of what comes, and again
 // whenever something came. It returns false to wait.
-func (k *conn) oneStep(socket uintptr) bool {
+func (k *conn) oneStep(fd uintptr) bool {
 	s := &k.swap
 	if s.at == swapBegins {
-		k.probe.glance(socket)
-		if k.seen != linkQuiet {
+		k.probe.glance(fd)
+		if k.seen != socket.Quiet {
 			s.at = swapDead
 			return true
 		}
-		for {
-			s.sent, s.err = syscall.Write(int(socket), s.out)
-			if s.err != syscall.EINTR {
-				break
-			}
-		}
-		s.at, s.sent = swapSent, max(s.sent, 0)
-		if s.err == syscall.EAGAIN {
+		s.at = swapSent
+		if s.sent, s.err = socket.Send(fd, s.out); s.err == syscall.EAGAIN {
 			s.err = nil
 		}
 		return s.sent < len(s.out) // else an answer can come
 	}
-	for {
-		s.n, s.err = syscall.Read(int(socket), s.in)
-		if s.err != syscall.EINTR {
-			break
-		}
-	}
-	s.n = max(s.n, 0)
-	if s.err == syscall.EAGAIN {
+	if s.n, s.err = socket.Receive(fd, s.in); s.err == syscall.EAGAIN {
 		s.err = nil
 		return false
 	}
