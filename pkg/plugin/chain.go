@@ -1,16 +1,19 @@
 package plugin
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"runtime/debug"
-	"sort"
+	"slices"
+	"strings"
 
 	"github.com/gosix/gosix/pkg/exchange"
 )
 
 // Chain is the plugins of one route, consumer or of the global rules, in run order. It
-// is laid out once, at load time, and immutable; nil is an empty chain.
+// is laid out once, at load time, and immutable; nil is an empty chain. What a consumer's
+// request runs is laid out for it, in memory of its Context.
 type Chain struct {
 	all    []*Compiled // in run order, disabled ones too: they override lower levels
 	phases [phases][]*Compiled
@@ -19,13 +22,21 @@ type Chain struct {
 // NewChain lays out compiled plugins: descending priority, equal ones by name.
 func NewChain(all []*Compiled) *Chain {
 	c := &Chain{all: append([]*Compiled(nil), all...)}
-	sort.SliceStable(c.all, func(i, j int) bool {
-		a, b := c.all[i], c.all[j]
-		if a.priority != b.priority {
-			return a.priority > b.priority
-		}
-		return a.Name < b.Name
-	})
+	slices.SortStableFunc(c.all, compare)
+	c.layOut()
+	return c
+}
+
+// compare is the run order.
+func compare(a, b *Compiled) int {
+	return cmp.Or(cmp.Compare(b.priority, a.priority), strings.Compare(a.Name, b.Name))
+}
+
+// layOut says who runs in which phase.
+func (c *Chain) layOut() {
+	for phase := range c.phases {
+		c.phases[phase] = c.phases[phase][:0]
+	}
 	for _, p := range c.all {
 		if p.Disabled {
 			continue
@@ -39,7 +50,6 @@ func NewChain(all []*Compiled) *Chain {
 			}
 		}
 	}
-	return c
 }
 
 // Find returns the plugin of that name, nil if the chain has none.
@@ -62,18 +72,22 @@ func (c *Chain) Plugins() []*Compiled {
 	return c.all
 }
 
-// Over returns c with the plugins of upper added; upper wins on equal names (spec/04 §4).
-func (c *Chain) Over(upper *Chain) *Chain {
-	if upper == nil || len(upper.all) == 0 {
-		return c
-	}
-	all := append([]*Compiled(nil), upper.all...)
-	for _, p := range c.Plugins() {
-		if upper.Find(p.Name) == nil {
-			all = append(all, p)
+// merge makes c the plugins of lower with those of upper added; upper wins on equal names
+// (spec/04 §4). c keeps its memory, and is neither of them.
+func (c *Chain) merge(lower, upper *Chain) {
+	c.all = c.all[:0]
+	above := upper.all
+	for _, p := range lower.Plugins() {
+		if upper.Find(p.Name) != nil {
+			continue
 		}
+		for len(above) > 0 && compare(above[0], p) < 0 {
+			c.all, above = append(c.all, above[0]), above[1:]
+		}
+		c.all = append(c.all, p)
 	}
-	return NewChain(all)
+	c.all = append(c.all, above...)
+	c.layOut()
 }
 
 // runs says whether p takes part in this request: its filter is asked once, and a
@@ -179,10 +193,14 @@ func (c *Context) MergeConsumer() (answered bool) {
 		e.Answer(&c.Response)
 		return true
 	}
-	if c.consumer.Chain == nil {
+	if len(c.consumer.Chain.Plugins()) == 0 {
 		return false
 	}
-	c.chain = c.routeOnly.Over(c.consumer.Chain)
+	if c.merged == nil {
+		c.merged = new(Chain)
+	}
+	c.merged.merge(c.routeOnly, c.consumer.Chain)
+	c.chain = c.merged
 	return c.chain.RunAdded(c)
 }
 

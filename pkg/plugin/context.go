@@ -28,6 +28,7 @@ type Context struct {
 	consumers Consumers
 	chain     *Chain // of the route, with what a consumer added
 	routeOnly *Chain // as the route has it
+	merged    *Chain // memory of chain where a consumer added something; stays for the next request
 	global    *Chain
 	consumer  *Consumer
 	credID    string
@@ -44,7 +45,7 @@ type filterVerdict struct {
 // the request is pinned to, and the chain of the global rules (nil: none).
 func (c *Context) Begin(x *exchange.Exchange, consumers Consumers, global *Chain, log zerolog.Logger) {
 	filters := c.filters[:0]
-	*c = Context{Exchange: x, Log: log, consumers: consumers, global: global, filters: filters, rooms: c.rooms}
+	*c = Context{Exchange: x, Log: log, consumers: consumers, global: global, filters: filters, rooms: c.rooms, merged: c.merged}
 	x.Response.SetHook(c)
 }
 

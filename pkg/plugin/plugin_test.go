@@ -299,3 +299,89 @@ func BenchmarkChain(b *testing.B) {
 		chain.Run(c, Rewrite)
 	}
 }
+
+// consumed is a context of a route with plugins, and a consumer who has some of them and others.
+func consumed(t testing.TB) (c *Context, route *Chain, id *Identity) {
+	t.Helper()
+	var defs []Definition
+	for i, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		defs = append(defs, definition(name, 10-i/2, func(*Context) error { return nil }))
+	}
+	r := registry(defs...)
+	chain := func(names ...string) *Chain {
+		var all []*Compiled
+		for _, name := range names {
+			p, err := r.Compile(source(name, `{"name":"`+strings.Join(names, "")+`"}`), Labels{}, nil, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, p)
+		}
+		return NewChain(all)
+	}
+	return new(Context), chain("a", "b", "d", "f"), &Identity{Consumer: &Consumer{Name: "ann", Chain: chain("c", "d", "e")}}
+}
+
+func TestAConsumersChainStandsInRunOrderAndIsEachRequestsOwn(t *testing.T) {
+	c, route, id := consumed(t)
+	names := func(chain *Chain) (all string) {
+		for _, p := range chain.Plugins() {
+			all += p.Name
+		}
+		return all
+	}
+	for _, tt := range []struct {
+		name  string
+		route *Chain
+		id    *Identity
+		want  string
+	}{
+		{"the consumer adds to the route", route, id, "abcdef"},
+		{"nobody was identified", route, nil, "abdf"},
+		{"the route has nothing", nil, id, "cde"},
+		{"the consumer has nothing", route, &Identity{Consumer: &Consumer{Name: "bob"}}, "abdf"},
+		{"once more", route, id, "abcdef"},
+	} {
+		x, _ := exchangetest.New()
+		c.Begin(x, nil, nil, zerolog.Nop())
+		c.SetRoute(tt.route, Labels{})
+		if tt.id != nil {
+			c.Attach(tt.id)
+		}
+		c.MergeConsumer()
+		if got := names(c.Chain()); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+		if d := c.Chain().Find("d"); tt.id == id && d != id.Consumer.Chain.Find("d") {
+			t.Errorf("%s: the route's plugin won", tt.name)
+		}
+	}
+	if names(route) != "abdf" || names(id.Consumer.Chain) != "cde" {
+		t.Error("what requests share was changed")
+	}
+}
+
+func TestMergingAllocatesNothing(t *testing.T) {
+	c, route, id := consumed(t)
+	x, _ := exchangetest.New()
+	c.Begin(x, nil, nil, zerolog.Nop())
+	if n := testing.AllocsPerRun(100, func() {
+		c.SetRoute(route, Labels{})
+		c.consumer = id.Consumer
+		c.MergeConsumer()
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkMergeConsumer(b *testing.B) {
+	c, route, id := consumed(b)
+	x, _ := exchangetest.New()
+	c.Begin(x, nil, nil, zerolog.Nop())
+	c.SetRoute(route, Labels{})
+	c.consumer = id.Consumer
+	b.ReportAllocs()
+	for b.Loop() {
+		c.MergeConsumer()
+	}
+}
