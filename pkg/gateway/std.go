@@ -237,6 +237,9 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		x.sink.body = &x.body
 		x.Request.Body.SetSource(&x.body, r.ContentLength)
+		if x.body.here() && r.ContentLength > 0 {
+			_, _ = x.Request.Body.Bytes(0) // what is in memory can be sent with its head, and again
+		}
 	}
 	if status := e.refuse(&x.Exchange, r, a); status != 0 {
 		x.body.begun.Store(true) // where it ends is not known, or not to be trusted
@@ -300,17 +303,11 @@ func (e *Std) refuse(x *exchange.Exchange, r *http.Request, a *connection) int {
 	if e.limits.URIBytes > 0 && len(r.RequestURI) > e.limits.URIBytes {
 		return http.StatusRequestURITooLong
 	}
-	fields := x.Request.Header.Fields()
-	for i := range fields {
-		if strings.IndexByte(fields[i].Value, 0) >= 0 {
-			return http.StatusBadRequest
-		}
-	}
 	most := e.limits.HeaderFields
 	if most > 0 && r.Host != "" {
 		most++ // net/http takes it out of the header
 	}
-	if most > 0 && len(fields) > most {
+	if most > 0 && x.Request.Header.Len() > most {
 		return http.StatusRequestHeaderFieldsTooLarge
 	}
 	return 0
@@ -327,6 +324,13 @@ func ambiguous(r *http.Request) bool {
 	if lengths := r.Header["Content-Length"]; len(lengths) > 0 {
 		if n, err := strconv.ParseUint(lengths[0], 10, 63); len(lengths) > 1 || err != nil || strconv.FormatUint(n, 10) != lengths[0] {
 			return true
+		}
+	}
+	for _, values := range r.Header {
+		for _, v := range values {
+			if strings.IndexByte(v, 0) >= 0 { // over HTTP/1 net/http refuses it
+				return true
+			}
 		}
 	}
 	target := r.RequestURI
@@ -378,7 +382,7 @@ type bodyReader struct {
 
 func (b *bodyReader) Read(p []byte) (int, error) {
 	b.begun.Store(true)
-	if b.gap > 0 && (b.heads == nil || !b.heads.between()) {
+	if b.gap > 0 && !b.here() {
 		b.limited = true
 		_ = b.control.SetReadDeadline(time.Now().Add(b.gap))
 	}
@@ -395,6 +399,9 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// here reports whether all of the body has come, so that no read waits for it.
+func (b *bodyReader) here() bool { return b.heads != nil && b.heads.between() }
 
 var errInterrupted = errors.New("request body is not read any more")
 
