@@ -91,6 +91,40 @@ func TestARequestInDoubtIsFound(t *testing.T) {
 	}
 }
 
+// net/http waits by reads of one byte for a client that leaves while it is answered.
+func TestAReadOfOneByteEndsAtOnceBetweenRequests(t *testing.T) {
+	const get = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+	for name, tt := range map[string]struct {
+		text  string
+		token uint64
+		waits bool
+	}{
+		"behind a request":             {get, 1, false},
+		"behind a body":                {"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 1, false},
+		"before the first request":     {"", 1, true},
+		"behind empty lines":           {"\r\n\r\n", 1, true},
+		"in a request line":            {get + "G", 1, true},
+		"in a head":                    {"GET /x HTTP/1.1\r\n", 1, true},
+		"in a body":                    {"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell", 1, true},
+		"in a chunk":                   {"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello", 1, true},
+		"behind a request in doubt":    {"GET /x HTTP/1.1\nHost: a\r\n\r\n", 1, true},
+		"where nobody says who leaves": {get, 0, true},
+	} {
+		h := &heads{Conn: spoken{r: strings.NewReader(tt.text + "z")}, token: tt.token}
+		for left := len(tt.text); left > 0; {
+			n, err := h.Read(make([]byte, max(2, left))[:left:left])
+			if err != nil {
+				t.Fatal(err)
+			}
+			left -= n
+		}
+		n, err := h.Read(make([]byte, 1))
+		if err != nil || n == 1 != tt.waits || h.quiet.Load() == tt.waits {
+			t.Errorf("%s: read %d bytes, %v, quiet %v", name, n, err, h.quiet.Load())
+		}
+	}
+}
+
 func TestAChunkAboveAllMeasureIsRefused(t *testing.T) {
 	const text = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n8000000000000005\r\nhello"
 	// As long as the end of its line does not come alone.

@@ -8,10 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gosix/gosix/internal/racetest"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/variable"
@@ -333,5 +335,22 @@ func TestAPanicEndsItsConnectionAndNoOther(t *testing.T) {
 	}
 	if res, body := w.do("GET", "/fine", ""); res.StatusCode != 200 || body != "hello" {
 		t.Errorf("another gets %d %q", res.StatusCode, body)
+	}
+}
+
+// What a request over the engine under test allocates from the client to the server and back,
+// most of it in net/http if that reads the request.
+func TestARequestOverAConnectionAllocatesLittle(t *testing.T) {
+	if racetest.Enabled {
+		t.Skip("pools drop things under the race detector")
+	}
+	most := map[string]float64{EngineStd: 40, EngineFast: 5}[engineUnderTest]
+	ask := asking(t, true, 1<<10)
+	for range 100 {
+		ask()
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the pools
+	if got := testing.AllocsPerRun(300, ask); got > most {
+		t.Errorf("got %v allocations, want at most %v", got, most)
 	}
 }
