@@ -95,16 +95,17 @@ type Reply struct {
 // the provider had answered so at once.
 func Begin(ctx context.Context, res *upstream.Response, c *drivers.Call) (*Reply, error) {
 	r := new(Reply)
-	if err := r.Begin(ctx, res, c); err != nil {
+	if err := r.Begin(ctx, res, c, time.Now()); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
-// Begin is the function Begin for a Reply that was closed: what it gave out is void then.
-func (r *Reply) Begin(ctx context.Context, res *upstream.Response, c *drivers.Call) error {
+// Begin is the function Begin for a Reply that was closed: what it gave out is void then. The
+// head came at that time.
+func (r *Reply) Begin(ctx context.Context, res *upstream.Response, c *drivers.Call, at time.Time) error {
 	r.reset()
-	r.ctx, r.res, r.call, r.begun, r.status = ctx, res, c, time.Now(), res.Status
+	r.ctx, r.res, r.call, r.begun, r.status = ctx, res, c, at, res.Status
 	r.book.Reset(c.Target, c.Instance.Text)
 	r.kind = res.Header.Get("Content-Type")
 	r.encoding = res.Header.Get("Content-Encoding")

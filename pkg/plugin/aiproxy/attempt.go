@@ -29,6 +29,7 @@ type try struct {
 	outOfTime bool
 	rest      time.Duration // how long the provider asks not to be called
 	took      time.Duration // until the reply or the failure was there
+	ended     time.Time     // when it was
 
 	cancel context.CancelCauseFunc // ends the call; nil: the request's context alone does
 	timer  *time.Timer             // ends it when it is late; nil: nothing does

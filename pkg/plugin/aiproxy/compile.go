@@ -41,8 +41,8 @@ type proxy struct {
 	retries  int // how many more attempts; -1: as many as there are instances
 	onRate   bool
 	onServer bool
-	onQuota  bool // instances whose quota is spent are passed over
-	statuses map[int]bool
+	onQuota  bool          // instances whose quota is spent are passed over
+	statuses map[int]bool  // nil: none
 	within   time.Duration // no further attempt after one that took longer; 0: any
 
 	guards   guards
@@ -77,7 +77,7 @@ const (
 func (d Deps) compile(name string, c *conf) (*proxy, error) {
 	p := &proxy{
 		name: name, rules: c.rules, passthrough: c.Passthrough, balancer: c.Balancer, client: d.Client, depth: d.Depth,
-		maxBody: c.MaxBody, retries: -1, within: ms(c.RetryWithin), statuses: map[int]bool{},
+		maxBody: c.MaxBody, retries: -1, within: ms(c.RetryWithin),
 	}
 	if p.maxBody == 0 {
 		p.maxBody = d.MaxBody
@@ -88,6 +88,9 @@ func (d Deps) compile(name string, c *conf) (*proxy, error) {
 	p.guards, p.checker, p.clock = c.resilience.compile(), d.Health, plugin.SystemClock{}
 	p.onRate, p.onServer, p.onQuota = c.Fallback.rate, c.Fallback.server, c.Fallback.quota
 	p.summaries, p.payloads = c.Logging.Summaries, c.Logging.Payloads
+	if len(c.Statuses) > 0 {
+		p.statuses = map[int]bool{}
+	}
 	for _, s := range c.Statuses {
 		p.statuses[s] = true
 	}

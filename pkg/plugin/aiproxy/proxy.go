@@ -43,7 +43,7 @@ func (p *proxy) beforeProxy(c *plugin.Context) error {
 		p.attempt(c, w, tries)
 		answer, failure, took := w.try.reply, w.try.failure, w.try.took
 		if failure == nil {
-			err := p.deliver(c, answer)
+			err := p.deliver(c, answer, w.try.ended)
 			p.answered(c, w)
 			return err
 		}
@@ -163,6 +163,19 @@ func (f *failed) close() {
 func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) {
 	ctx = p.limit(ctx, w, t)
 	defer p.inTime(ctx, t)
+	req := p.request(ctx, c, w, t)
+	if req == nil {
+		return
+	}
+	begin := time.Now()
+	p.send(ctx, w, t, req, begin)
+	t.ended = time.Now()
+	t.took = t.ended.Sub(begin)
+	t.record.Response = t.took
+}
+
+// request makes the request of a call, and notes where it goes; nil: none can be made.
+func (p *proxy) request(ctx context.Context, c *plugin.Context, w *pending, t *try) *upstream.Request {
 	i := p.instances[t.picked]
 	call := &t.memory.call
 	call.Begin(i, &c.Request, w.doc, w.protocol)
@@ -170,10 +183,10 @@ func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) 
 	if err != nil {
 		if err = because(ctx, err); errors.As(err, new(*lateError)) {
 			t.failure = p.transport(&t.record, err)
-			return
+			return nil
 		}
 		t.failure = refused(err)
-		return
+		return nil
 	}
 	p.locate(t.picked, req)
 	req.Response = &t.memory.response // that of the last call is closed
@@ -185,22 +198,30 @@ func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) 
 	}
 	t.uri, _, _ = strings.Cut(req.Path, "?")
 	t.record = exchange.Attempt{Name: i.Name, Addr: i.Target.Addr}
+	return req
+}
+
+// send makes the call that begins now.
+func (p *proxy) send(ctx context.Context, w *pending, t *try, req *upstream.Request, begin time.Time) {
 	tried := &t.record
-	begin := time.Now()
-	defer func() {
-		t.took = time.Since(begin)
-		tried.Response = t.took
-	}()
-	if i.Unreachable != nil {
-		t.failure = p.transport(tried, i.Unreachable)
+	if gone := p.instances[t.picked].Unreachable; gone != nil {
+		t.failure = p.transport(tried, gone)
 		return
 	}
 	res, err := p.client.Do(ctx, req)
-	tried.Header = time.Since(begin)
+	at := time.Now()
+	tried.Header = at.Sub(begin)
 	if err != nil {
 		t.failure = p.transport(tried, because(ctx, err))
 		return
 	}
+	p.judge(ctx, w, t, res, at)
+}
+
+// judge begins the answer whose head came at that time, and decides whether it may go to the
+// client.
+func (p *proxy) judge(ctx context.Context, w *pending, t *try, res *upstream.Response, at time.Time) {
+	tried := &t.record
 	defer func() {
 		if t.reply == nil && t.failure == nil {
 			_ = res.Close() // it panicked, and somebody may still be sending the request
@@ -209,7 +230,7 @@ func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) 
 	tried.Status = res.Status
 	p.headCame(w, t)
 	answer := &t.memory.reply
-	if err := answer.Begin(ctx, res, call); err != nil {
+	if err := answer.Begin(ctx, res, &t.memory.call, at); err != nil {
 		t.failure = p.transport(tried, because(ctx, err))
 		return
 	}
@@ -392,7 +413,7 @@ func (p *proxy) fail(c *plugin.Context, f *failed) error {
 		if !f.asSent {
 			c.Response.Status = f.status
 		}
-		return p.deliver(c, f.reply)
+		return p.deliver(c, f.reply, time.Now())
 	}
 	err := f.err
 	if f.transport {
@@ -401,8 +422,9 @@ func (p *proxy) fail(c *plugin.Context, f *failed) error {
 	return &plugin.ExitError{Status: f.status, Body: f.body, Err: err, Proxy: f.transport}
 }
 
-// deliver relays the answer, or in passthrough makes it the request of the upstream.
-func (p *proxy) deliver(c *plugin.Context, answer *reply.Reply) error {
+// deliver relays the answer from that moment on, or in passthrough makes it the request of the
+// upstream.
+func (p *proxy) deliver(c *plugin.Context, answer *reply.Reply, begin time.Time) error {
 	defer answer.Close()
 	tried := &c.Facts.Attempts[len(c.Facts.Attempts)-1]
 	if p.passthrough && answer.Status() < 300 {
@@ -415,7 +437,6 @@ func (p *proxy) deliver(c *plugin.Context, answer *reply.Reply) error {
 		describe(&c.Request.Header, "Content-Encoding", answer.Encoding())
 		return nil
 	}
-	begin := time.Now()
 	out, err := answer.Relay(&c.Response)
 	tried.Response += time.Since(begin)
 	tried.Length = out.Length
