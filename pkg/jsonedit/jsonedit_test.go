@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -883,4 +884,39 @@ func BenchmarkReindex(b *testing.B) {
 			}
 		})
 	}
+}
+
+// texts are what bodies have between quotes.
+var texts = map[string]string{
+	"plain":   "The quick brown fox jumps over the lazy dog and goes home again, which takes it a while. ",
+	"escapes": `The quick brown fox said: \"jump\" over the lazy dog.\nAnd again: `,
+	"prose": `Dear reader,\n\nit broke again, \"for the third time\": see C:\\orders\\2024.\n\t- one caf\u00e9 table, 120 × 80 cm\n` +
+		`\t- two chairs, oak\nPlease find out what went wrong, and say so in three short sentences. Naïve excuses are not wanted 🙂. `,
+	"Chinese": "敏捷的棕色狐狸跳过了懒狗， 然后回家了。 这花了它一段时间， 因为路很长。 ",
+	"code":    `func f(x int) string {\n\tif x > 0 {\n\t\treturn fmt.Sprintf(\"%d\", x)\n\t}\n\treturn \"\"\n}\n`,
+}
+
+func BenchmarkText(b *testing.B) {
+	for name, text := range texts {
+		p, d := []byte(`{"content":"`+shuffled(text, 16<<10)+`"}`), new(Doc)
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(p)))
+			for b.Loop() {
+				if err := d.Reindex(p, Options{Duplicates: true}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// shuffled is that many bytes of a text's words in an order that does not come again, since no
+// text repeats itself so that a processor could know what comes next.
+func shuffled(text string, size int) string {
+	words, r := strings.SplitAfter(text, " "), rand.New(rand.NewPCG(1, 2))
+	var b strings.Builder
+	for b.Len() < size {
+		b.WriteString(words[r.IntN(len(words))])
+	}
+	return b.String()
 }
