@@ -60,7 +60,7 @@ func TestRequestsInOnePieceAreAnsweredInOrder(t *testing.T) {
 func TestBodiesOfEverySizeArrive(t *testing.T) {
 	w := newLimitedWorld(t, Limits{BodyRead: time.Minute}, nil)
 	w.put("routes/1", `{"uri":"/*","upstream":`+nodes(backend(t, parrot))+`}`)
-	for _, size := range []int{1, 3900, 4000, 4096, 8192, 300000} {
+	for _, size := range []int{1, 3900, 4000, 4096, 8192, largeBody, largeBody + 1, 300000} {
 		body := strings.Repeat("0123456789abcdef", size/16+1)[:size]
 		for name, request := range map[string]string{
 			"by length": fmt.Sprintf("POST /x HTTP/1.1\r\nHost: x\r\nX-Size: %d\r\nContent-Length: %d\r\n\r\n%s", size, size, body),
@@ -81,6 +81,40 @@ func TestBodiesOfEverySizeArrive(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A large body is collected if it is there, and what comes behind it is the next request.
+func TestLargeBodiesComeInAnyPieces(t *testing.T) {
+	w := newLimitedWorld(t, Limits{BodyRead: time.Minute}, nil)
+	w.put("routes/1", `{"uri":"/*","upstream":`+nodes(backend(t, parrot))+`}`)
+	body := strings.Repeat("0123456789abcdef", 1<<10)
+	request := fmt.Sprintf("POST /x HTTP/1.1\r\nHost: x\r\nX-Size: %d\r\nContent-Length: %d\r\n\r\n%s", len(body), len(body), body)
+	small := "POST /x HTTP/1.1\r\nHost: x\r\nX-Size: 1\r\nContent-Length: 1\r\n\r\ns"
+	for name, pieces := range map[string][]string{
+		"at once":                    {request},
+		"head first":                 {request[:len(request)-len(body)], body},
+		"a piece of the body first":  {request[:5000], request[5000:]},
+		"with a small one behind it": {request + small},
+		"with others around it":      {small + request + small + request[:3000], request[3000:] + small},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, sent := w.dial(), ""
+			for _, p := range pieces {
+				sent += p
+				c.send(p)
+			}
+			for sent != "" {
+				want, next := "s", len(small)
+				if strings.HasPrefix(sent, request) {
+					want, next = body, len(request)
+				}
+				if res, got := c.ask(""); res.StatusCode != 200 || got != want {
+					t.Fatalf("got %d and %d bytes, want %d", res.StatusCode, len(got), len(want))
+				}
+				sent = sent[next:]
+			}
+		})
 	}
 }
 

@@ -42,6 +42,7 @@ type h1conn struct {
 	held       *h1buffer // has a head whose request has outgrown it
 	one        [1]byte
 
+	large    bool // the last request needed a large buffer, so that the next one may begin with it
 	fresh    bool // no request has come
 	posted   bool // the last request was a POST
 	over     bool // no request is read any more
@@ -89,23 +90,35 @@ type h1buffer struct{ bytes []byte }
 const (
 	bufferSize = 4 << 10
 	bufferRoom = 512 // with less than this behind a head, what follows it gets other memory
+	largeSize  = 36 << 10
+	largeBody  = 32 << 10 // up to this size a body is taken in at once if it is there
 )
 
-var buffers = sync.Pool{New: func() any { return &h1buffer{make([]byte, bufferSize)} }}
+var (
+	buffers      = sync.Pool{New: func() any { return &h1buffer{make([]byte, bufferSize)} }}
+	largeBuffers = sync.Pool{New: func() any { return &h1buffer{make([]byte, largeSize)} }}
+)
 
 func free(b *h1buffer) {
 	if exchange.Scribbles {
 		exchange.Scribble(b.bytes)
 	}
-	if len(b.bytes) == bufferSize { // larger ones are rare
+	switch len(b.bytes) { // others are rare
+	case bufferSize:
 		buffers.Put(b)
+	case largeSize:
+		largeBuffers.Put(b)
 	}
 }
 
 // room returns memory to read into.
 func (c *h1conn) room() []byte {
 	if c.in == nil {
-		c.in = buffers.Get().(*h1buffer)
+		if c.large {
+			c.in = largeBuffers.Get().(*h1buffer)
+		} else {
+			c.in = buffers.Get().(*h1buffer)
+		}
 	}
 	return c.in.bytes[c.w:]
 }
@@ -490,11 +503,14 @@ func (c *h1conn) fill(x *fastExchange, n int) {
 func (c *h1conn) serveBody(x *fastExchange) {
 	h := &x.head
 	x.sink.begin(c, x)
-	have := int64(c.w - c.r)
+	c.large = h.Length > 0 && h.Length <= largeBody && x.Request.HeadBytes+h.Length > bufferSize
+	if c.large && h.Expect != http1.ExpectContinue {
+		c.collect(int(h.Length))
+	}
 	switch {
 	case h.Length == 0:
 		c.whole()
-	case h.Length > 0 && h.Length <= have:
+	case h.Length > 0 && h.Length <= int64(c.w-c.r):
 		// It is there already, and stays until the exchange is over.
 		end := c.r + int(h.Length)
 		x.Request.Body.SetBytes(c.in.bytes[c.r:end:end])
@@ -505,6 +521,21 @@ func (c *h1conn) serveBody(x *fastExchange) {
 		x.sink.body = &x.body
 		x.Request.Body.SetSource(&x.body, h.Length)
 	}
+}
+
+// collect takes in as much of a body as is there, into memory for all of it. Most often the rest
+// of a body of some KB is there, but for the first of a connection there was no room.
+func (c *h1conn) collect(length int) {
+	have := c.w - c.r
+	if have >= length || c.reader == nil || c.tls != nil {
+		return
+	}
+	if c.r+length > len(c.in.bytes) {
+		next := largeBuffers.Get().(*h1buffer)
+		copy(next.bytes, c.in.bytes[c.r:c.w])
+		c.held, c.in, c.r, c.w, c.keep = c.in, next, 0, have, 0 // the head stays where it is
+	}
+	c.w += c.reader.Fill(c.in.bytes[c.w : c.r+length])
 }
 
 // release gives memory back that only the request needed.
@@ -519,7 +550,8 @@ func (c *h1conn) release() {
 	c.keep = 0
 	if c.r == c.w {
 		c.r, c.w = 0, 0
-		if c.in != nil && len(c.in.bytes) != bufferSize {
+		if c.in != nil && len(c.in.bytes) != bufferSize && (len(c.in.bytes) != largeSize || !c.large) {
+			free(c.in)
 			c.in = nil
 		}
 	}

@@ -27,6 +27,38 @@ func Send(socket uintptr, p []byte) (int, error) {
 	return call(syscall.SYS_SENDTO, socket, p, syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
 }
 
+// SendParts is Send for parts that are not all empty; from MaxParts on they are left for later.
+func SendParts(socket uintptr, parts [][]byte) (int, error) {
+	var vec [MaxParts]syscall.Iovec
+	n, total := 0, 0
+	for _, p := range parts {
+		if len(p) == 0 {
+			continue
+		}
+		if n == len(vec) {
+			break
+		}
+		vec[n].Base = unsafe.SliceData(p)
+		vec[n].SetLen(len(p))
+		total += len(p)
+		n++
+	}
+	message := syscall.Msghdr{Iov: &vec[0]}
+	message.Iovlen = uint64(n)
+	for {
+		var sent uintptr
+		var err syscall.Errno
+		if total <= rawMost {
+			sent, _, err = syscall.RawSyscall(syscall.SYS_SENDMSG, socket, uintptr(unsafe.Pointer(&message)), syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
+		} else {
+			sent, _, err = syscall.Syscall(syscall.SYS_SENDMSG, socket, uintptr(unsafe.Pointer(&message)), syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
+		}
+		if err != syscall.EINTR {
+			return result(sent, err)
+		}
+	}
+}
+
 // Glance reports what waits on a socket.
 func Glance(socket uintptr, one *[1]byte) State {
 	n, err := call(syscall.SYS_RECVFROM, socket, one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
@@ -48,14 +80,18 @@ func call(number, socket uintptr, p []byte, flags uintptr) (int, error) {
 		} else {
 			n, _, err = syscall.Syscall6(number, socket, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0)
 		}
-		switch err {
-		case 0:
-			return int(n), nil
-		case syscall.EINTR:
-			continue
-		case syscall.EAGAIN:
-			return 0, syscall.EAGAIN // a constant: it needs no memory
+		if err != syscall.EINTR {
+			return result(n, err)
 		}
-		return 0, err
 	}
+}
+
+func result(n uintptr, err syscall.Errno) (int, error) {
+	switch err {
+	case 0:
+		return int(n), nil
+	case syscall.EAGAIN:
+		return 0, syscall.EAGAIN // a constant: it needs no memory
+	}
+	return 0, err
 }

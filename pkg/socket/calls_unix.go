@@ -15,6 +15,24 @@ func Send(socket uintptr, p []byte) (int, error) {
 	return again(func() (int, error) { return syscall.Write(int(socket), p) })
 }
 
+// SendParts is Send for parts that are not all empty; from MaxParts on they are left for later.
+func SendParts(socket uintptr, parts [][]byte) (sent int, err error) {
+	for _, p := range parts[:min(len(parts), MaxParts)] {
+		if len(p) == 0 {
+			continue
+		}
+		n, err := Send(socket, p)
+		sent += n
+		switch {
+		case err != nil && sent > 0:
+			return sent, nil // with the next call
+		case err != nil || n < len(p):
+			return sent, err
+		}
+	}
+	return sent, nil
+}
+
 // Glance reports what waits on a socket.
 func Glance(socket uintptr, one *[1]byte) State {
 	n, _, err := syscall.Recvfrom(int(socket), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)

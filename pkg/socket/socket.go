@@ -9,6 +9,9 @@ import (
 	"syscall"
 )
 
+// MaxParts is how many parts SendParts takes.
+const MaxParts = 8
+
 // State is what can be seen of a connection without reading from it.
 type State uint8
 
@@ -67,7 +70,9 @@ type Reader struct {
 	raw  syscall.RawConn
 	take func() []byte
 	drop func()
-	step func(socket uintptr) bool // bound once
+	step func(socket uintptr) bool // bound once, as rush is
+	rush func(socket uintptr) bool
+	into []byte // for rush
 	n    int
 	err  error
 }
@@ -79,7 +84,7 @@ var ErrNoSocket = errors.New("connection has no socket that can be read this way
 // nothing was read into it.
 func NewReader(raw syscall.RawConn, take func() []byte, drop func()) *Reader {
 	r := &Reader{raw: raw, take: take, drop: drop}
-	r.step = r.attempt
+	r.step, r.rush = r.attempt, r.fill
 	return r
 }
 
@@ -94,6 +99,17 @@ func (r *Reader) Read() (int, error) {
 		r.err = io.EOF
 	}
 	return r.n, r.err
+}
+
+// Fill reads what is there already into p until p is full, and returns how many bytes that was.
+// It does not wait. What goes wrong goes wrong again for who reads next.
+func (r *Reader) Fill(p []byte) (n int) {
+	r.into, r.n = p, 0
+	if r.raw.Read(r.rush) != nil {
+		r.n = 0
+	}
+	r.into = nil
+	return r.n
 }
 
 // A Writer writes to a socket. It is used by one goroutine at a time, and while somebody else

@@ -13,6 +13,8 @@ func (r *Reader) attempt(uintptr) bool {
 	return true
 }
 
+func (r *Reader) fill(uintptr) bool { return true }
+
 func (w *Writer) attempt(uintptr) bool {
 	w.err = ErrNoSocket
 	return true

@@ -200,3 +200,65 @@ func TestCallsSayThatNothingIsThere(t *testing.T) {
 		}
 	})
 }
+
+func TestPartsGoOutInOrder(t *testing.T) {
+	near, far := pair(t)
+	var parts [][]byte
+	want := ""
+	for i := range socket.MaxParts + 3 {
+		p := bytes.Repeat([]byte{byte('a' + i)}, i*5000) // the first one is empty
+		parts = append(parts, p)
+		want += string(p)
+	}
+	got := make(chan string)
+	go func() {
+		p := make([]byte, len(want))
+		_, _ = io.ReadFull(far, p)
+		got <- string(p)
+	}()
+	var err error
+	for left := len(want); left > 0 && err == nil; {
+		n := 0
+		_ = socket.Raw(near).Write(func(fd uintptr) bool {
+			n, err = socket.SendParts(fd, parts)
+			if err == syscall.EAGAIN {
+				err = nil
+				return false
+			}
+			return true
+		})
+		left -= n
+		for len(parts) > 0 && n >= len(parts[0]) {
+			n -= len(parts[0])
+			parts = parts[1:]
+		}
+		if len(parts) > 0 {
+			parts[0] = parts[0][n:]
+		}
+	}
+	if p := <-got; err != nil || p != want {
+		t.Errorf("%d bytes came, or others: %v", len(p), err)
+	}
+}
+
+func TestAReaderFillsWithWhatIsThere(t *testing.T) {
+	near, far := pair(t)
+	r := socket.NewReader(socket.Raw(near), nil, nil)
+	p := make([]byte, 8)
+	if n := r.Fill(p); n != 0 {
+		t.Errorf("nothing came, it read %d", n)
+	}
+	if _, err := io.WriteString(far, "hello, world"); err != nil {
+		t.Fatal(err)
+	}
+	_ = far.CloseWrite()
+	got := ""
+	timetest.Until(t, "all of it was read", func() bool { got += string(p[:r.Fill(p)]); return len(got) == 12 })
+	if got != "hello, world" || r.Fill(p) != 0 {
+		t.Errorf("it read %q", got)
+	}
+	_ = near.SetReadDeadline(time.Unix(1, 0))
+	if n := r.Fill(p); n != 0 {
+		t.Errorf("behind its deadline it read %d", n)
+	}
+}

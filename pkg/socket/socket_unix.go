@@ -26,6 +26,18 @@ func (r *Reader) attempt(socket uintptr) bool {
 	return true
 }
 
+// fill never waits.
+func (r *Reader) fill(socket uintptr) bool {
+	for r.n < len(r.into) {
+		n, err := Receive(socket, r.into[r.n:])
+		if n == 0 || err != nil {
+			break
+		}
+		r.n += n
+	}
+	return true
+}
+
 // attempt writes until all is written, or an error; false: there is no room.
 func (w *Writer) attempt(socket uintptr) bool {
 	for w.n < len(w.rest) {

@@ -136,7 +136,7 @@ func (c *Client) recycle(o *outgoing) {
 		o.piece = nil
 	}
 	clear(o.vec[:cap(o.vec)]) // bodies must not stay in memory for it
-	if cap(o.buf) <= 2*copyLimit {
+	if cap(o.buf) <= 2*recordSize {
 		c.outgoing.Put(o)
 	}
 }

@@ -260,9 +260,9 @@ func (o *outgoing) next(r *Request) error {
 }
 
 const (
-	// copyLimit is how large a request is copied together for one write; a larger one is
-	// written from where it lies.
-	copyLimit = 32 << 10
+	// copyLimit is how large a request is copied together; of a larger one the parts are
+	// written from where they lie. Over a socket that is one call too.
+	copyLimit = 4 << 10
 	// patience is how much is written before somebody looks whether the server answers
 	// already, in bytes. Who writes is stopped for that after firstGlance, and then less
 	// and less often, down to once in glances.

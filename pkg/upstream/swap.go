@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// swap is the short way of a request that one write sends: looking at the connection,
+// swap is the short way of a request that one call sends: looking at the connection,
 // writing and waiting for the answer are one turn with the poller.
 //
 // The Read of a socket tries first and waits when nothing is there, and right after a request
@@ -18,7 +18,7 @@ import (
 // look follows.
 type swap struct {
 	step func(socket uintptr) bool // bound once; nil: there is no short way
-	out  []byte                    // to write
+	out  net.Buffers               // to write
 	in   []byte                    // room for the answer
 	n    int                       // bytes read, in the end
 	sent int                       // bytes written
@@ -38,7 +38,7 @@ const (
 // swapping reports whether o can take the short way. On a new connection the server may have
 // spoken first, which is to be read at once.
 func (k *conn) swapping(o *outgoing) bool {
-	return k.swap.step != nil && k.served > 0 && len(o.rest) == 1 && !k.watch
+	return k.swap.step != nil && k.served > 0 && !k.watch
 }
 
 // exchange goes the short way. dead means that the server had left before: nothing was sent.
@@ -47,13 +47,11 @@ func (k *conn) swapping(o *outgoing) bool {
 func (k *conn) exchange(o *outgoing) (dead bool, sent, read error) {
 	k.makeRoom()
 	s := &k.swap
-	s.out, s.in, s.n, s.sent, s.err, s.at = o.rest[0], k.buf[k.w:], 0, 0, nil, swapBegins
+	s.out, s.in, s.n, s.sent, s.err, s.at = o.rest, k.buf[k.w:], 0, 0, nil, swapBegins
 	err := k.raw.Read(s.step)
 	s.out, s.in = nil, nil
 	k.wrote = s.sent > 0
-	if o.rest[0] = o.rest[0][s.sent:]; len(o.rest[0]) == 0 {
-		o.rest = nil
-	}
+	o.pass(s.sent)
 	switch {
 	case s.at == swapDead:
 		return true, nil, nil
@@ -73,6 +71,19 @@ func (k *conn) exchange(o *outgoing) (dead bool, sent, read error) {
 	k.took(s.n)
 	k.answered = s.n > 0
 	return false, nil, k.fault("read", s.err)
+}
+
+// pass goes on by n bytes of what is to be written; nothing is left: rest is nil.
+func (o *outgoing) pass(n int) {
+	for len(o.rest) > 0 && n >= len(o.rest[0]) {
+		n -= len(o.rest[0])
+		o.rest = o.rest[1:]
+	}
+	if len(o.rest) == 0 {
+		o.rest = nil
+		return
+	}
+	o.rest[0] = o.rest[0][n:]
 }
 
 // fault makes an error of the kernel what net would make of it; nil: none.

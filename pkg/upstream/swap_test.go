@@ -50,9 +50,20 @@ func staged(t *testing.T, k *conn, r *Request) *outgoing {
 }
 
 func TestTheShortWayBringsTheAnswer(t *testing.T) {
+	for name, body := range map[string][][]byte{
+		"":          nil,
+		"in parts":  {bytes.Repeat([]byte("a"), 5000), nil, bytes.Repeat([]byte("b"), 9000)},
+		"one large": {bytes.Repeat([]byte("c"), 40<<10)},
+	} {
+		t.Run(name, func(t *testing.T) { shortWay(t, body) })
+	}
+}
+
+func shortWay(t *testing.T, body [][]byte) {
 	k, far, r := dialled(t, client(t, Options{}))
+	r.Method, r.Body = "POST", body
 	o := staged(t, k, r)
-	want := string(o.rest[0])
+	want := string(bytes.Join(o.rest, nil))
 	got := make([]byte, len(want))
 	answered := make(chan error, 1)
 	go func() {

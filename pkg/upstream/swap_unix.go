@@ -26,10 +26,18 @@ func (k *conn) oneStep(fd uintptr) bool {
 			return true
 		}
 		s.at = swapSent
-		if s.sent, s.err = socket.Send(fd, s.out); s.err == syscall.EAGAIN {
+		whole := false
+		if len(s.out) == 1 {
+			s.sent, s.err = socket.Send(fd, s.out[0])
+			whole = s.sent == len(s.out[0])
+		} else {
+			s.sent, s.err = socket.SendParts(fd, s.out)
+			whole = int64(s.sent) == size(s.out)
+		}
+		if s.err == syscall.EAGAIN {
 			s.err = nil
 		}
-		return s.sent < len(s.out) // else an answer can come
+		return !whole // else an answer can come
 	}
 	if s.n, s.err = socket.Receive(fd, s.in); s.err == syscall.EAGAIN {
 		s.err = nil
