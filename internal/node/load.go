@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// startingGC lets the garbage of a start lie until the heap has 32 MiB: the least heap
+	// startingGC lets the garbage of a start lie until the heap has 16 MiB: the least heap
 	// that is collected is 4 MiB, times this in percent. Most nodes serve before that.
-	startingGC = 800
+	startingGC = 400
 	// loadingGC is the garbage, in percent of what is in use, that is let lie from there on: a
 	// first load leaves as much garbage as it keeps.
 	loadingGC = 50

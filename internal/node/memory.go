@@ -19,24 +19,33 @@ const (
 // memory is asked for, or every two minutes: a process that nobody asks anything of any more
 // would keep what the burst needed, and the stacks of its connections.
 type tidier struct {
-	cycles uint64 // as of the last look
-	used   uint64 // allocated, as of the last time that it was tidied up
+	seen  uint64 // bytes allocated, as of the last look
+	used  uint64 // the same, as of the last time that it was tidied up
+	again bool   // what was in use then may have become garbage since, and nothing tells
 }
 
-// worth is from how many bytes on that were allocated it is worth a collection.
-const worth = 1 << 20
+const (
+	// calm is what a process allocates at most between two looks if nobody asks it anything.
+	calm = 1 << 20
+	// worthPart is how much must have been allocated to be worth a collection, in parts of the
+	// heap: a collection costs what the heap has, be it a hundred thousand routes.
+	worthPart = 16
+)
 
-// look tidies up if the collector has not run since the last look, and there may be something
-// to collect. It reports whether it did.
+// look tidies up if little has been allocated since the last look, and there may be something
+// to collect: twice after much was allocated, since the first time may have been in the middle
+// of it. It reports whether it did.
 func (t *tidier) look() bool {
-	samples := gaugesOfHeap()
-	cycles, allocated := samples[0].Value.Uint64(), samples[1].Value.Uint64()
-	quiet := cycles == t.cycles && allocated-t.used >= worth
-	t.cycles = cycles
-	if !quiet {
+	allocated, live := heap()
+	quiet := allocated-t.seen < calm
+	t.seen = allocated
+	much := allocated-t.used >= max(calm, live/worthPart)
+	if !quiet || !much && !t.again {
 		return false
 	}
 	t.tidy()
+	_ = forgetProgram() // where that is not possible its pages stay
+	t.again = much
 	return true
 }
 
@@ -46,16 +55,15 @@ func (t *tidier) tidy() {
 	// stacks become smaller by half each time.
 	runtime.GC()
 	debug.FreeOSMemory()
-	_ = forgetProgram() // where that is not possible they stay
-	samples := gaugesOfHeap()
-	t.cycles, t.used = samples[0].Value.Uint64(), samples[1].Value.Uint64()
+	t.seen, _ = heap()
+	t.used, t.again = t.seen, true
 }
 
-// gaugesOfHeap are the collections and the bytes that were ever allocated.
-func gaugesOfHeap() []gauges.Sample {
-	samples := []gauges.Sample{{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/gc/heap/allocs:bytes"}}
+// heap returns how many bytes were ever allocated, and how many the last collection left.
+func heap() (allocated, live uint64) {
+	samples := []gauges.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
 	gauges.Read(samples)
-	return samples
+	return samples[0].Value.Uint64(), samples[1].Value.Uint64()
 }
 
 // tidy runs until ctx ends, from when the process has started.

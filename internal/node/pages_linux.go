@@ -9,8 +9,8 @@ import (
 )
 
 // forgetProgram takes the pages of the program itself, its code and constants, out of the
-// process's memory. Those that are used come back from the page cache as they are used; those
-// that only a start uses, most of the program, do not.
+// process's memory. Those that are used come back from the page cache as they are used, which
+// costs a fault for some dozens of them; what only a start or a burst used does not.
 func forgetProgram() error {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
