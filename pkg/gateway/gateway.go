@@ -404,15 +404,15 @@ func gone(c *plugin.Context) bool {
 // idSource makes request ids: a random prefix of the process and a counter, 32
 // hexadecimal digits, unique without asking the kernel for each.
 type idSource struct {
-	prefix [8]byte
-	start  uint64 // of count
+	prefix [16]byte // digits
+	start  uint64   // of count
 	count  atomic.Uint64
 }
 
 func (s *idSource) init() {
 	var seed [16]byte
 	_, _ = rand.Read(seed[:]) // documented never to fail
-	copy(s.prefix[:], seed[:8])
+	hex.Encode(s.prefix[:], seed[:8])
 	for _, b := range seed[8:] {
 		s.start = s.start<<8 | uint64(b)
 	}
@@ -420,11 +420,9 @@ func (s *idSource) init() {
 }
 
 func (s *idSource) next(text *[32]byte) {
-	var raw [16]byte
-	copy(raw[:8], s.prefix[:])
 	n := s.count.Add(1) * 0x9e3779b97f4a7c15 // an odd factor: a bijection that spreads the counter
-	for i := range 8 {
-		raw[8+i] = byte(n >> (56 - 8*i))
+	copy(text[:], s.prefix[:])
+	for i := range 16 {
+		text[16+i] = "0123456789abcdef"[n>>(60-4*i)&15]
 	}
-	hex.Encode(text[:], raw[:])
 }

@@ -94,6 +94,9 @@ const sseType = "text/event-stream"
 
 // framed returns the framing of a stream by its Content-Type; nil: it is none.
 func (r *Reply) framed(kind string) framing {
+	if kind == jsonType {
+		return nil
+	}
 	switch kind = strings.ToLower(kind); {
 	case strings.HasPrefix(kind, sseType):
 		if r.sent.hand == nil {
