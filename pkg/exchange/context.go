@@ -3,6 +3,7 @@ package exchange
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,6 +13,7 @@ import (
 // for concurrent use.
 type Context struct {
 	values Values
+	ended  atomic.Bool // err is there; nearly always it is not, and asked for
 
 	mu    sync.Mutex
 	err   error
@@ -41,6 +43,7 @@ func (c *Context) Cancel(reason error) {
 		return
 	}
 	c.err = reason
+	c.ended.Store(true)
 	if c.done != nil {
 		close(c.done)
 	}
@@ -57,6 +60,9 @@ func (c *Context) Cancel(reason error) {
 
 // Err implements context.Context. Unlike that of other contexts it tells the cause.
 func (c *Context) Err() error {
+	if !c.ended.Load() {
+		return nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gosix/gosix/pkg/balancer"
@@ -27,10 +28,25 @@ type proxying struct {
 	ended  balancer.Outcome // what it will hear
 	body   replayed
 	capped cappedReader
-	buffer [pieceSize]byte // of the body that is carried: the request's first, then the answer's
+	begun  time.Time // the last try
+	piece  *piece    // of the body that is carried: the request's first, then the answer's; nil: none was needed yet
 }
 
+// piece is memory for a part of a body. It is apart from the rest, which then lies close
+// together: most bodies need none.
+type piece [pieceSize]byte
+
 const pieceSize = 32 << 10
+
+var pieces = sync.Pool{New: func() any { return new(piece) }}
+
+// room returns the memory for parts of the body.
+func (p *proxying) room() []byte {
+	if p.piece == nil {
+		p.piece = pieces.Get().(*piece)
+	}
+	return p.piece[:]
+}
 
 // proxy carries the request to a node of the route's upstream and the answer back,
 // trying other nodes as spec/05 §5 allows.
@@ -54,6 +70,10 @@ func (g *Gateway) proxy(c *plugin.Context, r *route.Route) {
 	defer func() {
 		p.release()                                                              // an attempt is in flight until its answer is through
 		p.req, p.body, p.capped = upstream.Request{}, replayed{}, cappedReader{} // the pool keeps no client's body
+		if p.piece != nil {
+			pieces.Put(p.piece)
+			p.piece = nil
+		}
 		g.proxies.Put(p)
 	}()
 	res, cause := g.attempts(c, r, p)
@@ -73,7 +93,10 @@ func (g *Gateway) attempts(c *plugin.Context, r *route.Route, p *proxying) (*ups
 	if up.Hashes {
 		pick.Hash = balancer.Hash(up.HashKey(c.Exchange))
 	}
-	start := time.Now()
+	var start time.Time
+	if up.RetryTimeout > 0 {
+		start = time.Now()
+	}
 	var last error
 	for try := 0; try <= up.Retries; try++ {
 		if try > 0 && up.RetryTimeout > 0 && time.Since(start) > up.RetryTimeout {
@@ -102,9 +125,9 @@ func (g *Gateway) attempts(c *plugin.Context, r *route.Route, p *proxying) (*ups
 		var res *upstream.Response
 		err := errAnswered
 		if !c.Global().Run(c, plugin.BeforeProxy) && !c.Chain().Run(c, plugin.BeforeProxy) {
-			begin := time.Now()
-			res, err = g.attempt(c, r, p, node)
-			p.ended = balancer.Outcome{Failed: err != nil, FirstByte: time.Since(begin)}
+			var took time.Duration
+			res, took, err = g.attempt(c, r, p, node)
+			p.ended = balancer.Outcome{Failed: err != nil, FirstByte: took}
 			if up.Health != nil {
 				tell(c, up, i, res, err)
 			}
@@ -166,7 +189,8 @@ func replayable(c *plugin.Context, p *proxying, err error) bool {
 	return p.body.rewind()
 }
 
-func (g *Gateway) attempt(c *plugin.Context, r *route.Route, p *proxying, node *route.Node) (*upstream.Response, error) {
+// attempt asks one node, and says how long that took.
+func (g *Gateway) attempt(c *plugin.Context, r *route.Route, p *proxying, node *route.Node) (res *upstream.Response, took time.Duration, err error) {
 	up, x := r.Upstream, c.Exchange
 	p.req = upstream.Request{
 		Method: x.Request.Method, Path: originForm(x.Request.Target), Header: &p.header, Timeouts: r.Timeouts(),
@@ -191,7 +215,7 @@ func (g *Gateway) attempt(c *plugin.Context, r *route.Route, p *proxying, node *
 		}
 	} else {
 		if p.body.source == nil {
-			p.body = replayed{source: b.Reader(), body: b, kept: p.buffer[:0]}
+			p.body = replayed{source: b.Reader(), body: b, kept: p.room()[:0]}
 			if g.o.MaxBody > 0 && b.Length() < 0 {
 				p.capped = cappedReader{r: p.body.source, left: g.o.MaxBody, max: g.o.MaxBody}
 				p.body.source = &p.capped
@@ -202,9 +226,10 @@ func (g *Gateway) attempt(c *plugin.Context, r *route.Route, p *proxying, node *
 	f := &x.Facts
 	f.UpstreamScheme, f.UpstreamHost, f.UpstreamURI, f.UpstreamUnresolvedHost = up.Scheme, p.req.Host, p.req.Path, node.Host
 
-	begin := time.Now()
-	res, err := g.o.Client.Do(x.Context(), &p.req)
-	tried := exchange.Attempt{Addr: node.Addr, Header: time.Since(begin), Response: time.Since(begin), Err: err}
+	p.begun = time.Now()
+	res, err = g.o.Client.Do(x.Context(), &p.req)
+	took = time.Since(p.begun)
+	tried := exchange.Attempt{Addr: node.Addr, Header: took, Response: took, Err: err}
 	switch {
 	case err == nil:
 		tried.Status = res.Status
@@ -214,7 +239,7 @@ func (g *Gateway) attempt(c *plugin.Context, r *route.Route, p *proxying, node *
 	if !unresolved(err) {
 		f.Attempts = append(f.Attempts, tried)
 	}
-	return res, err
+	return res, took, err
 }
 
 // statusOf is what a failed try counts as (spec/05 §6).
@@ -373,8 +398,7 @@ func (g *Gateway) relay(c *plugin.Context, r *route.Route, p *proxying, res *ups
 		out.Length = 0
 	}
 	tried := &c.Facts.Attempts[len(c.Facts.Attempts)-1]
-	begin := time.Now()
-	defer func() { tried.Response += time.Since(begin) }()
+	defer func() { tried.Response = time.Since(p.begun) }()
 	if res.Status == http.StatusSwitchingProtocols {
 		g.tunnel(c, res, r.Timeouts().Read)
 		return
@@ -382,15 +406,24 @@ func (g *Gateway) relay(c *plugin.Context, r *route.Route, p *proxying, res *ups
 	if out.Commit() != nil {
 		return
 	}
-	buffer := p.buffer[:]
-	if res.Sending() {
-		buffer = make([]byte, pieceSize) // p's may have a part of the request's body
-	}
+	var buffer []byte // none while all lies in the client's memory
 	for {
-		n, err := res.Read(buffer)
-		tried.Length += int64(n)
-		if n > 0 {
-			if _, werr := out.Write(buffer[:n]); werr != nil {
+		part, err := res.Next()
+		if len(part) == 0 && err == nil {
+			if buffer == nil {
+				if res.Sending() {
+					buffer = make([]byte, pieceSize) // p's may have a part of the request's body
+				} else {
+					buffer = p.room()
+				}
+			}
+			var n int
+			n, err = res.Read(buffer)
+			part = buffer[:n]
+		}
+		tried.Length += int64(len(part))
+		if len(part) > 0 {
+			if _, werr := out.Write(part); werr != nil {
 				return
 			}
 		}

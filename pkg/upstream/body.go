@@ -76,6 +76,32 @@ func (res *Response) Read(p []byte) (int, error) {
 	return 0, nil
 }
 
+// Next is Read for what came with the bytes before it and lies in the client's memory: the
+// caller needs none. What it returns is good until the next call. Nothing and no error say that
+// the rest, if there is one, is for Read.
+func (res *Response) Next() ([]byte, error) {
+	if res.err != nil || res.closed {
+		return nil, nil
+	}
+	if res.done || res.Framing == NoBody {
+		return nil, io.EOF
+	}
+	k := res.conn
+	n := k.w - k.r
+	switch res.Framing {
+	case ByLength:
+		n = int(min(int64(n), res.left))
+		res.left -= int64(n)
+		res.done = res.left == 0
+	case UntilClose:
+	default: // Read puts together what small chunks have
+		n = 0
+	}
+	p := k.buf[k.r : k.r+n : k.r+n]
+	k.r += n
+	return p, nil
+}
+
 // Await waits at most d until Read has something to say: bytes, the end, or an error. It
 // reports false when there is nothing yet; Timeouts.Read does not count meanwhile.
 func (res *Response) Await(d time.Duration) bool {
@@ -227,10 +253,7 @@ func (res *Response) Close() error {
 	if res.last || t.NoKeepAlive || k.served >= requests || !k.clean() {
 		return k.Conn.Close()
 	}
-	k.r, k.w = 0, 0
-	if len(k.buf) > bodyBuffer {
-		k.buf = nil // one large head must not be kept for ever
-	}
+	k.unload()
 	if k.idleLimit = t.IdleTimeout; k.idleLimit <= 0 {
 		k.idleLimit = defaultIdleTimeout
 	}

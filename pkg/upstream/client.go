@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/socket"
 )
 
@@ -193,7 +194,9 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 	wait := r.Timeouts.Head
 	var sendErr *Error
 	if swapped {
-		k.limitRead(wait)
+		if k.reading.beginAt(wait, k.taken) {
+			k.setRead()
+		}
 		gone, sent, read := k.exchange(o)
 		switch {
 		case gone:
@@ -338,6 +341,7 @@ type conn struct {
 	buf      []byte // what was read and not yet used is buf[r:w]
 	r, w     int
 	filled   bool // the last read took all the room there was
+	roomy    bool // answers come in larger pieces
 	ended    bool // the end came together with bytes
 	answered bool // a byte of an answer came
 	wrote    bool // a byte of the request may have left
@@ -353,6 +357,7 @@ type conn struct {
 
 	served    int // answers so far
 	idleSince moment
+	taken     moment // from its pool
 	idleLimit time.Duration
 	cancelled atomic.Bool
 }
@@ -361,6 +366,36 @@ const (
 	firstBuffer = 4 << 10
 	bodyBuffer  = 16 << 10 // of a connection whose answers come in larger pieces
 )
+
+// Memory to read into. A connection has it from when an answer comes until that is closed, so
+// that idle ones hold none, and what was used last is used next.
+var (
+	firstBuffers = sync.Pool{New: func() any { return new([firstBuffer]byte) }}
+	bodyBuffers  = sync.Pool{New: func() any { return new([bodyBuffer]byte) }}
+)
+
+// lend gives a connection without memory some.
+func (k *conn) lend() {
+	if k.roomy {
+		k.buf = bodyBuffers.Get().(*[bodyBuffer]byte)[:]
+	} else {
+		k.buf = firstBuffers.Get().(*[firstBuffer]byte)[:]
+	}
+}
+
+// unload gives the memory of a connection back, in which nothing is any more.
+func (k *conn) unload() {
+	if exchange.Scribbles {
+		exchange.Scribble(k.buf)
+	}
+	switch len(k.buf) { // one large head must not be kept for ever
+	case firstBuffer:
+		firstBuffers.Put((*[firstBuffer]byte)(k.buf))
+	case bodyBuffer:
+		bodyBuffers.Put((*[bodyBuffer]byte)(k.buf))
+	}
+	k.buf, k.r, k.w = nil, 0, 0
+}
 
 // fill reads more into the buffer, moving or growing it when it is full.
 func (k *conn) fill() error {
@@ -379,16 +414,22 @@ func (k *conn) took(n int) {
 func (k *conn) makeRoom() {
 	if k.r == k.w {
 		k.r, k.w = 0, 0
-		if k.filled && len(k.buf) < bodyBuffer {
-			k.buf = make([]byte, bodyBuffer)
+		if k.filled && !k.roomy {
+			k.roomy = true
+			if k.buf != nil {
+				k.unload()
+			}
 		}
+	}
+	if k.buf == nil {
+		k.lend()
 	}
 	if k.w == len(k.buf) {
 		if k.r > 0 {
 			k.w = copy(k.buf, k.buf[k.r:k.w])
 			k.r = 0
 		} else {
-			grown := make([]byte, max(firstBuffer, 2*len(k.buf)))
+			grown := make([]byte, 2*len(k.buf))
 			copy(grown, k.buf[:k.w])
 			k.buf = grown
 		}

@@ -1161,3 +1161,60 @@ func TestATargetThatKeepsNoConnectionsHasNoPool(t *testing.T) {
 		t.Error("there is a pool")
 	}
 }
+
+func TestWhatLiesInMemoryIsReadInPlace(t *testing.T) {
+	long := strings.Repeat("0123456789abcdef", 1<<10)
+	for name, text := range map[string]string{
+		"by length":   answer("hello"),
+		"long":        answer(long),
+		"none":        answer(""),
+		"in chunks":   "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+		"until close": "HTTP/1.1 200 OK\r\n\r\nhello",
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := "hello"
+			switch name {
+			case "long":
+				want = long
+			case "none":
+				want = ""
+			}
+			target := serve(t, func(c net.Conn, r *bufio.Reader) {
+				for {
+					if _, _, ok := request(r); !ok {
+						return
+					}
+					if write(c, text); name == "until close" {
+						return
+					}
+				}
+			})
+			c := client(t, Options{})
+			for range 3 { // also with memory that others had
+				res, err := c.Do(context.Background(), get(target))
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, buffer := "", make([]byte, 7000)
+				for err == nil {
+					var part []byte
+					if part, err = res.Next(); len(part) == 0 && err == nil {
+						var n int
+						n, err = res.Read(buffer)
+						part = buffer[:n]
+					}
+					got += string(part)
+				}
+				if err != io.EOF || got != want {
+					t.Errorf("got %d bytes, %v, want %d", len(got), err, len(want))
+				}
+				if err := res.Close(); err != nil {
+					t.Error(err)
+				}
+				if part, err := res.Next(); len(part) > 0 || err != nil && err != io.EOF {
+					t.Errorf("behind the end: %q, %v", part, err)
+				}
+			}
+		})
+	}
+}

@@ -29,12 +29,19 @@ type limit struct {
 // begin makes the limit d from now on, 0: none, and reports whether the socket needs
 // another deadline.
 func (l *limit) begin(d time.Duration) bool {
+	if d <= 0 {
+		return l.beginAt(0, 0)
+	}
+	return l.beginAt(d, now())
+}
+
+// beginAt is begin for who knows what time it is.
+func (l *limit) beginAt(d time.Duration, at moment) bool {
 	l.of = d
 	if d <= 0 {
 		l.due = 0
 		return l.set != 0
 	}
-	at := now()
 	l.due = at + moment(d)
 	return l.set == 0 || l.set > l.due || l.set-at < moment(d/2)
 }

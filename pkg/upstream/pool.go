@@ -77,7 +77,10 @@ func (c *Client) take(t *Target) *conn {
 			}
 		}
 		s.mu.Unlock()
-		if k == nil || k.young(now()) {
+		if k == nil {
+			return nil
+		}
+		if k.taken = now(); k.young(k.taken) {
 			return k
 		}
 		_ = k.Conn.Close()

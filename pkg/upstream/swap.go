@@ -19,7 +19,6 @@ import (
 type swap struct {
 	step func(socket uintptr) bool // bound once; nil: there is no short way
 	out  net.Buffers               // to write
-	in   []byte                    // room for the answer
 	n    int                       // bytes read, in the end
 	sent int                       // bytes written
 	err  error                     // of writing, or of reading once all was written
@@ -45,11 +44,10 @@ func (k *conn) swapping(o *outgoing) bool {
 // Without an error the request was written, and what it brought is in the buffer; or else
 // something is left of o.rest and sent by send. The limit of reading is set.
 func (k *conn) exchange(o *outgoing) (dead bool, sent, read error) {
-	k.makeRoom()
 	s := &k.swap
-	s.out, s.in, s.n, s.sent, s.err, s.at = o.rest, k.buf[k.w:], 0, 0, nil, swapBegins
+	s.out, s.n, s.sent, s.err, s.at = o.rest, 0, 0, nil, swapBegins
 	err := k.raw.Read(s.step)
-	s.out, s.in = nil, nil
+	s.out = nil
 	k.wrote = s.sent > 0
 	o.pass(s.sent)
 	switch {

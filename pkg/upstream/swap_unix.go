@@ -39,7 +39,8 @@ func (k *conn) oneStep(fd uintptr) bool {
 		}
 		return !whole // else an answer can come
 	}
-	if s.n, s.err = socket.Receive(fd, s.in); s.err == syscall.EAGAIN {
+	k.makeRoom()
+	if s.n, s.err = socket.Receive(fd, k.buf[k.w:]); s.err == syscall.EAGAIN {
 		s.err = nil
 		return false
 	}
