@@ -3,13 +3,28 @@ package etcdstore
 import (
 	"context"
 	"net"
+	"net/url"
 	"time"
+
+	"golang.org/x/net/http/httpproxy"
 )
 
 // again is after how long a connection that is not made yet is tried once more, beside the
 // tries before. The system repeats a lost SYN after 1, 3 and 7 s: a cable that is back in
 // between would be noticed no sooner.
 const again = 400 * time.Millisecond
+
+// direct reports whether nothing stands before an endpoint: a proxy that the environment names
+// is gRPC's matter.
+func direct(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	// gRPC asks for what it would be told of HTTPS, whatever the endpoint speaks.
+	proxy, err := httpproxy.FromEnvironment().ProxyFunc()(&url.URL{Scheme: "https", Host: u.Host})
+	return err == nil && proxy == nil
+}
 
 // dialer makes connections for gRPC.
 type dialer func(ctx context.Context, network, addr string) (net.Conn, error)

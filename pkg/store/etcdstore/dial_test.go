@@ -65,3 +65,19 @@ func TestAConnectionThatComesTooLateIsClosed(t *testing.T) {
 		t.Error("it is open")
 	}
 }
+
+func TestProxiesOfTheEnvironmentAreLeftAlone(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://proxy.test:3128")
+	t.Setenv("NO_PROXY", "near.test")
+	for endpoint, want := range map[string]bool{
+		"http://near.test:2379":  true,
+		"https://far.test:2379":  false,
+		"http://far.test:2379":   false,
+		"http://127.0.0.1:2379":  true,
+		"http://far.test:2379\n": false,
+	} {
+		if got := direct(endpoint); got != want {
+			t.Errorf("%q: got %v", endpoint, got)
+		}
+	}
+}

@@ -112,6 +112,9 @@ var errClosed = errors.New("etcd: the store was closed")
 // dial makes a client of one endpoint. It waits only for a token, if there is a user name,
 // and for that no longer than DialTimeout.
 func (s *Store) dial(ctx context.Context, endpoint string, extra ...grpc.DialOption) (*clientv3.Client, error) {
+	if direct(endpoint) {
+		extra = append(extra, grpc.WithContextDialer(dialer(new(net.Dialer).DialContext).connect))
+	}
 	return clientv3.New(clientv3.Config{
 		Context: ctx, Endpoints: []string{endpoint}, TLS: s.tlsFor(endpoint),
 		Username: s.c.Username, Password: s.c.Password, DialTimeout: s.c.DialTimeout,
@@ -122,7 +125,6 @@ func (s *Store) dial(ctx context.Context, endpoint string, extra ...grpc.DialOpt
 		// One more try, for a token that is too old. Who is asked next is decided here.
 		MaxUnaryRetries: 2,
 		DialOptions: append([]grpc.DialOption{
-			grpc.WithContextDialer(dialer(new(net.Dialer).DialContext).connect),
 			// gRPC's own pause grows to two minutes, for which an etcd that is back
 			// would still look away.
 			grpc.WithConnectParams(grpc.ConnectParams{
