@@ -327,6 +327,30 @@ func TestAClientThatLeavesEndsItsRequest(t *testing.T) {
 	}
 }
 
+func TestAClientThatLeavesWithinItsNextRequestEndsThisOne(t *testing.T) {
+	if engineUnderTest == EngineFast {
+		t.Skip("there, what lies unread comes before the end of a client")
+	}
+	w := newWorld(t, nil)
+	addr, asked, left := waiting(t)
+	w.put("routes/1", `{"uri":"/wait","upstream":`+nodes(addr)+`}`)
+	c := w.dial()
+	c.send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\nG")
+	<-asked
+	_ = c.Close()
+	<-left
+	w.logs("GET /wait 499 ")
+}
+
+// Whoever waits to be asked may have sent the body all the same.
+func TestABodyThatNobodyWantsIsNotAskedFor(t *testing.T) {
+	w := newWorld(t, nil)
+	res, _ := w.dial().ask("POST /none HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\na")
+	if res.StatusCode != http.StatusNotFound {
+		t.Errorf("got %d", res.StatusCode)
+	}
+}
+
 func TestWhatTakesTooLongEnds(t *testing.T) {
 	const short = 50 * time.Millisecond
 	w := newLimitedWorld(t, Limits{HeaderRead: short, Idle: short, WriteStall: short}, nil)

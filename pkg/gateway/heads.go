@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -81,6 +83,12 @@ func (h *heads) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	n, err := h.Conn.Read(p)
+	// Where a part of the next request is there, that wait is a read after all.
+	if err != nil && len(p) == 1 && !errors.Is(err, os.ErrDeadlineExceeded) {
+		if ctx := h.ctx.Load(); ctx != nil {
+			ctx.Cancel(context.Canceled)
+		}
+	}
 	if n > 0 {
 		h.quiet.Store(false)
 		if !h.off.Load() {

@@ -237,7 +237,9 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		x.sink.body = &x.body
 		x.Request.Body.SetSource(&x.body, r.ContentLength)
-		if x.body.here() && r.ContentLength > 0 {
+		// Whoever waits to be asked for a body, and has sent it all the same, is not asked before
+		// anybody wants it.
+		if !x.body.expected && x.body.here() && r.ContentLength > 0 {
 			_, _ = x.Request.Body.Bytes(0) // what is in memory can be sent with its head, and again
 		}
 	}
