@@ -25,11 +25,12 @@ type tidier struct {
 }
 
 const (
-	// calm is what a process allocates at most between two looks if nobody asks it anything.
-	calm = 1 << 20
+	// calm is what a process allocates at most between two looks if nobody asks it anything but
+	// its metrics and its health.
+	calm = 4 << 20
 	// worthPart is how much must have been allocated to be worth a collection, in parts of the
 	// heap: a collection costs what the heap has, be it a hundred thousand routes.
-	worthPart = 16
+	worthPart = 4
 )
 
 // look tidies up if little has been allocated since the last look, and there may be something
@@ -44,7 +45,6 @@ func (t *tidier) look() bool {
 		return false
 	}
 	t.tidy()
-	_ = forgetProgram() // where that is not possible its pages stay
 	t.again = much
 	return true
 }
@@ -54,6 +54,14 @@ func (t *tidier) tidy() {
 	// Once more than it takes: what is kept for another use is let go the second time, and
 	// stacks become smaller by half each time.
 	runtime.GC()
+	debug.FreeOSMemory()
+	t.seen, _ = heap()
+	t.used, t.again = t.seen, true
+}
+
+// settle gives back what the start needed. One collection is enough for that, and the first
+// requests come.
+func (t *tidier) settle() {
 	debug.FreeOSMemory()
 	t.seen, _ = heap()
 	t.used, t.again = t.seen, true
@@ -76,7 +84,7 @@ func tidy(ctx context.Context) {
 	for {
 		select {
 		case <-start.C:
-			t.tidy()
+			t.settle()
 		case <-tick.C:
 			t.look()
 		case <-ctx.Done():

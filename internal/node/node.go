@@ -128,7 +128,6 @@ func Run(ctx context.Context, o Options) error {
 	}
 	n.background, n.stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer n.end()
-	_ = forgetProgram() // what was initialised is not read again
 	if err := n.start(ctx); err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return n.drain(0) // asked to end before all of it ran

@@ -1,6 +1,0 @@
-//go:build !linux
-
-package node
-
-// forgetProgram is for Linux.
-func forgetProgram() error { return nil }
