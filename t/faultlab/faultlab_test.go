@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -508,5 +509,32 @@ func TestNoPortIsGivenTwice(t *testing.T) {
 			t.Fatalf("port %d is given twice", port)
 		}
 		given[port] = true
+	}
+}
+
+func TestTheStoreIsNotReplacedBeforeANodeWasSeen(t *testing.T) {
+	var replaced atomic.Bool
+	var after atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		// A node has the old store in force for a while after its replacement.
+		if replaced.Load() && after.Add(1) > 2 {
+			_, _ = io.WriteString(w, `{"revision":51,"digest":"b"}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"revision":60,"digest":"a"}`)
+	}))
+	defer s.Close()
+	n := &Node{Name: "n", Control: s.Listener.Addr().String()}
+	o := newObserver(5*time.Millisecond, n)
+	o.Replaced()
+	replaced.Store(true)
+	if _, err := within(t.Context(), 10*time.Second, "the new store is in force", func() bool {
+		seen := o.Seen("n", time.Time{})
+		return len(seen) > 0 && seen[len(seen)-1].Revision == 51
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if bad := checkMonotone(o.Stop()); len(bad) > 0 {
+		t.Error(bad)
 	}
 }

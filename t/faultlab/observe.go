@@ -76,8 +76,17 @@ func (o *Observer) follow(ctx context.Context, n *Node) {
 }
 
 // Replaced says that the store is about to be replaced by an older or another one, after which
-// revisions may go back, once on every node.
-func (o *Observer) Replaced() { o.epoch.Add(1) }
+// revisions may go back, once on every node. It waits until each has been seen: one that is
+// seen first in the time afterwards would count as one of the new store.
+func (o *Observer) Replaced() {
+	for _, n := range o.nodes {
+		_, _ = within(context.Background(), 5*time.Second, n.Name+" is seen", func() bool {
+			seen := o.Seen(n.Name, time.Time{})
+			return len(seen) > 0 && seen[len(seen)-1].Life == n.Life()
+		})
+	}
+	o.epoch.Add(1)
+}
 
 // Stop returns everything that was seen, in the order of time.
 func (o *Observer) Stop() []Sample {
