@@ -121,6 +121,7 @@ func (g *Gateway) turnAway(x *exchange.Exchange, status int) {
 	x.Response.Header.Set("Connection", "close")
 	x.Response.Header.Set("Server", g.o.Server)
 	plugin.Exit(status, nil).Answer(&x.Response)
+	x.End = time.Now()
 	if g.o.AccessLog != nil {
 		g.o.AccessLog.Record(x)
 	}

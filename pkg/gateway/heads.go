@@ -33,6 +33,8 @@ type heads struct {
 	quiet atomic.Bool                      // all of it was read, and nothing behind it
 	fin   atomic.Bool                      // the client has sent its last byte
 
+	broken atomic.Bool // a read for a client that leaves has ended so
+
 	off      atomic.Bool  // nothing is read along any more
 	doubtful atomic.Int64 // the number of the request, from 1 on, that is to be refused; 0: none
 
@@ -85,6 +87,7 @@ func (h *heads) Read(p []byte) (int, error) {
 	n, err := h.Conn.Read(p)
 	// Where a part of the next request is there, that wait is a read after all.
 	if err != nil && len(p) == 1 && !errors.Is(err, os.ErrDeadlineExceeded) {
+		h.broken.Store(true) // first: begin looks in the other order
 		if ctx := h.ctx.Load(); ctx != nil {
 			ctx.Cancel(context.Canceled)
 		}

@@ -101,6 +101,9 @@ func (h *heads) begin(r *http.Request, a *connection) *exchange.Context {
 	if all := r.Context(); all.Err() != nil { // of all requests, if it is over this early
 		ctx.Cancel(context.Cause(all))
 	}
+	if h.broken.Load() {
+		ctx.Cancel(context.Canceled)
+	}
 	if h.quiet.Load() && h.fin.Load() {
 		h.departed()
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // MaxParts is how many parts SendParts takes.
-const MaxParts = 8
+const MaxParts = 16
 
 // State is what can be seen of a connection without reading from it.
 type State uint8
@@ -102,7 +102,7 @@ func (r *Reader) Read() (int, error) {
 }
 
 // Fill reads what is there already into p until p is full, and returns how many bytes that was.
-// It does not wait. What goes wrong goes wrong again for who reads next.
+// It does not wait. After an error who reads next fails too, if only by an end.
 func (r *Reader) Fill(p []byte) (n int) {
 	r.into, r.n = p, 0
 	if r.raw.Read(r.rush) != nil {

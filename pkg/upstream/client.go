@@ -264,6 +264,7 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 
 // fail gives up a try and its connection.
 func (res *Response) fail(e *Error) *Error {
+	defer res.forget()
 	res.closed = true
 	res.client.hooks.remove(res.conn)
 	_ = res.conn.drop()
