@@ -71,7 +71,7 @@ func (p *proxy) access(c *plugin.Context) error {
 	if kind := q.Header.Get("Content-Type"); kind != "" && !strings.HasPrefix(kind, "application/json") {
 		return plugin.Exit(http.StatusBadRequest, "unsupported content-type: "+kind+p.rules.typeHint)
 	}
-	doc, err := p.read(q)
+	doc, err := p.read(q, nil)
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,8 @@ func (p *proxy) access(c *plugin.Context) error {
 	return nil
 }
 
-func (p *proxy) read(q *exchange.Request) (*jsonedit.Doc, error) {
+// read reads a body that decides something; before is what was read of the request already.
+func (p *proxy) read(q *exchange.Request, before *jsonedit.Doc) (*jsonedit.Doc, error) {
 	body, err := q.Body.Bytes(p.maxBody)
 	switch {
 	case err != nil:
@@ -119,8 +120,10 @@ func (p *proxy) read(q *exchange.Request) (*jsonedit.Doc, error) {
 	if err != nil {
 		return nil, plugin.Exit(http.StatusBadRequest, message{p.rules.badJSON + err.Error()})
 	}
-	if err := p.names.twin(doc); err != nil {
-		return nil, plugin.Exit(http.StatusBadRequest, message{p.rules.badJSON + err.Error()})
+	if doc != before {
+		if err := p.names.twin(doc); err != nil {
+			return nil, plugin.Exit(http.StatusBadRequest, message{p.rules.badJSON + err.Error()})
+		}
 	}
 	return doc, nil
 }

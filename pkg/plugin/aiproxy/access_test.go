@@ -19,7 +19,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 	const current, seed, limited = "ai-proxy", "seed", "limited"
 	confs := map[string]string{
 		current: single(addr, `,"max_req_body_size":100`),
-		limited: single(addr, `,"options":{"maxTokens":1}`),
+		limited: `{"provider":"openai-compatible","auth":{"header":{"Authorization":"Bearer own"}},"options":{"maxTokens":1},"override":{"endpoint":"http://` + addr + `","llm_options":{"max_tokens":100},"request_body":{"openai-chat":{"top_p":1}}}}`,
 		seed:    `{"model":{"provider":"openai","name":"m"},"auth":{},"override":{"endpoint":"http://` + addr + `"}}`,
 	}
 	tests := map[string]struct {
@@ -61,6 +61,18 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		"a member in other letters than one that is configured": {
 			limited, "", `{"messages":[],"maxtokens":5}`, 400,
 			`{"message":"could not parse JSON request body: member \"maxtokens\" is \"maxTokens\" in other letters"}` + "\n",
+		},
+		"a limit in other letters": {
+			limited, "", `{"messages":[],"max_tokens":1,"Max_Tokens":9}`, 400,
+			`{"message":"could not parse JSON request body: member \"Max_Tokens\" is \"max_tokens\" in other letters"}` + "\n",
+		},
+		"a member of an overriding body in other letters": {
+			limited, "", `{"messages":[],"Top_P":9}`, 400,
+			`{"message":"could not parse JSON request body: member \"Top_P\" is \"top_p\" in other letters"}` + "\n",
+		},
+		"the wish for the usage in other letters": {
+			current, "", `{"messages":[],"Stream_Options":{}}`, 400,
+			`{"message":"could not parse JSON request body: member \"Stream_Options\" is \"stream_options\" in other letters"}` + "\n",
 		},
 		"an empty object": {current, "", `{}`, 400, "no matching AI protocol for the request"},
 		"an empty list":   {current, "", `[]`, 400, "no matching AI protocol for the request"},

@@ -29,7 +29,7 @@ func (p *proxy) beforeProxy(c *plugin.Context) error {
 	}
 	w.done = true
 	// A plugin between the phases may have replaced the body; if not, this costs nothing.
-	doc, err := p.read(&c.Request)
+	doc, err := p.read(&c.Request, w.doc)
 	if err != nil {
 		return err
 	}

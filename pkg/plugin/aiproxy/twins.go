@@ -19,17 +19,32 @@ type names struct {
 }
 
 // decisive are the names that count with every instance.
-var decisive = []string{"model", "messages", "stream", "input", "prompt", "system", "instructions", "tools"}
+var decisive = []string{"model", "messages", "stream", "stream_options", "input", "prompt", "system", "instructions", "tools"}
+
+// limiting are what a limit of the answer is written into, or its place, by protocol.
+var limiting = []string{"max_tokens", "max_completion_tokens", "max_output_tokens", "inferenceConfig", "generationConfig"}
 
 // namesOf are the decisive names and what the instances set.
 func namesOf(instances []*drivers.Instance) names {
 	n := names{list: slices.Clone(decisive), lower: true}
+	add := func(name string) {
+		if !slices.Contains(n.list, name) {
+			n.list = append(n.list, name)
+			n.lower = n.lower && plain(name)
+		}
+	}
 	for _, i := range instances {
 		for _, o := range i.Options {
-			if !slices.Contains(n.list, o.Name) {
-				n.list = append(n.list, o.Name)
-				n.lower = n.lower && plain(o.Name)
+			add(o.Name)
+		}
+		if i.MaxTokens != nil {
+			for _, name := range limiting {
+				add(name)
 			}
+		}
+		for _, patch := range i.Bodies {
+			// It was checked when the instance was compiled.
+			_ = jsonedit.Members(patch, func(name string, _ []byte, _ jsonedit.Kind) error { add(name); return nil })
 		}
 	}
 	return n
