@@ -31,6 +31,8 @@ const (
 	// worthPart is how much must have been allocated to be worth a collection, in parts of the
 	// heap: a collection costs what the heap has, be it a hundred thousand routes.
 	worthPart = 4
+	// suspect is up to which heap, in bytes, it is also tidied up thoroughly on suspicion.
+	suspect = 128 << 20
 )
 
 // look tidies up if little has been allocated since the last look, and there may be something
@@ -44,7 +46,11 @@ func (t *tidier) look() bool {
 	if !quiet || !much && !t.again {
 		return false
 	}
-	t.tidy()
+	if much || live <= suspect {
+		t.tidy()
+	} else {
+		t.once()
+	}
 	t.again = much
 	return true
 }
@@ -54,14 +60,12 @@ func (t *tidier) tidy() {
 	// Once more than it takes: what is kept for another use is let go the second time, and
 	// stacks become smaller by half each time.
 	runtime.GC()
-	debug.FreeOSMemory()
-	t.seen, _ = heap()
-	t.used, t.again = t.seen, true
+	t.once()
 }
 
-// settle gives back what the start needed. One collection is enough for that, and the first
-// requests come.
-func (t *tidier) settle() {
+// once gives back what nobody uses any more. It is enough after a start, when the first
+// requests come, and where nothing says that there is more.
+func (t *tidier) once() {
 	debug.FreeOSMemory()
 	t.seen, _ = heap()
 	t.used, t.again = t.seen, true
@@ -84,7 +88,7 @@ func tidy(ctx context.Context) {
 	for {
 		select {
 		case <-start.C:
-			t.settle()
+			t.once()
 		case <-tick.C:
 			t.look()
 		case <-ctx.Done():

@@ -75,7 +75,12 @@ func size(ctx context.Context, r *Run) error {
 	}); err != nil {
 		return err
 	}
-	if err := pause(ctx, calm/2); err != nil {
+	// Until it has given back what the start needed, which it looks for twice, 20 s apart.
+	settled := calm / 2
+	if r.Long {
+		settled = 50 * time.Second
+	}
+	if err := pause(ctx, settled); err != nil {
 		return err
 	}
 	keeps, plainly := g.Process.CPU(), plain.Process.CPU()
