@@ -20,6 +20,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 )
 
 // Member is one etcd.
@@ -122,7 +124,15 @@ func (r *Run) NewCluster(ctx context.Context, n int, program, extra string) (*Cl
 }
 
 func rawClient(endpoints ...string) (*clientv3.Client, error) {
-	return clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: 2 * time.Second, Logger: zap.NewNop(), MaxCallSendMsgSize: 16 << 20})
+	return clientv3.New(clientv3.Config{
+		Endpoints: endpoints, DialTimeout: 2 * time.Second, Logger: zap.NewNop(), MaxCallSendMsgSize: 16 << 20,
+		// gRPC would look away for up to two minutes after an outage of ten, and what nodes do in
+		// that time would not be measured.
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.2, MaxDelay: 50 * time.Millisecond},
+			MinConnectTimeout: 2 * time.Second,
+		})},
+	})
 }
 
 // Up starts every member that does not run.
