@@ -25,9 +25,10 @@ type tidier struct {
 }
 
 const (
-	// calm is what a process allocates at most between two looks if nobody asks it anything but
-	// its metrics and its health.
-	calm = 4 << 20
+	// A process is idle, or as good as idle, if it allocates less between two looks than this
+	// part of its heap, within these bounds in bytes: the collector will not run for a while.
+	calmPart = 4
+	leastCalm, mostCalm = 4 << 20, 16 << 20
 	// worthPart is how much must have been allocated to be worth a collection, in parts of the
 	// heap: a collection costs what the heap has, be it a hundred thousand routes.
 	worthPart = 4
@@ -40,9 +41,9 @@ const (
 // of it. It reports whether it did.
 func (t *tidier) look() bool {
 	allocated, live := heap()
-	quiet := allocated-t.seen < calm
+	quiet := allocated-t.seen < min(max(live/calmPart, leastCalm), mostCalm)
 	t.seen = allocated
-	much := allocated-t.used >= max(calm, live/worthPart)
+	much := allocated-t.used >= max(leastCalm, live/worthPart)
 	if !quiet || !much && !t.again {
 		return false
 	}
