@@ -27,7 +27,7 @@ type tidier struct {
 const (
 	// A process is idle, or as good as idle, if it allocates less between two looks than this
 	// part of its heap, within these bounds in bytes: the collector will not run for a while.
-	calmPart = 4
+	calmPart            = 4
 	leastCalm, mostCalm = 4 << 20, 16 << 20
 	// worthPart is how much must have been allocated to be worth a collection, in parts of the
 	// heap: a collection costs what the heap has, be it a hundred thousand routes.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/config"
 )
 
@@ -26,15 +27,19 @@ func TestMetricsAreTold(t *testing.T) {
 	} else {
 		_ = res.Body.Close()
 	}
-	res, err := http.Get("http://" + ports.Metrics + "/m")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := io.ReadAll(res.Body)
-	_ = res.Body.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
+	var text []byte
+	timetest.Until(t, "the watch of the store is connected", func() bool {
+		res, err := http.Get("http://" + ports.Metrics + "/m")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err = io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(string(text), "own_etcd_reachable 1\n")
+	})
 	for _, want := range []string{
 		"own_etcd_reachable 1\n", "own_store_reset 0\n", "own_snapshot_errors_total 0\n", "own_http_requests_total 1\n", `own_nginx_http_current_connections{state="accepted"} 1` + "\n",
 		`own_etcd_modify_indexes{key="stream_routes"} 0` + "\n", `own_etcd_modify_indexes{key="x_etcd_index"} `, `,version="` + Version() + `"} 1` + "\n",
