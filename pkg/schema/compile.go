@@ -193,10 +193,10 @@ func init() {
 		"format":               takeFormat,
 		"properties":           takeProperties,
 		"patternProperties":    takePatternProperties,
-		"additionalProperties": takeAdditionalProperties,
+		"additionalProperties": takeRest(func(n *node) *bool { return &n.closed }, func(n *node) **node { return &n.additional }),
 		"dependencies":         takeDependencies,
 		"items":                takeItems,
-		"additionalItems":      takeAdditionalItems,
+		"additionalItems":      takeRest(func(n *node) *bool { return &n.tupleClosed }, func(n *node) **node { return &n.tupleRest }),
 		"allOf":                takeList(func(n *node) *[]*node { return &n.allOf }),
 		"anyOf":                takeList(func(n *node) *[]*node { return &n.anyOf }),
 		"oneOf":                takeList(func(n *node) *[]*node { return &n.oneOf }),
@@ -484,13 +484,16 @@ func takePatternProperties(b *builder, n *node, value any, at string) error {
 	})
 }
 
-func takeAdditionalProperties(b *builder, n *node, value any, at string) (err error) {
-	if open, ok := value.(bool); ok {
-		n.closed = !open
-		return nil
+// takeRest is a keyword for what others leave: true, false or a schema.
+func takeRest(closed func(*node) *bool, rest func(*node) **node) keyword {
+	return func(b *builder, n *node, value any, at string) (err error) {
+		if open, ok := value.(bool); ok {
+			*closed(n) = !open
+			return nil
+		}
+		*rest(n), err = b.schema(value, at)
+		return err
 	}
-	n.additional, err = b.schema(value, at)
-	return err
 }
 
 func takeDependencies(b *builder, n *node, value any, at string) error {
@@ -522,15 +525,6 @@ func takeItems(b *builder, n *node, value any, at string) (err error) {
 	} else {
 		n.items, err = b.schema(value, at)
 	}
-	return err
-}
-
-func takeAdditionalItems(b *builder, n *node, value any, at string) (err error) {
-	if open, ok := value.(bool); ok {
-		n.tupleClosed = !open
-		return nil
-	}
-	n.tupleRest, err = b.schema(value, at)
 	return err
 }
 
