@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,7 @@ type Record struct {
 	Ended   bool   // the body is the expected one, up to its last byte; of a stream: its terminator came and then its end
 	Err     string // "" none
 	refused bool   // nobody listened: nothing was sent
+	unsent  bool   // it failed before a byte of it went out
 }
 
 // Failed tells whether a client would complain.
@@ -161,6 +163,8 @@ func (l *Load) one(id uint64, t Target, stream bool) {
 func send(client *http.Client, r *Record, url, body string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	var wrote atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
 		r.Err = err.Error()
@@ -170,7 +174,7 @@ func send(client *http.Client, r *Record, url, body string) {
 	req.Header.Set("Content-Type", "application/json")
 	res, err := client.Do(req)
 	if err != nil {
-		r.Err, r.refused = err.Error(), errors.Is(err, syscall.ECONNREFUSED)
+		r.Err, r.refused, r.unsent = err.Error(), errors.Is(err, syscall.ECONNREFUSED), !wrote.Load()
 		return
 	}
 	defer func() { _ = res.Body.Close() }()
