@@ -344,14 +344,14 @@ func (a *API) dispatch(c *gin.Context) {
 	a.resource(q, a.targetOf(kind, q.steps[1:]))
 }
 
-// limit gives a write its time, until what it returns is called. A twentieth of it stays for
+// limit gives a write its time, until what it returns is called. A tenth of it stays for
 // the answer.
 func (a *API) limit(q *request) (end func()) {
 	q.client = q.Request.Context()
 	if a.o.Limit <= 0 || q.Request.Method == http.MethodGet {
 		return func() {}
 	}
-	ctx, cancel := context.WithTimeout(q.client, a.o.Limit-a.o.Limit/20)
+	ctx, cancel := context.WithTimeout(q.client, a.o.Limit-a.o.Limit/10)
 	q.Request = q.Request.WithContext(ctx)
 	return cancel
 }

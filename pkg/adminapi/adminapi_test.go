@@ -865,10 +865,10 @@ func TestAWriteHasOneLimit(t *testing.T) {
 	}{
 		"in time":                               {500 * time.Millisecond, "PUT", "/routes/1", route, 200, `"uri":"/b"`},
 		"a change that was in hand":             {750 * time.Millisecond, "PUT", "/routes/1", route, 504, `"outcome_unknown"`},
-		"two reads":                             {900 * time.Millisecond, "PUT", "/routes/1", route, 503, `"config_store_unavailable","retryable":true`},
+		"two reads":                             {850 * time.Millisecond, "PUT", "/routes/1", route, 503, `"config_store_unavailable","retryable":true`},
 		"two reads that are not ended":          {990 * time.Millisecond, "PUT", "/routes/1", route, 503, `"config_store_unavailable","retryable":true`},
 		"a first read":                          {time.Hour, "PUT", "/routes/1", route, 503, `"config_store_unavailable"`},
-		"a patch":                               {900 * time.Millisecond, "PATCH", "/routes/1", `{"desc":"x"}`, 503, `"config_store_unavailable"`},
+		"a patch":                               {850 * time.Millisecond, "PATCH", "/routes/1", `{"desc":"x"}`, 503, `"config_store_unavailable"`},
 		"an id, what is referred to, and a put": {800 * time.Millisecond, "POST", "/routes", route, 503, `"config_store_unavailable"`},
 		"a deletion":                            {1750 * time.Millisecond, "DELETE", "/services/2", "", 503, `"config_store_unavailable"`},
 		"a read has no limit of ours":           {3 * time.Second, "GET", "/routes/1", "", 200, `"uri":"/a"`},

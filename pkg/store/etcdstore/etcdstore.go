@@ -125,10 +125,10 @@ func (s *Store) Get(ctx context.Context, key string) (store.Item, int64, error) 
 	return item(res.Kvs[0]), res.Header.Revision, nil
 }
 
-// limit gives a call its time. A twentieth stays for whoever called to say so: Timeout is
+// limit gives a call its time. A tenth stays for whoever called to say so: Timeout is
 // when an answer has to be there.
 func (s *Store) limit(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, s.c.Timeout-s.c.Timeout/20)
+	return context.WithTimeout(ctx, s.c.Timeout-s.c.Timeout/10)
 }
 
 // read calls f with a client until it gets an answer. An attempt has half of the time, so
