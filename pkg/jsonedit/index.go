@@ -75,6 +75,9 @@ func (d *Doc) Reindex(p []byte, o Options) error {
 	return nil
 }
 
+// ReindexTrusted is Reindex as IndexTrusted is Index.
+func (d *Doc) ReindexTrusted(p []byte) error { return d.Reindex(p, Options{MaxDepth: trustedDepth}) }
+
 // Forget makes d an empty document that keeps nothing alive but its own memory.
 func (d *Doc) Forget() {
 	clear(d.members)
@@ -107,6 +110,21 @@ func (d *Doc) nameMembers() {
 // IndexTrusted is Index for a document that was already checked against a limit of the
 // caller's, of the depth too: a store's, or one that was put together of checked parts.
 func IndexTrusted(p []byte) (*Doc, error) { return Index(p, Options{MaxDepth: trustedDepth}) }
+
+// CheckTrusted is Check as IndexTrusted is Index.
+func CheckTrusted(p []byte) error { return Check(p, Options{MaxDepth: trustedDepth}) }
+
+// Find returns the value of the last member of that name of a document, as IndexTrusted and
+// Get do. In the steady state nothing is allocated.
+func Find(p []byte, name string) (value []byte, k Kind, ok bool, err error) {
+	d := peeked.Get().(*Doc)
+	if err = d.ReindexTrusted(p); err == nil {
+		value, k, ok = d.Get(name)
+	}
+	d.Forget()
+	peeked.Put(d)
+	return value, k, ok, err
+}
 
 // Kind is the kind of the whole document.
 func (d *Doc) Kind() Kind { return d.kind }
@@ -280,7 +298,7 @@ func Closes(p []byte) bool {
 // nothing is allocated.
 func Peek(p []byte, f func(name string, raw []byte, k Kind) error) error {
 	d := peeked.Get().(*Doc)
-	err := d.Reindex(p, Options{MaxDepth: trustedDepth})
+	err := d.ReindexTrusted(p)
 	if err == nil && d.kind != Object {
 		err = errNoObject
 	}

@@ -310,6 +310,25 @@ func TestElementsAndMembers(t *testing.T) {
 
 var errStop = errors.New("stop")
 
+func TestFind(t *testing.T) {
+	for _, tt := range []struct {
+		doc, value string
+		kind       Kind
+		ok         bool
+		err        string
+	}{
+		{`{"a":1,"\u0061":[2]}`, `[2]`, Array, true, ``},
+		{`{"b":{"a":1}}`, ``, Invalid, false, ``},
+		{`["a"]`, ``, Invalid, false, ``},
+		{`{"a":1`, ``, Invalid, false, `Expected comma or object end but found T_END at character 7`},
+	} {
+		value, kind, ok, err := Find([]byte(tt.doc), "a")
+		if string(value) != tt.value || kind != tt.kind || ok != tt.ok || (err != nil || tt.err != "") && fmt.Sprint(err) != tt.err {
+			t.Errorf("%s: got %s, %d, %v, %v", tt.doc, value, kind, ok, err)
+		}
+	}
+}
+
 func TestSplice(t *testing.T) {
 	set := func(name, value string) Edit { return Edit{Name: name, Value: []byte(value)} }
 	tests := map[string]struct {

@@ -52,13 +52,9 @@ type PluginMember struct {
 
 // Each calls f for every plugin configuration that stands there in a document, in its order.
 func (m PluginMember) Each(raw []byte, f func(name string, conf []byte) error) error {
-	doc, err := jsonedit.IndexTrusted(raw)
-	if err != nil {
+	plugins, kind, ok, err := jsonedit.Find(raw, m.Path)
+	if err != nil || !ok || kind != jsonedit.Object {
 		return err
-	}
-	plugins, kind, ok := doc.Get(m.Path)
-	if !ok || kind != jsonedit.Object {
-		return nil
 	}
 	return jsonedit.Members(plugins, func(name string, conf []byte, _ jsonedit.Kind) error { return f(name, conf) })
 }

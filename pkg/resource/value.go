@@ -105,8 +105,7 @@ func (d *document) raw(name string) (json.RawMessage, error) {
 	if _, ok := d.members[name]; !ok {
 		return nil, nil
 	}
-	if index, err := jsonedit.IndexTrusted(d.stored); err == nil {
-		value, _, _ := index.Get(name)
+	if value, _, _, err := jsonedit.Find(d.stored, name); err == nil {
 		return value, nil
 	}
 	members, err := rawMembers(d.stored)

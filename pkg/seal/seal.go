@@ -13,6 +13,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/gosix/gosix/pkg/jsonedit"
@@ -180,10 +181,19 @@ func (k cbcKey) open(raw []byte) (string, bool) {
 	return string(plain), true
 }
 
+// MayLead tells whether a dotted path may lead to something in a document. Of an object it
+// costs no more than to look for the last name of the path, unless names may be escaped.
+func MayLead(doc []byte, path string) bool {
+	if kindOf(doc) != '{' || bytes.IndexByte(doc, '\\') >= 0 {
+		return true
+	}
+	return bytes.Contains(doc, []byte(`"`+path[strings.LastIndexByte(path, '.')+1:]+`"`))
+}
+
 // Members applies f to the strings at a dotted path of doc and returns the changed
 // document; all other bytes stay. Every array on the way is walked through; the leaf may be
 // a string, a list of strings or an object of strings (spec/01 §8). What is not there
-// or has another shape is left alone.
+// or has another shape is left alone. Where nothing changes doc itself is returned.
 func Members(doc []byte, path string, f func(string) string) ([]byte, error) {
 	return walk(doc, strings.Split(path, "."), f)
 }
@@ -242,13 +252,18 @@ func kindOf(raw []byte) byte {
 	return 0
 }
 
+// indexes are used again: nobody keeps one.
+var indexes = sync.Pool{New: func() any { return new(jsonedit.Doc) }}
+
 // eachMember replaces the values of an object one by one. Splicing keeps the bytes of
-// everything else.
+// everything else. f must not keep the name.
 func eachMember(raw []byte, f func(name string, value []byte) ([]byte, error)) ([]byte, error) {
-	doc, err := jsonedit.IndexTrusted(raw)
-	if err != nil {
+	doc := indexes.Get().(*jsonedit.Doc)
+	defer indexes.Put(doc)
+	if err := doc.ReindexTrusted(raw); err != nil {
 		return nil, err
 	}
+	defer doc.Forget()
 	out, last := []byte(nil), 0
 	for _, m := range doc.Members() {
 		value := raw[m.Value.Start:m.Value.End]
@@ -256,9 +271,15 @@ func eachMember(raw []byte, f func(name string, value []byte) ([]byte, error)) (
 		if err != nil {
 			return nil, err
 		}
+		if bytes.Equal(changed, value) {
+			continue
+		}
 		out = append(out, raw[last:m.Value.Start]...)
 		out = append(out, changed...)
 		last = m.Value.End
+	}
+	if last == 0 {
+		return raw, nil
 	}
 	return append(out, raw[last:]...), nil
 }
@@ -267,23 +288,26 @@ func eachMember(raw []byte, f func(name string, value []byte) ([]byte, error)) (
 // them.
 func eachElement(raw []byte, f func([]byte) ([]byte, error)) ([]byte, error) {
 	var out []byte
-	last := bytes.IndexByte(raw, '[') + 1
-	out = append(out, raw[:last]...)
+	at, last := bytes.IndexByte(raw, '[')+1, 0
 	err := jsonedit.Elements(raw, func(_ int, e []byte, _ jsonedit.Kind) error {
-		start := last
+		start := at
 		for strings.IndexByte(" \t\r\n,", raw[start]) >= 0 {
 			start++
 		}
+		at = start + len(e)
 		changed, err := f(e)
-		if err != nil {
+		if err != nil || bytes.Equal(changed, e) {
 			return err
 		}
 		out = append(append(out, raw[last:start]...), changed...)
-		last = start + len(e)
+		last = at
 		return nil
 	})
 	if err != nil {
 		return nil, err
+	}
+	if last == 0 {
+		return raw, nil
 	}
 	return append(out, raw[last:]...), nil
 }

@@ -111,6 +111,37 @@ func TestMembers(t *testing.T) {
 			if diff := cmp.Diff(tt.want, string(got)); diff != "" {
 				t.Error(diff)
 			}
+			if tt.want != tt.doc && !MayLead([]byte(tt.doc), tt.path) {
+				t.Error("the path is said to lead to nothing")
+			}
 		})
+	}
+}
+
+func TestMayLead(t *testing.T) {
+	for _, tt := range []struct {
+		doc, path string
+		want      bool
+	}{
+		{`{"a":{"b":"x"}}`, "a.b", true},
+		{`{"a":{"bb":"x"},"c":"b"}`, "a.bbb", false},
+		{`{"a":{"abb":"x"}}`, "a.b", false},
+		{`{"a":{"\u0062":"x"}}`, "a.b", true},
+		{`[{"a":"x"}]`, "b", true}, // lists are not looked at
+		{` {"a":"x"}`, "b", false},
+	} {
+		if got := MayLead([]byte(tt.doc), tt.path); got != tt.want {
+			t.Errorf("%s in %s: got %v", tt.path, tt.doc, got)
+		}
+	}
+}
+
+func TestADocumentWithoutChangesIsNotCopied(t *testing.T) {
+	for _, doc := range []string{`{"a":{"b":"X"},"c":1}`, `{"a":[ {"b":"X"} , 2 ]}`, `{"a":{}}`, `[]`} {
+		raw := []byte(doc)
+		got, err := Members(raw, "a.b", strings.ToUpper)
+		if err != nil || string(got) != doc || &got[0] != &raw[0] {
+			t.Errorf("%s became %s, %v, or a copy", doc, got, err)
+		}
 	}
 }

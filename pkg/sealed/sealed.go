@@ -5,6 +5,7 @@ package sealed
 import (
 	"bytes"
 
+	"github.com/gosix/gosix/pkg/jsonedit"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/resource"
 	"github.com/gosix/gosix/pkg/seal"
@@ -72,11 +73,19 @@ func Still(r *plugin.Registry, k *resource.Kind, raw, before []byte) (found stri
 
 // Replace replaces the strings at dotted paths of a document; f gets the path of each.
 func Replace(raw []byte, paths []string, f func(path, value string) string) ([]byte, error) {
+	known := false // to be JSON, which it is asked of every document that may have secrets
 	for _, path := range paths {
 		var err error
-		if raw, err = seal.Members(raw, path, func(s string) string { return f(path, s) }); err != nil {
+		switch {
+		case seal.MayLead(raw, path):
+			raw, err = seal.Members(raw, path, func(s string) string { return f(path, s) })
+		case !known:
+			err = jsonedit.CheckTrusted(raw)
+		}
+		if err != nil {
 			return nil, err
 		}
+		known = true
 	}
 	return raw, nil
 }

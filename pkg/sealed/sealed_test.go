@@ -10,6 +10,46 @@ import (
 	"github.com/gosix/gosix/pkg/seal"
 )
 
+func BenchmarkOpen(b *testing.B) {
+	ring, err := seal.New([]string{"0123456789abcdef"}, seal.GCM)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := plugin.NewRegistry(plugin.Settings{Log: zerolog.Nop()},
+		plugin.Definition{Name: "p", Schema: []byte(`{}`), Secrets: []string{"auth.header", "auth.query"}})
+	k := resource.ByName("routes")
+	for name, doc := range map[string]string{
+		"no secrets": `{"uri":"/h1","desc":"1","upstream":{"type":"roundrobin","nodes":{"127.0.0.1:1980":1}}}`,
+		"a secret":   `{"uri":"/h1","plugins":{"p":{"auth":{"header":{"Authorization":"` + ring.Seal("routes/1", "Bearer t") + `"}}}},"upstream":{"type":"roundrobin","nodes":{"127.0.0.1:1980":1}}}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Open(ring, r, "routes/1", k, []byte(doc)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func TestWhatIsNoJSONIsRefused(t *testing.T) {
+	ring, err := seal.New([]string{"0123456789abcdef"}, seal.GCM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := plugin.NewRegistry(plugin.Settings{Log: zerolog.Nop()})
+	for doc, want := range map[string]string{
+		`{"a":}`:                         "Expected value but found T_OBJ_END at character 6",
+		`{"upstream":{"client_key":"x"}`: "Expected comma or object end but found T_END at character 31",
+		"{\"a\":\"\xff\"}":               "invalid utf-8 at character 7",
+	} {
+		if _, err := Open(ring, r, "routes/1", resource.ByName("routes"), []byte(doc)); err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", doc, err, want)
+		}
+	}
+}
+
 func TestSecretsOfAnItem(t *testing.T) {
 	ring, err := seal.New([]string{"0123456789abcdef"}, seal.GCM)
 	if err != nil {
