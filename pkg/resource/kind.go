@@ -111,17 +111,18 @@ func Locate(rest string) (k *Kind, id string, ok bool) {
 	if !found || k == nil || k.Parent != "" {
 		return nil, "", false
 	}
-	steps := strings.Split(id, "/")
-	if slices.Contains(steps, "") {
+	first, below, deep := strings.Cut(id, "/")
+	second, third, deeper := strings.Cut(below, "/")
+	if first == "" || deep && second == "" || deeper && (third == "" || strings.Contains(third, "/")) {
 		return nil, "", false
 	}
 	switch {
 	case k.IDFrom == IDFromManager:
-		return k, id, len(steps) == 2
-	case len(steps) == 1:
+		return k, id, deep && !deeper
+	case !deep:
 		return k, id, true
-	case len(steps) == 3:
-		child := ByName(steps[1])
+	case deeper:
+		child := ByName(second)
 		return child, id, child != nil && child.Parent == k.Name
 	}
 	return nil, "", false
@@ -169,7 +170,11 @@ func (k *Kind) SchemaOf(id string) (*schema.Schema, error) {
 // id is that of Locate; a document without the member "id" is judged as if it had it.
 // The error is what the Admin API answers (spec/01 §4).
 func (k *Kind) Validate(id string, doc any) (any, error) {
-	doc = k.identified(id, doc)
+	return k.judge(id, k.identified(id, doc), (*schema.Schema).Fill)
+}
+
+// judge is Validate for a document that has its id.
+func (k *Kind) judge(id string, doc any, fill func(*schema.Schema, any) (any, error)) (any, error) {
 	s, err := k.SchemaOf(id)
 	if err != nil {
 		return nil, err
@@ -185,7 +190,7 @@ func (k *Kind) Validate(id string, doc any) (any, error) {
 	if err := k.checkManaged(id); err != nil {
 		return nil, err
 	}
-	filled, err := s.Fill(doc)
+	filled, err := fill(s, doc)
 	if err != nil {
 		return nil, fmt.Errorf("invalid configuration: %w", err)
 	}
@@ -200,15 +205,13 @@ func (k *Kind) Validate(id string, doc any) (any, error) {
 // identified returns a copy of doc with the id that the Admin API adds before it looks at
 // the schema. Adding it makes an object of a list, whose members are then numbers.
 func (k *Kind) identified(id string, doc any) any {
-	if k.IDFrom != IDFromPathOrBody || id == "" {
+	own := k.missingID(id, object(doc))
+	if own == "" {
 		return doc
 	}
 	var m map[string]any
 	switch v := doc.(type) {
 	case map[string]any:
-		if _, ok := v["id"]; ok {
-			return doc
-		}
 		m = maps.Clone(v)
 	case []any:
 		m = make(map[string]any, len(v)+1)
@@ -218,8 +221,16 @@ func (k *Kind) identified(id string, doc any) any {
 	default:
 		return doc
 	}
-	m["id"] = id[strings.LastIndexByte(id, '/')+1:]
+	m["id"] = own
 	return m
+}
+
+// missingID is the id that the Admin API would add to an object, "" if none.
+func (k *Kind) missingID(id string, m map[string]any) string {
+	if _, given := m["id"]; given || k.IDFrom != IDFromPathOrBody {
+		return ""
+	}
+	return id[strings.LastIndexByte(id, '/')+1:]
 }
 
 // refuseReference refuses "$env://…" where the name of the item is meant: it passes the

@@ -136,10 +136,11 @@ func rawMembers(p []byte) (members map[string]json.RawMessage, err error) {
 	return members, nil
 }
 
-// load checks a stored item of kind k as a node does when it reads it (spec/02 §2).
+// load checks a stored item of kind k as a node does when it reads it (spec/02 §2). One that
+// has a member twice is refused, at whatever level.
 func load(kind, itemID string, p []byte) (document, error) {
 	k := ByName(kind)
-	v, err := schema.Decode(p)
+	v, err := schema.DecodeUnambiguous(p)
 	if err != nil {
 		return document{}, err
 	}
@@ -151,7 +152,10 @@ func load(kind, itemID string, p []byte) (document, error) {
 		return document{}, errors.New("it should be an object")
 	}
 	bracketHosts(m)
-	filled, err := k.Validate(itemID, m)
+	if own := k.missingID(itemID, m); own != "" {
+		m["id"] = own
+	}
+	filled, err := k.judge(itemID, m, (*schema.Schema).Complete)
 	if err != nil {
 		return document{}, err
 	}

@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 
 	"github.com/gosix/gosix/pkg/certificate"
-	"github.com/gosix/gosix/pkg/jsonedit"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/resource"
 	"github.com/gosix/gosix/pkg/store"
@@ -317,9 +316,6 @@ func (w *build) readItem(c *change) error {
 			return fmt.Errorf("decrypt: %w", err)
 		}
 	}
-	if err := unambiguous(doc); err != nil {
-		return err
-	}
 	o := &object{
 		kind: kind, id: id, rest: c.rest, key: c.item.Key,
 		created: c.item.CreateRevision, revision: c.item.Revision,
@@ -337,20 +333,6 @@ func (w *build) readItem(c *change) error {
 		}
 	}
 	c.object = o
-	return nil
-}
-
-// deepest is what encoding/json reads; an item that the Admin API did not write may be deeper
-// than one that it did.
-const deepest = 10_000
-
-// unambiguous refuses an item with a member twice: which of the two counts depends on who
-// reads it (spec/00 7). What else is wrong is for decode to say.
-func unambiguous(doc []byte) error {
-	var twice *jsonedit.DuplicateError
-	if err := jsonedit.Check(doc, jsonedit.Options{Duplicates: true, MaxDepth: deepest}); errors.As(err, &twice) {
-		return err
-	}
 	return nil
 }
 

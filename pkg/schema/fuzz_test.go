@@ -2,8 +2,10 @@ package schema
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -148,6 +150,62 @@ func TestVerdictOnRandomSchemas(t *testing.T) {
 	if good < 5000 || good > 45000 {
 		t.Errorf("%d of 50000 values are good: that compares little", good)
 	}
+}
+
+// TestCompleteIsFill holds the way that changes objects in place to the one that copies them,
+// in what it returns and in its words.
+func TestCompleteIsFill(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	filled := 0
+	for range 5000 {
+		p, err := json.Marshal(withDefaults(r, map[string]any{
+			"properties": map[string]any{"a": randomSchema(r, 2), "b": randomSchema(r, 2)},
+			"allOf":      []any{randomSchema(r, 3)},
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := Compile("random", p)
+		if err != nil {
+			t.Fatalf("%s: %v", p, err)
+		}
+		for range 10 {
+			v := randomValue(r, 3)
+			want, wantErr := s.Fill(clone(v))
+			got, gotErr := s.Complete(clone(v))
+			if fmt.Sprint(gotErr) != fmt.Sprint(wantErr) || wantErr == nil && !reflect.DeepEqual(got, want) {
+				t.Fatalf("%v against %s: got %v, %v, want %v, %v", v, p, got, gotErr, want, wantErr)
+			}
+			if wantErr == nil && !reflect.DeepEqual(want, v) {
+				filled++
+			}
+		}
+	}
+	if filled < 1000 {
+		t.Errorf("%d of 50000 values were filled in: that compares little", filled)
+	}
+}
+
+// withDefaults gives properties defaults, at all levels.
+func withDefaults(r *rand.Rand, tree any) any {
+	switch tree := tree.(type) {
+	case []any:
+		for _, item := range tree {
+			withDefaults(r, item)
+		}
+	case map[string]any:
+		for name, member := range tree {
+			withDefaults(r, member)
+			if properties, ok := member.(map[string]any); ok && name == "properties" {
+				for _, p := range properties {
+					if p, ok := p.(map[string]any); ok && r.IntN(2) == 0 {
+						p["default"] = pick[any](r, 1, "a", []any{1, 2}, map[string]any{"a": 1})
+					}
+				}
+			}
+		}
+	}
+	return tree
 }
 
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }

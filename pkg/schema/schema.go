@@ -70,7 +70,7 @@ func (s *Schema) Raw() []byte { return s.compiled().raw }
 // float64, bool, nil). It leaves v alone. The verdict is that of Fill: conditions see
 // the defaults of absent members, as they do in the reference.
 func (s *Schema) Check(v any) error {
-	_, err := s.compiled().root.walk(v)
+	_, err := s.compiled().root.walk(v, false)
 	return err
 }
 
@@ -78,7 +78,13 @@ func (s *Schema) Check(v any) error {
 // in. v itself is not modified: objects that gain members are copied, others are shared
 // with the result.
 func (s *Schema) Fill(v any) (any, error) {
-	return s.compiled().root.walk(v)
+	return s.compiled().root.walk(v, false)
+}
+
+// Complete is Fill for who gives v away, as who has just decoded it does: objects that gain
+// members are not copied. After an error v is of no use.
+func (s *Schema) Complete(v any) (any, error) {
+	return s.compiled().root.walk(v, true)
 }
 
 // deepest is how deep encoding/json reads.
@@ -86,14 +92,24 @@ const deepest = 10_000
 
 // Decode decodes exactly one JSON value; numbers become json.Number, so that they keep
 // their digits.
-func Decode(p []byte) (any, error) {
-	if v, err := jsonedit.Decode(p, jsonedit.Options{MaxDepth: deepest}); err == nil {
+func Decode(p []byte) (any, error) { return decode(p, false) }
+
+// DecodeUnambiguous is Decode, and refuses an object that has a member twice: which of the
+// two counts depends on who reads it (spec/00 7). The error is a *jsonedit.DuplicateError.
+func DecodeUnambiguous(p []byte) (any, error) { return decode(p, true) }
+
+func decode(p []byte, unambiguous bool) (any, error) {
+	v, err := jsonedit.Decode(p, jsonedit.Options{MaxDepth: deepest, Duplicates: unambiguous})
+	if err == nil {
 		return v, nil
+	}
+	if _, twice := err.(*jsonedit.DuplicateError); twice {
+		return nil, err
 	}
 	// The library also takes text that is not UTF-8, and what it refuses is told in its words.
 	d := json.NewDecoder(bytes.NewReader(p))
 	d.UseNumber()
-	var v any
+	v = nil
 	if err := d.Decode(&v); err != nil {
 		return nil, err
 	}

@@ -267,6 +267,18 @@ func TestDecodeIsEncodingJSONs(t *testing.T) {
 	}
 }
 
+func TestAMemberTwiceIsRefusedOnDemand(t *testing.T) {
+	for doc, want := range map[string]string{
+		`{"a":{"b":1,"\u0062":2}}`: `duplicate member "b" at character 13`,
+		`{"a":1,"b":[{"a":1}]}`:    `<nil>`,
+		`{"a":1`:                   `unexpected EOF`,
+	} {
+		if _, err := DecodeUnambiguous([]byte(doc)); fmt.Sprint(err) != want {
+			t.Errorf("%s: got %v, want %s", doc, err, want)
+		}
+	}
+}
+
 // Alternatives that lack a member are passed over, unless something would fill it in.
 func TestAnAlternativeMayFillInWhatItNeeds(t *testing.T) {
 	filling := `{"properties":{"a":{"default":1}},"anyOf":[{"required":["a"]}]}`

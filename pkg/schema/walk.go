@@ -13,9 +13,10 @@ import (
 )
 
 // walk judges v and returns it with defaults filled in. It copies what it changes, so
-// that branches which do not match leave no trace. The order of the checks is the
+// that branches which do not match leave no trace; where nothing but the verdict depends on
+// it, an object that is the walker's own is changed itself. The order of the checks is the
 // reference's; members are visited in the order of the schema, the others by name.
-func (n *node) walk(v any) (any, error) {
+func (n *node) walk(v any, own bool) (any, error) {
 	if n.always != nil {
 		if *n.always {
 			return v, nil
@@ -23,7 +24,7 @@ func (n *node) walk(v any) (any, error) {
 		return v, errors.New("expect false always")
 	}
 	if n.ref != nil {
-		return n.ref.walk(v)
+		return n.ref.walk(v, own)
 	}
 	if s, ok := v.(string); ok && n.text && IsReference(s) {
 		return v, nil
@@ -31,7 +32,7 @@ func (n *node) walk(v any) (any, error) {
 	if err := n.checkType(v); err != nil {
 		return v, err
 	}
-	v, err := n.walkContainer(v)
+	v, err := n.walkContainer(v, own)
 	if err != nil {
 		return v, err
 	}
@@ -47,7 +48,7 @@ func (n *node) walk(v any) (any, error) {
 	if err := n.checkValues(v); err != nil {
 		return v, err
 	}
-	return n.walkCompound(v)
+	return n.walkCompound(v, own)
 }
 
 func (n *node) checkType(v any) error {
@@ -80,24 +81,24 @@ func isType(v any, t string) bool {
 	return false
 }
 
-func (n *node) walkContainer(v any) (any, error) {
+func (n *node) walkContainer(v any, own bool) (any, error) {
 	switch x := v.(type) {
 	case map[string]any:
 		if len(x) == 0 && n.arrayOnly() {
-			_, err := n.walkArray(nil)
+			_, err := n.walkArray(nil, own)
 			return v, err
 		}
-		return n.walkObject(x)
+		return n.walkObject(x, own)
 	case []any:
 		if len(x) > 0 || n.arrayOnly() {
-			return n.walkArray(x)
+			return n.walkArray(x, own)
 		}
 		if len(n.types) == 0 || slices.Contains(n.types, "array") {
-			if _, err := n.walkArray(x); err != nil {
+			if _, err := n.walkArray(x, own); err != nil {
 				return v, err
 			}
 		}
-		out, err := n.walkObject(nil)
+		out, err := n.walkObject(nil, own)
 		if err != nil || len(out) == 0 {
 			return v, err
 		}
@@ -110,13 +111,14 @@ func (n *node) arrayOnly() bool {
 	return len(n.types) > 0 && !slices.Contains(n.types, "object")
 }
 
-func (n *node) walkObject(m map[string]any) (map[string]any, error) {
+func (n *node) walkObject(m map[string]any, own bool) (map[string]any, error) {
 	for _, name := range n.required {
 		if _, ok := m[name]; !ok {
 			return m, fmt.Errorf("property %s is required", quote(name))
 		}
 	}
-	out := edit{from: m, to: m}
+	out := edit{to: m, own: own}
+	others := len(m) // members that are no properties
 	for i := range n.properties {
 		p := &n.properties[i]
 		v, ok := m[p.name]
@@ -126,7 +128,8 @@ func (n *node) walkObject(m map[string]any) (map[string]any, error) {
 			}
 			continue
 		}
-		filled, err := p.node.walk(v)
+		others--
+		filled, err := p.node.walk(v, own)
 		if err != nil {
 			return m, fmt.Errorf("property %s validation failed: %w", quote(p.name), err)
 		}
@@ -135,8 +138,10 @@ func (n *node) walkObject(m map[string]any) (map[string]any, error) {
 	if err := n.walkDependencies(&out); err != nil {
 		return m, err
 	}
-	if err := n.walkOthers(&out); err != nil {
-		return m, err
+	if others > 0 || len(n.patterns)+len(n.dependencies) > 0 {
+		if err := n.walkOthers(&out); err != nil {
+			return m, err
+		}
 	}
 	if n.minProperties >= 0 && len(out.to) < n.minProperties {
 		return m, fmt.Errorf("expect object to have at least %d properties", n.minProperties)
@@ -161,7 +166,7 @@ func (n *node) walkDependencies(out *edit) error {
 		if d.node == nil {
 			continue
 		}
-		filled, err := d.node.walk(out.to)
+		filled, err := d.node.walk(out.to, out.own)
 		if err != nil {
 			return fmt.Errorf("failed to validate dependent schema for %s: %w", quote(d.name), err)
 		}
@@ -192,7 +197,7 @@ func (n *node) walkOthers(out *edit) error {
 			}
 			matched = true
 			v := out.to[name]
-			filled, err := p.node.walk(v)
+			filled, err := p.node.walk(v, out.own)
 			if err != nil {
 				return fmt.Errorf("failed to validate %s (matching %s): %w", name, quote(p.pattern.source), err)
 			}
@@ -206,7 +211,7 @@ func (n *node) walkOthers(out *edit) error {
 		}
 		if n.additional != nil {
 			v := out.to[name]
-			filled, err := n.additional.walk(v)
+			filled, err := n.additional.walk(v, out.own)
 			if err != nil {
 				return fmt.Errorf("failed to validate additional property %s: %w", name, err)
 			}
@@ -216,13 +221,14 @@ func (n *node) walkOthers(out *edit) error {
 	return nil
 }
 
-func (n *node) walkArray(list []any) ([]any, error) {
+func (n *node) walkArray(list []any, own bool) ([]any, error) {
 	if n.minItems >= 0 && len(list) < n.minItems {
 		return list, fmt.Errorf("expect array to have at least %d items", n.minItems)
 	}
 	if n.maxItems >= 0 && len(list) > n.maxItems {
 		return list, fmt.Errorf("expect array to have at most %d items", n.maxItems)
 	}
+	own = own && !n.uniqueItems // which is asked of items as they came
 	out := list
 	for i, v := range list {
 		item, text := n.items, "failed to validate item %d: %w"
@@ -237,12 +243,12 @@ func (n *node) walkArray(list []any) ([]any, error) {
 		if item == nil {
 			continue
 		}
-		filled, err := item.walk(v)
+		filled, err := item.walk(v, own)
 		if err != nil {
 			return list, fmt.Errorf(text, i+1, err)
 		}
 		if isContainer(v) && !same(v, filled) {
-			if &out[0] == &list[0] {
+			if !own && &out[0] == &list[0] {
 				out = slices.Clone(list)
 			}
 			out[i] = filled
@@ -308,9 +314,9 @@ func (n *node) checkValues(v any) error {
 	return nil
 }
 
-func (n *node) walkCompound(v any) (_ any, err error) {
+func (n *node) walkCompound(v any, own bool) (_ any, err error) {
 	for i, sub := range n.allOf {
-		if v, err = sub.walk(v); err != nil {
+		if v, err = sub.walk(v, own); err != nil {
 			return v, fmt.Errorf("allOf %d failed: %w", i+1, err)
 		}
 	}
@@ -325,7 +331,7 @@ func (n *node) walkCompound(v any) (_ any, err error) {
 		}
 	}
 	if n.not != nil && !n.not.hopeless(v) {
-		if _, err := n.not.walk(v); err == nil {
+		if _, err := n.not.walk(v, false); err == nil {
 			return v, errors.New("value wasn't supposed to match schema")
 		}
 	}
@@ -335,7 +341,7 @@ func (n *node) walkCompound(v any) (_ any, err error) {
 	branch, text := n.then, "then clause did not match"
 	refused := n.cond.hopeless(v)
 	if !refused {
-		_, err := n.cond.walk(v)
+		_, err := n.cond.walk(v, false)
 		refused = err != nil
 	}
 	if refused {
@@ -344,7 +350,7 @@ func (n *node) walkCompound(v any) (_ any, err error) {
 	if branch == nil {
 		return v, nil
 	}
-	filled, err := branch.walk(v)
+	filled, err := branch.walk(v, own)
 	if err != nil {
 		return v, errors.New(text)
 	}
@@ -356,7 +362,7 @@ func (n *node) walkAnyOf(v any) (any, error) {
 		if sub.hopeless(v) {
 			continue
 		}
-		if filled, err := sub.walk(v); err == nil {
+		if filled, err := sub.walk(v, false); err == nil {
 			return filled, nil
 		}
 	}
@@ -376,7 +382,7 @@ func (n *node) walkOneOf(v any) (any, error) {
 		if sub.hopeless(v) {
 			continue
 		}
-		filled, err := sub.walk(v)
+		filled, err := sub.walk(v, false)
 		if err != nil {
 			continue
 		}
@@ -415,18 +421,18 @@ func (n *node) hopeless(v any) bool {
 }
 
 // edit is an object on its way from what came to what is returned; it is copied at the
-// first change.
+// first change, unless it is the walker's own.
 type edit struct {
-	from, to map[string]any
-	copied   bool
+	to          map[string]any
+	own, copied bool
 }
 
 func (e *edit) set(name string, v any) {
-	if !e.copied {
+	if !e.own && !e.copied {
 		e.to, e.copied = maps.Clone(e.to), true
-		if e.to == nil {
-			e.to = map[string]any{}
-		}
+	}
+	if e.to == nil {
+		e.to = map[string]any{}
 	}
 	e.to[name] = v
 }
