@@ -98,7 +98,7 @@ func applyAnew(prev *Snapshot, b store.Batch, env Env) (*Snapshot, Report) {
 
 func applyBatch(prev *Snapshot, b store.Batch, env Env, anew bool) (*Snapshot, Report) {
 	w := &build{
-		env: env, anew: anew, prev: prev, next: *prev, dirty: map[string]struct{}{}, stale: map[string][]string{},
+		env: env, anew: anew, prev: prev, next: *prev, stale: map[string][]string{},
 		objects: prev.objects.edit(), rejected: prev.rejected.edit(), uses: prev.uses.edit(),
 	}
 	w.next.counts = maps.Clone(prev.counts)
@@ -154,7 +154,8 @@ func (w *build) diff(b store.Batch) []*change {
 		})
 	}
 	stored := w.prev.stored.edit()
-	var changes []*change
+	sum := digester{sum: w.next.digest}
+	made := make([]change, 0, len(latest))
 	for rest, item := range latest {
 		old, known := stored.get(rest)
 		switch {
@@ -165,26 +166,31 @@ func (w *build) diff(b store.Batch) []*change {
 			continue
 		}
 		if known {
-			addItem(&w.next.digest, old, true)
+			sum.take(old)
 		}
 		if item != nil {
-			addItem(&w.next.digest, item, false)
+			sum.add(item)
 			kept := *item // the batch is not kept alive by one of its items
 			stored.set(rest, &kept)
 			item = &kept
 		} else {
 			stored.del(rest)
 		}
-		changes = append(changes, &change{rest: rest, item: item})
+		made = append(made, change{rest: rest, item: item})
+	}
+	changes := make([]*change, len(made))
+	for i := range made {
+		changes[i] = &made[i]
 	}
 	slices.SortFunc(changes, func(a, b *change) int { return strings.Compare(a.rest, b.rest) })
-	w.next.stored = stored.commit()
+	w.next.stored, w.next.digest = stored.commit(), sum.sum
 	w.report.Changed = len(changes)
 	return changes
 }
 
 // read decodes and judges the changed items, in parallel, and takes over what is good.
 func (w *build) read(changes []*change) {
+	w.dirty = make(map[string]struct{}, len(changes))
 	w.parallel(len(changes), func(i int) {
 		c := changes[i]
 		if c.item != nil {
@@ -230,9 +236,10 @@ func (w *build) read(changes []*change) {
 // markOwner is mark; a credential is a part of its consumer.
 func (w *build) markOwner(rest string) {
 	w.mark(rest)
-	if kind, id, ok := resource.Locate(rest); ok && kind.Parent == "consumers" {
-		owner, _, _ := strings.Cut(id, "/")
-		w.mark("consumers/" + owner)
+	if owner, ok := strings.CutPrefix(rest, "consumers/"); ok {
+		if name, _, child := strings.Cut(owner, "/"); child {
+			w.mark("consumers/" + name)
+		}
 	}
 }
 

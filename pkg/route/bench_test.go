@@ -2,7 +2,11 @@ package route
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
+	"time"
+
+	"github.com/gosix/gosix/pkg/store"
 )
 
 // manyRoutes are n routes over a thousand hosts, each with a plugin and its upstream.
@@ -54,6 +58,44 @@ func BenchmarkApplyOneOf100k(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkChurn changes 2,000 of 5,000 routes at once, each with an upstream of its own and
+// no plugins.
+func BenchmarkChurn(b *testing.B) {
+	const routes, changed = 5000, 2000
+	w := newWorld()
+	put := func(i, version int) store.Event {
+		return w.put(fmt.Sprintf("routes/h%d", i%routes), routeDoc(fmt.Sprintf(`"uri":"/h%d","desc":"%d"`, i%routes, version)))
+	}
+	for i := range routes {
+		put(i, 0)
+	}
+	f := follow(b, testEnv(HostURI))
+	f.apply(w.reset())
+	from := 0
+	var before, after runtime.MemStats
+	var spent time.Duration
+	var bytes, mallocs uint64
+	for b.Loop() {
+		events := make([]store.Event, changed)
+		for i := range events {
+			events[i] = put(from+i, from)
+		}
+		from += changed
+		runtime.ReadMemStats(&before)
+		begin := time.Now()
+		if r := f.apply(w.batch(events...)); r.Compiled != changed {
+			b.Fatalf("%d routes were compiled", r.Compiled)
+		}
+		spent += time.Since(begin)
+		runtime.ReadMemStats(&after)
+		bytes, mallocs = bytes+after.TotalAlloc-before.TotalAlloc, mallocs+after.Mallocs-before.Mallocs
+	}
+	keys := float64(b.N) * changed
+	b.ReportMetric(float64(spent.Nanoseconds())/keys, "ns/key")
+	b.ReportMetric(float64(bytes)/keys, "B/key")
+	b.ReportMetric(float64(mallocs)/keys, "allocs/key")
 }
 
 func BenchmarkReset100k(b *testing.B) {

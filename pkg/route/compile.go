@@ -34,37 +34,35 @@ func (w *build) compileRoutes() {
 	if len(keys) == 0 {
 		return
 	}
-	made := make([]*compiled, len(keys))
+	made, former := make([]*compiled, len(keys)), make([]*compiled, len(keys))
 	errs := make([]error, len(keys))
 	w.parallel(len(keys), func(i int) {
+		former[i], _ = w.prev.routes.get(keys[i])
 		o, ok := w.next.objects.get(keys[i])
 		if !ok {
 			return
 		}
-		before, _ := w.prev.routes.get(keys[i])
 		errs[i] = w.guarded(func() (err error) {
-			made[i], err = w.compileRoute(o, before)
+			made[i], err = w.compileRoute(o, former[i])
 			return err
 		})
 	})
-	routes, match := w.prev.routes.edit(), w.prev.matcher.edit()
+	routes, match := w.prev.routes.edit(), w.prev.matcher.edit(len(keys))
 	for i, rest := range keys {
-		before, known := w.prev.routes.get(rest)
+		before := former[i]
 		if errs[i] != nil {
 			made[i] = w.fallBack(rest, before, errs[i])
 		}
 		c := made[i]
-		if c == before && known {
+		if c == before {
 			continue
 		}
-		if known {
+		var was, is []string
+		if before != nil {
+			was = before.uses
 			for _, old := range before.candidates {
 				match.drop(old)
 			}
-		}
-		var was, is []string
-		if known {
-			was = before.uses
 		}
 		if c == nil {
 			routes.del(rest)
@@ -129,7 +127,8 @@ func (w *build) compileRoute(o *object, before *compiled) (*compiled, error) {
 	r := o.doc.(*resource.Route)
 	c := &compiled{object: o}
 	base := Route{ID: o.id, Name: r.Name, Labels: plugin.Labels{RouteID: o.id, RouteName: r.Name, ServiceID: r.ServiceID}}
-	version := &versionText{}
+	var room [64]byte
+	version := versionText(room[:0])
 	version.add("route", o)
 
 	var service, config *object
@@ -153,7 +152,7 @@ func (w *build) compileRoute(o *object, before *compiled) (*compiled, error) {
 		t := timeoutsOf(r.Timeout)
 		base.timeouts = &t
 	}
-	w.routeUpstream(c, &base, r, service, before, version)
+	w.routeUpstream(c, &base, r, service, before, &version)
 
 	switch unknown := firstUnknown(o, service, config); {
 	case r.PluginConfigID != "" && config == nil:
@@ -164,7 +163,7 @@ func (w *build) compileRoute(o *object, before *compiled) (*compiled, error) {
 		base.refuse(http.StatusServiceUnavailable, unknown)
 	}
 	if base.Status == 0 || base.Status == http.StatusBadGateway {
-		if err := w.routeChain(c, &base, o, service, config, before, version); err != nil {
+		if err := w.routeChain(c, &base, o, service, config, before, &version); err != nil {
 			return nil, err
 		}
 	} else {
@@ -178,7 +177,7 @@ func (w *build) compileRoute(o *object, before *compiled) (*compiled, error) {
 			}
 		}
 	}
-	base.Version = version.String()
+	base.Version = string(version)
 	slices.Sort(c.uses)
 	c.uses = slices.Compact(c.uses)
 
@@ -347,15 +346,14 @@ func (w *build) metadataOf(name string) (*object, string) {
 }
 
 // versionText joins what was merged: "route@12&service@9".
-type versionText struct{ strings.Builder }
+type versionText []byte
 
 func (v *versionText) add(word string, o *object) {
-	if v.Len() > 0 {
-		v.WriteByte('&')
+	if len(*v) > 0 {
+		*v = append(*v, '&')
 	}
-	v.WriteString(word)
-	v.WriteByte('@')
-	v.WriteString(strconv.FormatInt(o.revision, 10))
+	*v = append(append(*v, word...), '@')
+	*v = strconv.AppendInt(*v, o.revision, 10)
 }
 
 func timeoutsOf(t *resource.Timeout) upstream.Timeouts {

@@ -230,12 +230,13 @@ type place struct {
 }
 
 type leafChange struct {
-	add  []*candidate
-	drop map[*candidate]struct{}
+	add, drop []*candidate
+	one       [2]*candidate // for add and drop: most often there is one of each
 }
 
-func (m matcher) edit() *matcherEdit {
-	return &matcherEdit{matcher: m, changes: map[place]*leafChange{}}
+// edit begins a change of about so many routes.
+func (m matcher) edit(routes int) *matcherEdit {
+	return &matcherEdit{matcher: m, changes: make(map[place]*leafChange, routes)}
 }
 
 func (e *matcherEdit) change(c *candidate) *leafChange {
@@ -243,10 +244,13 @@ func (e *matcherEdit) change(c *candidate) *leafChange {
 	if e.byHost && !c.host.any {
 		p.anyHost, p.wild, p.host = false, c.host.wild, reverse(c.host.text)
 	}
-	if e.changes[p] == nil {
-		e.changes[p] = &leafChange{}
+	l := e.changes[p]
+	if l == nil {
+		l = &leafChange{}
+		l.add, l.drop = l.one[0:0:1], l.one[1:1:2]
+		e.changes[p] = l
 	}
-	return e.changes[p]
+	return l
 }
 
 func (e *matcherEdit) add(c *candidate) {
@@ -256,10 +260,7 @@ func (e *matcherEdit) add(c *candidate) {
 
 func (e *matcherEdit) drop(c *candidate) {
 	l := e.change(c)
-	if l.drop == nil {
-		l.drop = map[*candidate]struct{}{}
-	}
-	l.drop[c] = struct{}{}
+	l.drop = append(l.drop, c)
 }
 
 func (e *matcherEdit) commit() matcher {
@@ -298,7 +299,7 @@ func (e *matcherEdit) commit() matcher {
 			hosts.set(at.host, l)
 		}
 	}
-	e.changes = map[place]*leafChange{}
+	clear(e.changes)
 	e.paths, e.hosts = paths.commit(), hosts.commit()
 	return e.matcher
 }
@@ -321,11 +322,13 @@ func (l *leafChange) apply(paths *editor[*leaf], p place) {
 }
 
 func (l *leafChange) merge(old []*candidate) []*candidate {
-	list := make([]*candidate, 0, len(old)+len(l.add))
+	list := make([]*candidate, 0, max(len(old)+len(l.add)-len(l.drop), 0))
+	gone := l.gone()
 	for _, c := range old {
-		if _, gone := l.drop[c]; !gone {
-			list = append(list, c)
+		if _, dropped := gone[c]; dropped || gone == nil && slices.Contains(l.drop, c) {
+			continue
 		}
+		list = append(list, c)
 	}
 	if len(l.add) == 1 {
 		i, _ := slices.BinarySearchFunc(list, l.add[0], (*candidate).compare)
@@ -334,6 +337,19 @@ func (l *leafChange) merge(old []*candidate) []*candidate {
 	list = append(list, l.add...)
 	slices.SortFunc(list, (*candidate).compare)
 	return list
+}
+
+// gone is drop as a set, nil while it is better to look at each.
+func (l *leafChange) gone() map[*candidate]struct{} {
+	const few = 8
+	if len(l.drop) <= few {
+		return nil
+	}
+	all := make(map[*candidate]struct{}, len(l.drop))
+	for _, c := range l.drop {
+		all[c] = struct{}{}
+	}
+	return all
 }
 
 func reverse(s string) string {

@@ -150,25 +150,31 @@ func (s *Snapshot) Items(kind string, f func(id string, item store.Item) bool) {
 	})
 }
 
-// addItem adds an item's hash to a digest, or takes it away.
-func addItem(sum *[32]byte, item *store.Item, away bool) {
-	var revision [8]byte
-	binary.BigEndian.PutUint64(revision[:], uint64(item.Revision))
-	h := sha256.New()
-	_, _ = h.Write([]byte(item.Key)) // hashes never fail
-	_, _ = h.Write(revision[:])
-	_, _ = h.Write(item.Value)
-	var one [32]byte
-	h.Sum(one[:0])
+// digester brings a digest up to date.
+type digester struct {
+	sum  [32]byte
+	room []byte // for the text of an item
+}
+
+// add adds an item's hash.
+func (d *digester) add(item *store.Item) { d.change(d.hash(item), bits.Add64) }
+
+// take takes an item's hash away.
+func (d *digester) take(item *store.Item) { d.change(d.hash(item), bits.Sub64) }
+
+func (d *digester) hash(item *store.Item) [32]byte {
+	d.room = append(d.room[:0], item.Key...)
+	d.room = binary.BigEndian.AppendUint64(d.room, uint64(item.Revision))
+	d.room = append(d.room, item.Value...)
+	return sha256.Sum256(d.room)
+}
+
+func (d *digester) change(one [32]byte, by func(x, y, carry uint64) (sum, carryOut uint64)) {
 	var carry uint64
 	for i := 24; i >= 0; i -= 8 {
-		a, b := binary.BigEndian.Uint64(sum[i:]), binary.BigEndian.Uint64(one[i:])
-		if away {
-			a, carry = bits.Sub64(a, b, carry)
-		} else {
-			a, carry = bits.Add64(a, b, carry)
-		}
-		binary.BigEndian.PutUint64(sum[i:], a)
+		var word uint64
+		word, carry = by(binary.BigEndian.Uint64(d.sum[i:]), binary.BigEndian.Uint64(one[i:]), carry)
+		binary.BigEndian.PutUint64(d.sum[i:], word)
 	}
 }
 

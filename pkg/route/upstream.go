@@ -146,15 +146,14 @@ func (w *build) check(u *Upstream, conf *resource.Upstream, prev *Upstream) erro
 
 func nodeOf(u *Upstream, conf *resource.Upstream, n resource.Node, schemePort int) Node {
 	out := Node{Host: n.Host, Port: n.Port, HostHeader: n.Host}
-	switch out.Port {
-	case 0:
+	if out.Port == 0 {
 		out.Port = schemePort
-	case schemePort:
-	default:
-		out.HostHeader = n.Host + ":" + strconv.Itoa(n.Port)
 	}
 	out.PortText = strconv.Itoa(out.Port)
 	out.Addr = n.Host + ":" + out.PortText
+	if out.Port != schemePort {
+		out.HostHeader = out.Addr
+	}
 	out.Target = &upstream.Target{Addr: out.Addr}
 	if pool := conf.KeepalivePool; pool != nil {
 		out.Target.MaxIdle, out.Target.MaxRequests = pool.Size, pool.Requests
