@@ -1,6 +1,7 @@
 package jsonedit
 
 import (
+	"bytes"
 	"encoding/json"
 	"sync"
 )
@@ -12,8 +13,20 @@ import (
 //
 // It takes a fraction of the time and of the memory that encoding/json takes: what many
 // documents have in common, such as names of members, is made once for all of them.
-func Decode(p []byte, o Options) (any, error) {
-	d := decoder{scanner: newScanner(p, Options{MaxDepth: o.MaxDepth}), shared: vocabularies.Get().(*vocabulary)}
+func Decode(p []byte, o Options) (any, error) { return DecodeKnown(p, o, Known{}) }
+
+// Known is a part of a document that was decoded before: the member of that name of the
+// object at the top, if it has just this text, which is that of an object. Without a text
+// nothing is known.
+type Known struct {
+	Name  string
+	Text  []byte
+	Value any
+}
+
+// DecodeKnown is Decode for who knows a part: that is not read, and its value is Known's.
+func DecodeKnown(p []byte, o Options, k Known) (any, error) {
+	d := decoder{scanner: newScanner(p, Options{MaxDepth: o.MaxDepth}), shared: vocabularies.Get().(*vocabulary), known: k}
 	d.dups = o.Duplicates // which the maps tell, without a list of names
 	defer vocabularies.Put(d.shared)
 	v, end := d.decode(d.space(0), 0)
@@ -31,6 +44,7 @@ func Decode(p []byte, o Options) (any, error) {
 type decoder struct {
 	scanner
 	shared *vocabulary
+	known  Known
 }
 
 // decode is value, and what that is.
@@ -107,8 +121,11 @@ func (d *decoder) members(i, depth int) (any, int) {
 		if i = d.space(end); i >= len(d.p) || d.p[i] != ':' {
 			return nil, d.unexpected("colon", i)
 		}
-		v, end := d.decode(d.space(i+1), depth)
-		if end < 0 {
+		var v any
+		i = d.space(i + 1)
+		if depth == 1 && d.isKnown(name, i) {
+			v, end = d.known.Value, i+len(d.known.Text)
+		} else if v, end = d.decode(i, depth); end < 0 {
 			return nil, end
 		}
 		m[name] = v
@@ -124,6 +141,12 @@ func (d *decoder) members(i, depth int) (any, int) {
 		}
 		return nil, d.unexpected("comma or object end", i)
 	}
+}
+
+// isKnown tells whether the value at i, of a member at the top, is the part that is known: no
+// object is the beginning of another.
+func (d *decoder) isKnown(name string, i int) bool {
+	return len(d.known.Text) > 0 && name == d.known.Name && bytes.HasPrefix(d.p[i:], d.known.Text)
 }
 
 // elements is array.

@@ -78,6 +78,36 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
+func TestWhatIsKnownIsNotRead(t *testing.T) {
+	k := Known{Name: "u", Text: []byte(`{"a":{}}`), Value: "known"}
+	object := map[string]any{"a": map[string]any{}}
+	for doc, want := range map[string]any{
+		`{"u": {"a":{}} ,"b":1}`:      map[string]any{"u": "known", "b": json.Number("1")},
+		`{"\u0075":{"a":{}}}`:         map[string]any{"u": "known"},
+		`{"u":{"a":{}},"u":1}`:        map[string]any{"u": json.Number("1")},
+		`{"v":{"a":{}}}`:              map[string]any{"v": object},
+		`{"v":{"u":{"a":{}}}}`:        map[string]any{"v": map[string]any{"u": object}},
+		`[{"u":{"a":{}}}]`:            []any{map[string]any{"u": object}},
+		`{"u":{"a":{} }}`:             map[string]any{"u": object},
+		`{"u":{"a":{"b":1}}}`:         map[string]any{"u": map[string]any{"a": map[string]any{"b": json.Number("1")}}},
+		`{"u":{"a":{}},"b":{"a":{}}}`: map[string]any{"u": "known", "b": object},
+	} {
+		if got, err := DecodeKnown([]byte(doc), Options{}, k); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %v, %v, want %v", doc, got, err, want)
+		}
+	}
+	for doc, want := range map[string]string{
+		`{"u":{"a":{}}`:         "Expected comma or object end but found T_END at character 14",
+		`{"u":{"a":{}}}}`:       "Expected the end but found T_OBJ_END at character 15",
+		`{"u":{"a":{}},"u":1}`:  `duplicate member "u" at character 15`,
+		`{"u":{"a":{}},"b":01}`: "Expected value but found invalid number at character 19",
+	} {
+		if _, err := DecodeKnown([]byte(doc), Options{Duplicates: true}, k); fmt.Sprint(err) != want {
+			t.Errorf("%s: got %v, want %s", doc, err, want)
+		}
+	}
+}
+
 // What is kept between documents is one goroutine's at a time.
 func TestDecodeAtOnce(t *testing.T) {
 	var all sync.WaitGroup

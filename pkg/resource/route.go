@@ -7,6 +7,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/gosix/gosix/pkg/jsonedit"
+	"github.com/gosix/gosix/pkg/schema"
 )
 
 // Timeout limits the steps of one upstream attempt, in seconds, all above 0.
@@ -48,7 +51,26 @@ type Route struct {
 // DecodeRoute checks and decodes a stored route; id is what follows the directory in its
 // key.
 func DecodeRoute(itemID string, p []byte) (*Route, error) {
-	d, err := load("routes", itemID, p)
+	return decodeRoute(itemID, p, jsonedit.Known{})
+}
+
+// DecodeNextRoute is DecodeRoute for the next version of a route: an inline upstream whose
+// text has not changed is taken over from the version before, which saves most of the work.
+// text is what is stored of that, its secrets sealed or not.
+func DecodeNextRoute(itemID string, p []byte, before *Route, text []byte) (*Route, error) {
+	u := before.Upstream
+	if u == nil || u.TLS != nil { // which may have a secret: equal texts would not mean that it is equal
+		return DecodeRoute(itemID, p)
+	}
+	raw, kind, _, err := jsonedit.Find(text, "upstream")
+	if err != nil || kind != jsonedit.Object {
+		return DecodeRoute(itemID, p)
+	}
+	return decodeRoute(itemID, p, jsonedit.Known{Name: "upstream", Text: raw, Value: schema.Judged{Value: u}})
+}
+
+func decodeRoute(itemID string, p []byte, known jsonedit.Known) (*Route, error) {
+	d, err := loadKnown("routes", itemID, p, known)
 	if err != nil {
 		return nil, err
 	}

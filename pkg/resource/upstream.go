@@ -77,6 +77,9 @@ func inlineUpstream(m map[string]any) (*Upstream, error) {
 	if !ok {
 		return nil, nil
 	}
+	if known, ok := inline.(schema.Judged); ok {
+		return known.Value.(*Upstream), nil
+	}
 	u, err := upstreamOf(object(inline))
 	if err != nil {
 		return nil, fmt.Errorf("upstream: %w", err)
@@ -191,10 +194,11 @@ func bracketHosts(m map[string]any) {
 }
 
 func checkInlineUpstream(m map[string]any) error {
-	if u, ok := m["upstream"]; ok {
-		return checkUpstream(u)
+	u, ok := m["upstream"]
+	if _, known := u.(schema.Judged); !ok || known {
+		return nil
 	}
-	return nil
+	return checkUpstream(u)
 }
 
 func checkUpstream(doc any) error {

@@ -139,8 +139,13 @@ func rawMembers(p []byte) (members map[string]json.RawMessage, err error) {
 // load checks a stored item of kind k as a node does when it reads it (spec/02 §2). One that
 // has a member twice is refused, at whatever level.
 func load(kind, itemID string, p []byte) (document, error) {
+	return loadKnown(kind, itemID, p, jsonedit.Known{})
+}
+
+// loadKnown is load for who knows a part of the item.
+func loadKnown(kind, itemID string, p []byte, known jsonedit.Known) (document, error) {
 	k := ByName(kind)
-	v, err := schema.DecodeUnambiguous(p)
+	v, err := schema.DecodeUnambiguous(p, known)
 	if err != nil {
 		return document{}, err
 	}

@@ -58,6 +58,7 @@ func (o *object) ref() plugin.Ref {
 type change struct {
 	rest   string
 	item   *store.Item // nil: gone
+	before *store.Item // nil: new
 	object *object     // nil: not an item, or err
 	err    error
 	warn   []Warning
@@ -176,7 +177,7 @@ func (w *build) diff(b store.Batch) []*change {
 		} else {
 			stored.del(rest)
 		}
-		made = append(made, change{rest: rest, item: item})
+		made = append(made, change{rest: rest, item: item, before: old})
 	}
 	changes := make([]*change, len(made))
 	for i := range made {
@@ -328,7 +329,15 @@ func (w *build) readItem(c *change) error {
 		created: c.item.CreateRevision, revision: c.item.Revision,
 	}
 	var err error
-	if o.doc, o.plugins, err = decode(kind.Name, id, doc); err != nil {
+	if before := w.routeBefore(c); before != nil {
+		var r *resource.Route
+		if r, err = resource.DecodeNextRoute(id, doc, before, c.before.Value); err == nil {
+			o.doc, o.plugins = r, r.Plugins
+		}
+	} else {
+		o.doc, o.plugins, err = decode(kind.Name, id, doc)
+	}
+	if err != nil {
 		return err
 	}
 	if err := w.checkPlugins(o, c); err != nil {
@@ -341,6 +350,17 @@ func (w *build) readItem(c *change) error {
 	}
 	c.object = o
 	return nil
+}
+
+// routeBefore is the version of a changed route that is in force, nil if that is not what is
+// stored, or not what would be made of it.
+func (w *build) routeBefore(c *change) *resource.Route {
+	o, ok := w.prev.objects.get(c.rest)
+	if _, rejected := w.prev.rejected.get(c.rest); !ok || rejected || w.anew || c.before == nil || c.before.Revision != o.revision {
+		return nil
+	}
+	r, _ := o.doc.(*resource.Route)
+	return r
 }
 
 // decode returns the typed form of an item and the plugin configurations in it.

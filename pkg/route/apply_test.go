@@ -66,6 +66,57 @@ func TestABadItemKeepsItsLastGoodVersion(t *testing.T) {
 	}
 }
 
+func TestANewVersionOfARouteTakesItsUpstreamOver(t *testing.T) {
+	const one, other, bad = `{"nodes":{"a.test:80":1}}`, `{"nodes":{"b.test:80":1}}`, `{"nodes":{"a.test:x":1}}`
+	doc := func(desc, upstream string) string {
+		return `{"uri":"/a","desc":"` + desc + `","upstream":` + upstream + `}`
+	}
+	w, f := newWorld(), follow(t, testEnv(HostURI))
+	w.put("routes/a", doc("1", one))
+	f.apply(w.reset())
+	first := f.ask("GET h/a").Upstream
+	for i, step := range []struct {
+		doc, addr string
+		same      bool // as the first
+		rejected  int
+	}{
+		{doc("2", one), "a.test:80", true, 0},
+		{doc("3", other), "b.test:80", false, 0},
+		{doc("4", bad), "b.test:80", false, 1},
+		{doc("5", bad), "b.test:80", false, 1}, // as stored before, but never in force
+		{doc("6", one) + "}", "b.test:80", false, 1},
+		{doc("7", one), "a.test:80", false, 0},
+		{doc("8", `{ "nodes":{"a.test:80":1}}`), "a.test:80", false, 0},
+	} {
+		event := w.put("routes/a", step.doc)
+		f.apply(w.batch(event))
+		got := f.ask("GET h/a").Upstream
+		if got.Nodes[0].Addr != step.addr || (&got.Nodes[0] == &first.Nodes[0]) != step.same || len(f.snap.Rejected()) != step.rejected {
+			t.Errorf("%d: got %s, the same: %v, rejected %v", i, got.Nodes[0].Addr, &got.Nodes[0] == &first.Nodes[0], f.snap.Rejected())
+		}
+		if step.rejected == 0 && got.Ref.Revision != event.Item.Revision {
+			t.Errorf("%d: the upstream is of revision %d, want %d", i, got.Ref.Revision, event.Item.Revision)
+		}
+	}
+}
+
+// What is stored of a secret may be equal where the secret is not.
+func TestAnUpstreamWithASecretIsReadAnew(t *testing.T) {
+	const doc = `{"uri":"/a","upstream":{"scheme":"https","nodes":{"a.test:443":1},"tls":{"client_cert_id":"sealed"}}}`
+	w, env := newWorld(), testEnv(HostURI)
+	secret := "one"
+	env.Decrypt = func(_ string, doc []byte) ([]byte, error) {
+		return []byte(strings.ReplaceAll(string(doc), "sealed", secret)), nil
+	}
+	f := follow(t, env)
+	for _, secret = range []string{"one", "sealed"} {
+		f.apply(w.batch(w.put("routes/a", doc)))
+		if got, want := fmt.Sprint(f.ask("GET h/a").Upstream.Unsupported), "upstream: failed to find client cert by id: "+secret; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
 // A node lives through millions of snapshots.
 func TestASnapshotDoesNotKeepTheOnesBeforeIt(t *testing.T) {
 	w, f := newWorld(), follow(t, testEnv(HostURI))

@@ -267,16 +267,26 @@ func (w *build) routeUpstream(c *compiled, base *Route, r *resource.Route, servi
 		base.Upstream = up
 		version.add("upstream", w.objectAt("upstreams", id))
 	case r.Upstream != nil:
-		var prev *Upstream
-		if before != nil {
-			prev = before.upstream
-		}
-		c.upstream = w.compileUpstream(c.object, r.Upstream, prev)
+		c.upstream = w.inlineUpstream(c.object, r.Upstream, before)
 		base.Upstream = c.upstream
 		c.uses = append(c.uses, c.upstream.uses...)
 	case s.Upstream != nil:
 		base.Upstream, _ = w.next.upstreams.get(service.rest)
 	}
+}
+
+// inlineUpstream compiles the upstream of a route, or takes over what was made of the same.
+func (w *build) inlineUpstream(o *object, conf *resource.Upstream, before *compiled) *Upstream {
+	if before == nil {
+		return w.compileUpstream(o, conf, nil)
+	}
+	// With settings for TLS it may depend on others, and with checks it is watched by name.
+	if was := before.object.doc.(*resource.Route); w.anew || was.Upstream != conf || conf.TLS != nil || conf.Checks != nil || before.upstream == nil {
+		return w.compileUpstream(o, conf, before.upstream)
+	}
+	u := *before.upstream
+	u.Ref = o.ref()
+	return &u
 }
 
 // routeChain merges and compiles the plugins: the route's own go first, those of its

@@ -92,14 +92,18 @@ const deepest = 10_000
 
 // Decode decodes exactly one JSON value; numbers become json.Number, so that they keep
 // their digits.
-func Decode(p []byte) (any, error) { return decode(p, false) }
+func Decode(p []byte) (any, error) { return decode(p, false, jsonedit.Known{}) }
 
 // DecodeUnambiguous is Decode, and refuses an object that has a member twice: which of the
 // two counts depends on who reads it (spec/00 7). The error is a *jsonedit.DuplicateError.
-func DecodeUnambiguous(p []byte) (any, error) { return decode(p, true) }
+// What is known of the document is not read; its value is a Judged.
+func DecodeUnambiguous(p []byte, known jsonedit.Known) (any, error) { return decode(p, true, known) }
 
-func decode(p []byte, unambiguous bool) (any, error) {
-	v, err := jsonedit.Decode(p, jsonedit.Options{MaxDepth: deepest, Duplicates: unambiguous})
+// Judged stands for a part of a value that was judged before, and well. Every schema takes it.
+type Judged struct{ Value any }
+
+func decode(p []byte, unambiguous bool, known jsonedit.Known) (any, error) {
+	v, err := jsonedit.DecodeKnown(p, jsonedit.Options{MaxDepth: deepest, Duplicates: unambiguous}, known)
 	if err == nil {
 		return v, nil
 	}

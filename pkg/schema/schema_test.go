@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/gosix/gosix/pkg/jsonedit"
 )
 
 func decoded(t testing.TB, doc string) any {
@@ -273,7 +275,7 @@ func TestAMemberTwiceIsRefusedOnDemand(t *testing.T) {
 		`{"a":1,"b":[{"a":1}]}`:    `<nil>`,
 		`{"a":1`:                   `unexpected EOF`,
 	} {
-		if _, err := DecodeUnambiguous([]byte(doc)); fmt.Sprint(err) != want {
+		if _, err := DecodeUnambiguous([]byte(doc), jsonedit.Known{}); fmt.Sprint(err) != want {
 			t.Errorf("%s: got %v, want %s", doc, err, want)
 		}
 	}

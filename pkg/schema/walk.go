@@ -17,6 +17,9 @@ import (
 // it, an object that is the walker's own is changed itself. The order of the checks is the
 // reference's; members are visited in the order of the schema, the others by name.
 func (n *node) walk(v any, own bool) (any, error) {
+	if _, known := v.(Judged); known {
+		return v, nil
+	}
 	if n.always != nil {
 		if *n.always {
 			return v, nil
