@@ -9,8 +9,9 @@ import "time"
 // is slower than that and does not wait for a gap. Nor does who comes after a pause: the
 // first few builds after it are free of gaps. Used by one goroutine.
 type pace struct {
-	due   time.Time // the end of the gap
-	spare int       // builds that need not wait for it
+	due     time.Time // the end of the gap
+	spare   int       // builds that need not wait for it
+	changes int       // of the last build
 }
 
 const (
@@ -41,5 +42,6 @@ func (p *pace) built(begin, end time.Time, changes int) {
 		p.spare--
 	}
 	p.spare = max(min(p.spare, burst), 0)
+	p.changes = changes
 	p.due = end.Add(min(longestGap, max(gapPerCost*end.Sub(begin), time.Duration(changes)*gapPerChange)))
 }

@@ -195,6 +195,8 @@ func (s *Syncer) drain(ctx context.Context, batches <-chan store.Batch, b store.
 	wait := s.pace.wait(time.Now())
 	var due <-chan time.Time
 	if wait > 0 {
+		// Under churn each gap gathers about as much as the one before.
+		b.Events = append(make([]store.Event, 0, len(b.Events)+min(s.pace.changes, mostRoom)), b.Events...)
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		due = timer.C
@@ -227,6 +229,9 @@ func (s *Syncer) drain(ctx context.Context, batches <-chan store.Batch, b store.
 		}
 	}
 }
+
+// mostRoom is for how many events room is made before they come.
+const mostRoom = 8192
 
 // join makes one batch of two that follow each other. The events of a are clipped, or
 // this function's own.
