@@ -72,7 +72,10 @@ func (n *node) follows(syncer *route.Syncer) {
 			return s
 		},
 	})
-	syncer.OnApplied = func(*route.Snapshot, route.Report) { n.applied() }
+	syncer.OnApplied = func(_ *route.Snapshot, r route.Report) {
+		n.churn.applied(r.Changed)
+		n.applied()
+	}
 	n.cluster.presence = p
 }
 

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 const (
@@ -15,6 +16,13 @@ const (
 	// first load leaves as much garbage as it keeps. With 100,000 routes 50 costs half as much
 	// time again, and 100 a fifth more memory at the most.
 	loadingGC = 75
+	// churningGC is the same while much of the configuration changes: for a time there are two
+	// versions of many items, on top of what reading them left.
+	churningGC = 50
+	// churningFrom is how many changes at once are much; one by one they leave little.
+	churningFrom = 100
+	// churningFor is how long after that it is not over yet.
+	churningFor = 2 * time.Second
 )
 
 // loading sets the garbage collector for a first load until done is called: it is to begin
@@ -50,4 +58,51 @@ func (l *load) done() {
 	defer l.mu.Unlock()
 	l.over = true
 	debug.SetGCPercent(l.before)
+}
+
+// churn sets the garbage collector while much changes, from begin on until stop is called. Its
+// zero value does nothing yet.
+type churn struct {
+	mu      sync.Mutex
+	watched bool
+	before  int         // in percent
+	calm    *time.Timer // ends it; nil: nothing changes
+}
+
+// begin is called once what else sets the collector is done.
+func (c *churn) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watched = os.Getenv("GOGC") == ""
+}
+
+// applied is told how many items a new snapshot changed.
+func (c *churn) applied(changed int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !c.watched || changed < churningFrom:
+	case c.calm == nil:
+		c.before = debug.SetGCPercent(churningGC)
+		c.calm = time.AfterFunc(churningFor, c.over)
+	default:
+		c.calm.Reset(churningFor)
+	}
+}
+
+func (c *churn) over() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.calm != nil {
+		c.calm.Stop()
+		c.calm = nil
+		debug.SetGCPercent(c.before)
+	}
+}
+
+func (c *churn) stop() {
+	c.mu.Lock()
+	c.watched = false
+	c.mu.Unlock()
+	c.over()
 }

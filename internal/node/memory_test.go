@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	gauges "runtime/metrics"
 	"sync"
 	"testing"
 	"weak"
@@ -38,6 +39,40 @@ func TestTheFirstLoadIsCollectedLateAndThenThoroughly(t *testing.T) {
 	runtime.GC()
 	if got := percent(); got != before {
 		t.Errorf("after a load without a collection %d %%, want %d", got, before)
+	}
+}
+
+func TestWhileMuchChangesGarbageIsCollectedEarlier(t *testing.T) {
+	if os.Getenv("GOGC") != "" {
+		t.Skip("the operator's word stands")
+	}
+	percent := func() int {
+		now := []gauges.Sample{{Name: "/gc/gogc:percent"}}
+		gauges.Read(now)
+		return int(now[0].Value.Uint64())
+	}
+	before := percent()
+	var c churn
+	c.applied(churningFrom)
+	if got := percent(); got != before {
+		t.Errorf("while it is not watched %d %%, want %d", got, before)
+	}
+	c.begin()
+	c.applied(churningFrom - 1)
+	if got := percent(); got != before {
+		t.Errorf("while little changes %d %%, want %d", got, before)
+	}
+	c.applied(churningFrom)
+	c.applied(churningFrom)
+	if got := percent(); got != churningGC {
+		t.Errorf("while much changes %d %%, want %d", got, churningGC)
+	}
+	timetest.Until(t, "it is over by itself", func() bool { return percent() == before })
+	c.applied(churningFrom)
+	c.stop()
+	c.applied(churningFrom)
+	if got := percent(); got != before {
+		t.Errorf("in the end %d %%, want %d", got, before)
 	}
 }
 

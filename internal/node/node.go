@@ -90,6 +90,7 @@ type node struct {
 	key            adminKey
 	loaded         loaded
 	cluster        membership
+	churn          churn
 
 	source  *lastgood.Source // of the gateway's configuration
 	holding atomic.Int64     // newest revision of what is held back and not in force yet, 0: nothing

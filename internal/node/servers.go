@@ -111,7 +111,9 @@ func (n *node) startAdmin(st *etcdstore.Store, registry *plugin.Registry, ring *
 
 func (n *node) startGateway(ctx context.Context, syncer *route.Syncer, client *upstream.Client, checker *health.Checker) error {
 	loaded := loading()
+	defer n.churn.begin()
 	defer loaded()
+	n.onEnd(n.churn.stop)
 	a := &n.c.Apisix
 	trusted, err := config.Prefixes("apisix.trusted_addresses", a.Trusted)
 	if err != nil {
