@@ -59,6 +59,7 @@ type change struct {
 	rest   string
 	item   *store.Item // nil: gone
 	before *store.Item // nil: new
+	good   *object     // the last good version so far, nil if there is none
 	object *object     // nil: not an item, or err
 	err    error
 	warn   []Warning
@@ -194,12 +195,13 @@ func (w *build) read(changes []*change) {
 	w.dirty = make(map[string]struct{}, len(changes))
 	w.parallel(len(changes), func(i int) {
 		c := changes[i]
+		c.good, _ = w.prev.objects.get(c.rest)
 		if c.item != nil {
 			c.err = w.guarded(func() error { return w.readItem(c) })
 		}
 	})
 	for _, c := range changes {
-		old, known := w.objects.get(c.rest)
+		old, known := c.good, c.good != nil
 		switch {
 		case c.err != nil:
 			if known && !w.report.Reset && old.created != c.item.CreateRevision {
@@ -355,11 +357,13 @@ func (w *build) readItem(c *change) error {
 // routeBefore is the version of a changed route that is in force, nil if that is not what is
 // stored, or not what would be made of it.
 func (w *build) routeBefore(c *change) *resource.Route {
-	o, ok := w.prev.objects.get(c.rest)
-	if _, rejected := w.prev.rejected.get(c.rest); !ok || rejected || w.anew || c.before == nil || c.before.Revision != o.revision {
+	if c.good == nil || c.before == nil || c.before.Revision != c.good.revision || w.anew {
 		return nil
 	}
-	r, _ := o.doc.(*resource.Route)
+	if _, rejected := w.prev.rejected.get(c.rest); rejected {
+		return nil
+	}
+	r, _ := c.good.doc.(*resource.Route)
 	return r
 }
 
