@@ -26,7 +26,7 @@ const module = "github.com/gosix/gosix/"
 // or of its own row further to the left. A name ending in /... stands for the packages
 // below it.
 var rows = [][]string{
-	0: {"internal/logtest", "internal/timetest", "internal/certtest", "internal/racetest", "pkg/jsonedit", "pkg/exchange", "pkg/exchange/exchangetest", "pkg/http1", "pkg/socket", "pkg/schema", "pkg/store", "pkg/balancer", "pkg/tlsname", "pkg/config", "pkg/drain", "pkg/seal", "pkg/drivers/protocol", "pkg/drivers/sse", "pkg/drivers/eventstream"},
+	0: {"internal/logtest", "internal/timetest", "internal/certtest", "internal/racetest", "pkg/jsonedit", "pkg/exchange", "pkg/exchange/exchangetest", "pkg/http1", "pkg/socket", "pkg/schema", "pkg/store", "pkg/balancer", "pkg/tlsname", "pkg/protodef", "pkg/config", "pkg/drain", "pkg/seal", "pkg/drivers/protocol", "pkg/drivers/sse", "pkg/drivers/eventstream"},
 	1: {"pkg/variable", "pkg/expr", "pkg/upstream", "pkg/upstream/health", "pkg/drivers/convert", "pkg/drivers/ledger", "pkg/drivers/gcp", "pkg/resource", "pkg/store/memstore", "pkg/store/etcdstore", "pkg/store/embedetcd", "pkg/store/storetest", "pkg/cluster", "pkg/store/lastgood"},
 	2: {"pkg/certificate", "pkg/plugin", "pkg/drivers", "pkg/drivers/reply", "pkg/prompt"},
 	3: {"pkg/drivers/drivertest", "pkg/drivers/...", "pkg/plugin/...", "pkg/route", "pkg/sealed"},
@@ -42,8 +42,8 @@ var libraries = map[string][]string{
 	"github.com/santhosh-tekuri/jsonschema":   {}, // tests hold pkg/schema to it
 	"go.yaml.in/yaml":                         {"pkg/config", "t/blocktest/stage"},
 	"github.com/dlclark/regexp2":              {"pkg/expr", "pkg/schema", "pkg/adminapi", "t/blocktest/perl", "t/blocktest/lua"},
-	"github.com/bufbuild/protocompile":        {"pkg/resource"},
-	"google.golang.org/protobuf":              {"pkg/resource"},
+	"github.com/bufbuild/protocompile":        {"pkg/protodef"},
+	"google.golang.org/protobuf":              {"pkg/protodef"},
 	"github.com/theory/jsonpath":              {"pkg/variable"},
 	"github.com/vektah/gqlparser":             {"pkg/variable"},
 	"github.com/hashicorp/go-immutable-radix": {"pkg/route"},
@@ -204,7 +204,7 @@ func contains(list []string, s string) bool {
 func TestProgramsLinkNoMoreThanTheyServe(t *testing.T) {
 	for program, foreign := range map[string][]string{
 		"./cmd/admin":   {"go.etcd.io/etcd/server/"},
-		"./cmd/gateway": {"go.etcd.io/etcd/server/", "github.com/gin-gonic/", module + "pkg/adminapi", module + "internal/control"},
+		"./cmd/gateway": {"go.etcd.io/etcd/server/", "github.com/gin-gonic/", "github.com/bufbuild/", module + "pkg/adminapi", module + "internal/control"},
 	} {
 		cmd := exec.Command("go", "list", "-deps", program)
 		cmd.Dir = root

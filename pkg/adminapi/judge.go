@@ -2,11 +2,13 @@ package adminapi
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/gosix/gosix/pkg/expr"
 	"github.com/gosix/gosix/pkg/jsonedit"
 	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/protodef"
 	"github.com/gosix/gosix/pkg/resource"
 	"github.com/gosix/gosix/pkg/schema"
 	"github.com/gosix/gosix/pkg/seal"
@@ -38,7 +40,7 @@ func (a *API) judge(q *request, t target, raw []byte) ([]store.Cond, error) {
 		// Only some schemas ask for an id; whichever it becomes, it is a good one.
 		object["id"] = unmadeID
 	}
-	if _, err := k.Validate(t.id, doc); err != nil {
+	if err := validate(k, t.id, doc); err != nil {
 		if errors.Is(err, resource.ErrSealed) {
 			a.o.Log.Warn().Str("path", q.Request.URL.Path).Msg("decrypt ssl key failed")
 		}
@@ -107,6 +109,20 @@ func (a *API) judgeDecoration(q *request, t target, doc any) error {
 		if held, _ := other.String("field_path"); held == field {
 			return badRequest("field_path " + field + " is already decorated on this service by [" + id[strings.LastIndexByte(id, '/')+1:] + "]")
 		}
+	}
+	return nil
+}
+
+// validate is what a kind says of a document, and of a definition whether it compiles. That
+// is asked before it is stored: to a node no definition means anything, and none rejects one
+// for it, as no node of the reference does.
+func validate(k *resource.Kind, id string, doc any) error {
+	filled, err := k.Validate(id, doc)
+	if err != nil || k.Name != "protos" {
+		return err
+	}
+	if err := protodef.Check(resource.DefinitionOf(filled)); err != nil {
+		return fmt.Errorf("invalid content: %w", err)
 	}
 	return nil
 }

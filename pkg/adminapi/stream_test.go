@@ -66,7 +66,7 @@ func TestStreamRoutesAreOff(t *testing.T) {
 	}
 }
 
-// The verdict on certificates and definitions is that of pkg/resource; here it becomes an
+// The verdict on certificates is that of pkg/resource, on definitions that of pkg/protodef; here it becomes an
 // answer, and nothing is stored.
 func TestCertificatesAndDefinitionsAreJudged(t *testing.T) {
 	var log logtest.Log

@@ -218,7 +218,7 @@ func (a *API) identify(q *request, t target) (conf []byte, id string, err error)
 	if err := k.CheckTimes(doc); err != nil {
 		return nil, "", badRequest(err.Error())
 	}
-	if _, err := k.Validate(t.id, doc); err != nil {
+	if err := validate(k, t.id, doc); err != nil {
 		return nil, "", badRequest(err.Error())
 	}
 	if strings.Contains(t.id, "/") {

@@ -155,7 +155,8 @@ func DecodeSecret(itemID string, p []byte) (*Secret, error) {
 	return &Secret{Manager: manager, ID: own, Conf: conf}, nil
 }
 
-// Proto is a decoded protocol buffers definition, immutable: one that compiles.
+// Proto is a decoded protocol buffers definition, immutable. Whether it compiles the Admin API
+// has judged: it says nothing to a node.
 type Proto struct {
 	ID      string
 	Content string
@@ -169,3 +170,6 @@ func DecodeProto(itemID string, p []byte) (*Proto, error) {
 	}
 	return &Proto{ID: itemID, Content: text(d.members["content"])}, nil
 }
+
+// DefinitionOf is the content of a checked proto.
+func DefinitionOf(doc any) string { return text(object(doc)["content"]) }

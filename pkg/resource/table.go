@@ -102,7 +102,6 @@ func allKinds() []*Kind {
 				{Kind: "routes", Plugin: "grpc-transcode", Member: "proto_id", text: "can not delete this proto, route [%s] is still using it now"},
 				{Kind: "services", Plugin: "grpc-transcode", Member: "proto_id", text: "can not delete this proto, service [%s] is still using it now"},
 			},
-			Check: checkProto,
 		},
 		{
 			Name: "stream_routes", Word: "stream route", SchemaName: "stream_route", Verbs: verbsNoPatch, Times: true, Marker: true,

@@ -1,4 +1,6 @@
-package resource
+// Package protodef judges definitions of protocol buffers. It does not know who stores them,
+// nor which messages are sent.
+package protodef
 
 import (
 	"context"
@@ -14,21 +16,14 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-func checkProto(doc any) error {
-	if err := compileProto(text(object(doc)["content"])); err != nil {
-		return fmt.Errorf("invalid content: %w", err)
-	}
-	return nil
-}
-
 // maxNesting bounds how deep brackets nest. The compiler takes time and memory that grow with
 // its square; of messages it allows no more than 31.
 const maxNesting = 100
 
-// compileProto judges a definition: protocol buffers in text form, or a FileDescriptorSet in
+// Check judges a definition: protocol buffers in text form, or a FileDescriptorSet in
 // base64. A text may import the files that come with the language; there are no others. The
 // error is about the text.
-func compileProto(content string) error {
+func Check(content string) error {
 	text, nesting := withoutComments(content)
 	if nesting > maxNesting {
 		return fmt.Errorf("nested more than %d deep", maxNesting)
