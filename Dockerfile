@@ -10,6 +10,7 @@
 FROM golang:1.26 AS build
 WORKDIR /src
 ENV CGO_ENABLED=0
+ENV GOFLAGS=-tags=grpcnotrace
 COPY go.mod go.sum ./
 RUN go mod download
 COPY cmd cmd
