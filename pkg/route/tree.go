@@ -1,6 +1,7 @@
 package route
 
 import (
+	"slices"
 	"sort"
 	"strings"
 )
@@ -16,14 +17,19 @@ type tree[V any] struct {
 // node is one node of a tree. A node without a value has at least two children, but for
 // the root.
 type node[V any] struct {
-	prefix   string // what this node adds to the key of its parent
-	labels   []byte // first byte of each child's prefix, ascending
-	children []*node[V]
-	value    V
-	has      bool
+	prefix string     // what this node adds to the key of its parent
+	below  *branch[V] // nil: nothing, as for most nodes
+	value  V
+	has    bool
 	// owner is the editor that may still change the node in place. A committed tree is
 	// safe from it, since an editor forgets its token when it commits.
 	owner *token
+}
+
+// branch is what is below a node.
+type branch[V any] struct {
+	labels   []byte // first byte of each child's prefix, ascending
+	children []*node[V]
 }
 
 // token is not empty, since pointers to distinct empty structs may be equal.
@@ -60,24 +66,35 @@ func (t tree[V]) longest(key string) (length int, v V, ok bool) {
 
 // child returns the child whose prefix starts with b, nil if there is none.
 func (n *node[V]) child(b byte) *node[V] {
-	if i, ok := n.find(b); ok {
-		return n.children[i]
+	if n.below == nil {
+		return nil
+	}
+	if i, ok := n.below.find(b); ok {
+		return n.below.children[i]
 	}
 	return nil
 }
 
-func (n *node[V]) find(b byte) (int, bool) {
-	// Most nodes have a handful of children, where a scan beats bisecting.
-	if len(n.labels) <= 8 {
-		for i, l := range n.labels {
+func (n *node[V]) children() []*node[V] {
+	if n.below == nil {
+		return nil
+	}
+	return n.below.children
+}
+
+// find returns where a label is among the others, or would be.
+func (s *branch[V]) find(b byte) (int, bool) {
+	// Most have a handful of children, where a scan beats bisecting.
+	if len(s.labels) <= 8 {
+		for i, l := range s.labels {
 			if l >= b {
 				return i, l == b
 			}
 		}
-		return len(n.labels), false
+		return len(s.labels), false
 	}
-	i := sort.Search(len(n.labels), func(i int) bool { return n.labels[i] >= b })
-	return i, i < len(n.labels) && n.labels[i] == b
+	i := sort.Search(len(s.labels), func(i int) bool { return s.labels[i] >= b })
+	return i, i < len(s.labels) && s.labels[i] == b
 }
 
 // walk calls f for every key that starts with prefix, in ascending order, until f
@@ -105,7 +122,7 @@ func (n *node[V]) walk(above string, f func(key string, v V) bool) bool {
 	if n.has && !f(above, n.value) {
 		return false
 	}
-	for _, c := range n.children {
+	for _, c := range n.children() {
 		if !c.walk(above, f) {
 			return false
 		}
@@ -135,8 +152,9 @@ func (e *editor[V]) own(n *node[V]) *node[V] {
 	}
 	c := *n
 	c.owner = e.token
-	c.labels = append([]byte(nil), n.labels...)
-	c.children = append([]*node[V](nil), n.children...)
+	if n.below != nil {
+		c.below = &branch[V]{slices.Clone(n.below.labels), slices.Clone(n.below.children)}
+	}
 	return &c
 }
 
@@ -169,9 +187,11 @@ func (e *editor[V]) insert(n *node[V], key string, v V) *node[V] {
 		n.value, n.has = v, true
 		return n
 	}
-	if i, ok := n.find(key[0]); ok {
-		n.children[i] = e.insert(n.children[i], key, v)
-		return n
+	if n.below != nil {
+		if i, ok := n.below.find(key[0]); ok {
+			n.below.children[i] = e.insert(n.below.children[i], key, v)
+			return n
+		}
 	}
 	e.size++
 	n.adopt(&node[V]{prefix: key, value: v, has: true, owner: e.token})
@@ -180,13 +200,12 @@ func (e *editor[V]) insert(n *node[V], key string, v V) *node[V] {
 
 // adopt adds a child whose label n does not have.
 func (n *node[V]) adopt(c *node[V]) {
-	i, _ := n.find(c.prefix[0])
-	n.labels = append(n.labels, 0)
-	copy(n.labels[i+1:], n.labels[i:])
-	n.labels[i] = c.prefix[0]
-	n.children = append(n.children, nil)
-	copy(n.children[i+1:], n.children[i:])
-	n.children[i] = c
+	if n.below == nil {
+		n.below = &branch[V]{}
+	}
+	s, label := n.below, c.prefix[0]
+	i, _ := s.find(label)
+	s.labels, s.children = slices.Insert(s.labels, i, label), slices.Insert(s.children, i, c)
 }
 
 // del removes a key; a key that is absent changes nothing.
@@ -203,24 +222,25 @@ func (e *editor[V]) remove(n *node[V], key string) *node[V] {
 		var none V
 		n.value, n.has = none, false
 	} else {
-		i, _ := n.find(key[0])
-		if c := e.remove(n.children[i], key); c != nil {
-			n.children[i] = c
+		s := n.below
+		i, _ := s.find(key[0])
+		if c := e.remove(s.children[i], key); c != nil {
+			s.children[i] = c
 		} else {
-			n.labels = append(n.labels[:i], n.labels[i+1:]...)
-			copy(n.children[i:], n.children[i+1:])
-			n.children[len(n.children)-1] = nil
-			n.children = n.children[:len(n.children)-1]
+			s.labels, s.children = slices.Delete(s.labels, i, i+1), slices.Delete(s.children, i, i+1)
+		}
+		if len(s.children) == 0 {
+			n.below = nil
 		}
 	}
 	switch {
-	case n.has || len(n.children) > 1:
+	case n.has || len(n.children()) > 1:
 		return n
-	case len(n.children) == 0:
+	case n.below == nil:
 		return nil
 	}
 	// One child and no value: the two become one node.
-	c := e.own(n.children[0])
+	c := e.own(n.below.children[0])
 	c.prefix = n.prefix + c.prefix
 	return c
 }

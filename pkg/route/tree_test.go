@@ -108,7 +108,7 @@ func TestTreeSharesWhatDidNotChange(t *testing.T) {
 	var collect func(n *node[int])
 	collect = func(n *node[int]) {
 		nodes[n] = true
-		for _, c := range n.children {
+		for _, c := range n.children() {
 			collect(c)
 		}
 	}
@@ -119,7 +119,7 @@ func TestTreeSharesWhatDidNotChange(t *testing.T) {
 		if !nodes[n] {
 			fresh++
 		}
-		for _, c := range n.children {
+		for _, c := range n.children() {
 			count(c)
 		}
 	}
