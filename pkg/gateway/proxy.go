@@ -90,7 +90,7 @@ func (g *Gateway) attempts(c *plugin.Context, r *route.Route, p *proxying) (*ups
 	up := r.Upstream
 	pick := &p.pick
 	*pick = balancer.Attempt{}
-	if up.Hashes {
+	if up.HashKey != nil {
 		pick.Hash = balancer.Hash(up.HashKey(c.Exchange))
 	}
 	var start time.Time
@@ -100,7 +100,7 @@ func (g *Gateway) attempts(c *plugin.Context, r *route.Route, p *proxying) (*ups
 	var last error
 	for try := 0; try <= up.Retries; try++ {
 		if try > 0 && up.RetryTimeout > 0 && time.Since(start) > up.RetryTimeout {
-			c.Log.Warn().Str("route", r.ID).Int("retries", try).Msg("proxy retry timeout")
+			c.Log.Warn().Str("route", r.Labels.RouteID).Int("retries", try).Msg("proxy retry timeout")
 			return nil, errRetryTimeout
 		}
 		i := 0
@@ -229,7 +229,7 @@ func (g *Gateway) attempt(c *plugin.Context, r *route.Route, p *proxying, node *
 	p.begun = time.Now()
 	res, err = g.o.Client.Do(x.Context(), &p.req)
 	took = time.Since(p.begun)
-	tried := exchange.Attempt{Addr: node.Addr, Header: took, Response: took, Err: err}
+	tried := exchange.Attempt{Addr: node.Target.Addr, Header: took, Response: took, Err: err}
 	switch {
 	case err == nil:
 		tried.Status = res.Status
@@ -436,7 +436,7 @@ func (g *Gateway) relay(c *plugin.Context, r *route.Route, p *proxying, res *ups
 		if err != nil {
 			tried.Err = err
 			if e, ok := errors.AsType[*upstream.Error](err); !gone(c) && !(ok && e.Client != nil) {
-				c.Log.Warn().Err(err).Str("route", r.ID).Str("upstream", tried.Addr).Str("request", c.ID).
+				c.Log.Warn().Err(err).Str("route", r.Labels.RouteID).Str("upstream", tried.Addr).Str("request", c.ID).
 					Msg("upstream cut its answer")
 			}
 			out.Abort()

@@ -91,8 +91,8 @@ func TestANewVersionOfARouteTakesItsUpstreamOver(t *testing.T) {
 		event := w.put("routes/a", step.doc)
 		f.apply(w.batch(event))
 		got := f.ask("GET h/a").Upstream
-		if got.Nodes[0].Addr != step.addr || (&got.Nodes[0] == &first.Nodes[0]) != step.same || len(f.snap.Rejected()) != step.rejected {
-			t.Errorf("%d: got %s, the same: %v, rejected %v", i, got.Nodes[0].Addr, &got.Nodes[0] == &first.Nodes[0], f.snap.Rejected())
+		if got.Nodes[0].Target.Addr != step.addr || (&got.Nodes[0] == &first.Nodes[0]) != step.same || len(f.snap.Rejected()) != step.rejected {
+			t.Errorf("%d: got %s, the same: %v, rejected %v", i, got.Nodes[0].Target.Addr, &got.Nodes[0] == &first.Nodes[0], f.snap.Rejected())
 		}
 		if step.rejected == 0 && got.Ref.Revision != event.Item.Revision {
 			t.Errorf("%d: the upstream is of revision %d, want %d", i, got.Ref.Revision, event.Item.Revision)
@@ -200,12 +200,12 @@ func TestReferencesAreFollowed(t *testing.T) {
 	if want := "route@1&service@3&plugin_config@2&upstream@4"; r.Version != want {
 		t.Errorf("got version %q, want %q", r.Version, want)
 	}
-	if r.Upstream.Nodes[0].Addr != "127.0.0.1:1980" {
-		t.Errorf("got node %q, want 127.0.0.1:1980", r.Upstream.Nodes[0].Addr)
+	if r.Upstream.Nodes[0].Target.Addr != "127.0.0.1:1980" {
+		t.Errorf("got node %q, want 127.0.0.1:1980", r.Upstream.Nodes[0].Target.Addr)
 	}
 	r = step(w.put("upstreams/u", `{"nodes":{"127.0.0.2:1":1}}`))
-	if r.Upstream.Nodes[0].Addr != "127.0.0.2:1" {
-		t.Errorf("got node %q, want that of the changed upstream", r.Upstream.Nodes[0].Addr)
+	if r.Upstream.Nodes[0].Target.Addr != "127.0.0.2:1" {
+		t.Errorf("got node %q, want that of the changed upstream", r.Upstream.Nodes[0].Target.Addr)
 	}
 	check("a deleted upstream is 502 again", step(w.del("upstreams/u")), 502, "checked", "plain")
 	check("a changed service counts", step(w.put("services/s", `{"plugins":{},"hosts":["h"],"enable_websocket":true,"upstream":`+oneNode+`}`)), 0, "plain")
@@ -276,9 +276,9 @@ func TestMergingPrefersTheRoute(t *testing.T) {
 		"the service's name never stands for the route's": {
 			`"desc":""`, `"name":"of the service"`,
 			func(r *Route) string {
-				return r.Name + "|" + r.Labels.RouteName + "|" + r.Labels.ServiceName + "|" + r.Labels.ServiceID
+				return r.Labels.RouteName + "|" + r.Labels.ServiceName + "|" + r.Labels.ServiceID
 			},
-			"||of the service|s",
+			"|of the service|s",
 		},
 	}
 	for name, tt := range tests {
@@ -595,12 +595,12 @@ func shown(r *Route) string {
 	if r == nil {
 		return ""
 	}
-	text := fmt.Sprintf("%s %s %s %s %d %v %+v", r.ID, r.Version, r.Pattern, r.Host, r.Status, r.Broken, r.Labels)
+	text := fmt.Sprintf("%s %s %s %d %v %+v", r.Version, r.Pattern, r.Host, r.Status, r.Broken, r.Labels)
 	for _, p := range r.Chain.Plugins() {
 		text += fmt.Sprintf(" %s:%s:%v", p.Name, p.Digest, p.Parent)
 	}
 	if r.Upstream != nil {
-		text += " " + r.Upstream.Nodes[0].Addr
+		text += " " + r.Upstream.Nodes[0].Target.Addr
 	}
 	return text
 }

@@ -25,7 +25,6 @@ type compiled struct {
 	chain      *plugin.Chain
 	chainOf    []*object // what the chain was made of
 	upstream   *Upstream // inline one
-	warn       []Warning
 }
 
 // compileRoutes compiles every stale route and hangs it into the matcher.
@@ -75,7 +74,6 @@ func (w *build) compileRoutes() {
 			for _, now := range c.candidates {
 				match.add(now)
 			}
-			w.report.Warnings = append(w.report.Warnings, c.warn...)
 			w.report.Compiled++
 		}
 		w.link(rest, was, is)
@@ -126,7 +124,7 @@ func (w *build) recovered(o *object) {
 func (w *build) compileRoute(o *object, before *compiled) (*compiled, error) {
 	r := o.doc.(*resource.Route)
 	c := &compiled{object: o}
-	base := Route{ID: o.id, Name: r.Name, Labels: plugin.Labels{RouteID: o.id, RouteName: r.Name, ServiceID: r.ServiceID}}
+	base := Route{Labels: plugin.Labels{RouteID: o.id, RouteName: r.Name, ServiceID: r.ServiceID}}
 	var room [64]byte
 	version := versionText(room[:0])
 	version.add("route", o)
@@ -196,7 +194,7 @@ func (w *build) compileRoute(o *object, before *compiled) (*compiled, error) {
 
 // hang makes the candidates: one for each pattern and host.
 func (c *compiled) hang(base *Route, r *resource.Route, hosts []string, router string) error {
-	rule := &rule{key: c.object.rest, created: c.object.created, priority: r.Priority, addrs: r.RemoteAddrs}
+	rule := &rule{object: c.object, priority: r.Priority, addrs: r.RemoteAddrs}
 	for _, m := range r.Methods {
 		rule.methods |= methodBit(m)
 	}
@@ -269,7 +267,7 @@ func (w *build) routeUpstream(c *compiled, base *Route, r *resource.Route, servi
 	case r.Upstream != nil:
 		c.upstream = w.inlineUpstream(c.object, r.Upstream, before)
 		base.Upstream = c.upstream
-		c.uses = append(c.uses, c.upstream.uses...)
+		c.uses = append(c.uses, c.upstream.uses()...)
 	case s.Upstream != nil:
 		base.Upstream, _ = w.next.upstreams.get(service.rest)
 	}

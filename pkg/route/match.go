@@ -13,8 +13,7 @@ import (
 // rule is what a route asks of a request beside host and path. All candidates of a
 // route share it.
 type rule struct {
-	key      string // of the route in the store, for ties
-	created  int64  // create_revision, for ties
+	object   *object // the route; for ties
 	priority int
 	methods  uint16 // one bit each, 0: all
 	addrs    []netip.Prefix
@@ -38,10 +37,10 @@ func (c *candidate) compare(d *candidate) int {
 		return sign(c.rule.priority > d.rule.priority)
 	case len(c.Pattern) != len(d.Pattern):
 		return sign(len(c.Pattern) > len(d.Pattern))
-	case c.rule.created != d.rule.created:
-		return sign(c.rule.created < d.rule.created)
-	case c.rule.key != d.rule.key:
-		return sign(c.rule.key < d.rule.key)
+	case c.rule.object.created != d.rule.object.created:
+		return sign(c.rule.object.created < d.rule.object.created)
+	case c.rule.object.rest != d.rule.object.rest:
+		return sign(c.rule.object.rest < d.rule.object.rest)
 	}
 	return c.order - d.order
 }

@@ -57,11 +57,10 @@ type Env struct {
 
 // Route is one route under one of its patterns and hosts, compiled and immutable.
 type Route struct {
-	ID, Name string
 	// Version names the configuration: the revisions of everything that was merged into
 	// the route, "route@12&service@9". Requests with equal versions were served alike.
 	Version string
-	Labels  plugin.Labels
+	Labels  plugin.Labels // its id and name, and those of its service
 	Chain   *plugin.Chain // service, plugin_config and route merged; nil: no plugins
 	// Upstream is nil if neither the route nor its service has one.
 	Upstream *Upstream
@@ -98,10 +97,8 @@ type Upstream struct {
 	Nodes []Node
 	// Picker chooses among Nodes by index; nil with fewer than two nodes.
 	Picker balancer.Picker
-	// HashKey is the text to hash for a balancer that hashes, which Hashes tells; nil
-	// for the others.
+	// HashKey is the text to hash for a balancer that hashes, nil for the others.
 	HashKey      func(*exchange.Exchange) string
-	Hashes       bool
 	Retries      int           // further tries after the first
 	RetryTimeout time.Duration // no retry after it, 0: no limit
 	Timeouts     upstream.Timeouts
@@ -116,9 +113,17 @@ type Upstream struct {
 
 	checker *health.Checker
 
-	names  string   // how nodes are chosen: of equal ones the picker is kept
-	uses   []string // keys of what it is built from
+	names  string // how nodes are chosen: of equal ones the picker is kept
+	ssl    string // key of the certificate that it names, empty: none
 	status int
+}
+
+// uses are the keys of what it is built from.
+func (u *Upstream) uses() []string {
+	if u.ssl == "" {
+		return nil
+	}
+	return []string{u.ssl}
 }
 
 // Down is the set of the nodes that are unhealthy, nil if none is checked. From the first
@@ -141,12 +146,11 @@ func (u *Upstream) unsupported(status int, format string, args ...any) *Upstream
 
 // Node is one server of an upstream.
 type Node struct {
-	// Target is what is dialled. Its SNI is empty when the name follows the client's
-	// Host (pass_host "pass"): see TargetFor.
+	// Target is what is dialled, its Addr host:port. Its SNI is empty when the name follows
+	// the client's Host (pass_host "pass"): see TargetFor.
 	Target *upstream.Target
 	Host   string // as configured; IPv6 addresses in brackets
 	Port   int    // the scheme's default if none is configured
-	Addr   string // host:port
 	// PortText is Port, written out for variables.
 	PortText string
 	// HostHeader is the Host of requests with pass_host "node": the port is left out

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
@@ -57,13 +58,13 @@ func (w *build) compileUpstreams() {
 	for i, rest := range keys {
 		var was, is []string
 		if prev, ok := all.get(rest); ok {
-			was = prev.uses
+			was = prev.uses()
 		}
 		if made[i] == nil {
 			all.del(rest)
 		} else {
 			all.set(rest, made[i])
-			is = made[i].uses
+			is = made[i].uses()
 		}
 		w.link(rest, was, is)
 	}
@@ -145,16 +146,13 @@ func (w *build) check(u *Upstream, conf *resource.Upstream, prev *Upstream) erro
 }
 
 func nodeOf(u *Upstream, conf *resource.Upstream, n resource.Node, schemePort int) Node {
-	out := Node{Host: n.Host, Port: n.Port, HostHeader: n.Host}
-	if out.Port == 0 {
-		out.Port = schemePort
+	port := cmp.Or(n.Port, schemePort)
+	addr := n.Host + ":" + strconv.Itoa(port)
+	host, portText := addr[:len(n.Host)], addr[len(n.Host)+1:] // one text for all of them
+	out := Node{Host: host, Port: port, PortText: portText, HostHeader: addr, Target: &upstream.Target{Addr: addr}}
+	if port == schemePort {
+		out.HostHeader = host
 	}
-	out.PortText = strconv.Itoa(out.Port)
-	out.Addr = n.Host + ":" + out.PortText
-	if out.Port != schemePort {
-		out.HostHeader = out.Addr
-	}
-	out.Target = &upstream.Target{Addr: out.Addr}
 	if pool := conf.KeepalivePool; pool != nil {
 		out.Target.MaxIdle, out.Target.MaxRequests = pool.Size, pool.Requests
 		// The target's zero means the default; a configured zero means to keep nothing.
@@ -190,12 +188,11 @@ func (w *build) choose(u *Upstream, conf *resource.Upstream, prev *Upstream) {
 	var names strings.Builder
 	names.WriteString(conf.Type)
 	for i, n := range conf.Nodes {
-		targets[i] = balancer.Target{ID: u.Nodes[i].Addr, Weight: n.Weight, Priority: n.Priority}
-		fmt.Fprintf(&names, " %s=%d/%d", u.Nodes[i].Addr, n.Weight, n.Priority)
+		targets[i] = balancer.Target{ID: u.Nodes[i].Target.Addr, Weight: n.Weight, Priority: n.Priority}
+		fmt.Fprintf(&names, " %s=%d/%d", u.Nodes[i].Target.Addr, n.Weight, n.Priority)
 	}
 	u.names = names.String()
 	if conf.Type == "chash" {
-		u.Hashes = true
 		u.HashKey = variable.HashKey(conf.HashOn, conf.Key)
 	}
 	cacheKey := u.Ref.Kind + "/" + u.Ref.ID + " " + u.names
@@ -232,7 +229,7 @@ func (w *build) upstreamTLS(u *Upstream, conf *resource.Upstream) (shared *tls.C
 	}
 	cert, key := settings.ClientCert, settings.ClientKey
 	if id := settings.ClientCertID; id != "" {
-		u.uses = []string{"ssls/" + id}
+		u.ssl = "ssls/" + id
 		o := w.objectAt("ssls", id)
 		if o == nil {
 			return nil, "", fmt.Errorf("failed to find client cert by id: %s", id)

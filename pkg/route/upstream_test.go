@@ -57,8 +57,8 @@ func TestNodes(t *testing.T) {
 			u := upstreamOf(t, follow(t, testEnv(HostURI)), newWorld(), tt.doc)
 			var got []seen
 			for _, n := range u.Nodes {
-				got = append(got, seen{n.Addr, n.HostHeader, n.Target.SNI})
-				if n.Target.Addr != n.Addr || (n.Target.TLS != nil) != (u.Scheme == "https") {
+				got = append(got, seen{n.Target.Addr, n.HostHeader, n.Target.SNI})
+				if (n.Target.TLS != nil) != (u.Scheme == "https") {
 					t.Errorf("got target %+v of node %+v", n.Target, n)
 				}
 			}
@@ -141,7 +141,7 @@ func TestHashKey(t *testing.T) {
 			x.Request.Header.Add("X-Session", "s")
 			x.Request.Header.Add("Cookie", "a=b; c=crumb")
 			x.Facts.ConsumerName = "jack"
-			if !u.Hashes {
+			if u.HashKey == nil {
 				t.Fatal("got an upstream that does not hash")
 			}
 			if got := u.HashKey(x); got != tt.want {

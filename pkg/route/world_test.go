@@ -97,7 +97,7 @@ func idOf(r *Route) string {
 	if r == nil {
 		return ""
 	}
-	return r.ID
+	return r.Labels.RouteID
 }
 
 func testEnv(router string) Env {
