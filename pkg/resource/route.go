@@ -25,11 +25,11 @@ func decodeTimeout(v any) *Timeout {
 	return &Timeout{Connect: number(m["connect"]), Send: number(m["send"]), Read: number(m["read"])}
 }
 
-// Route is a decoded route, immutable. Members that name other items are empty if absent.
+// Route is a decoded route, immutable. Members that name other items are empty if absent. As
+// of services and upstreams, what only people read is not kept: there are many.
 type Route struct {
 	ID             string
-	Name, Desc     string
-	Labels         map[string]string
+	Name           string
 	URIs           []string       // of uri or uris
 	Hosts          []string       // of host or hosts, in lower case; none: any host
 	Methods        []string       // none: any method
@@ -43,9 +43,8 @@ type Route struct {
 	UpstreamID     string
 	Upstream       *Upstream // inline, nil if absent
 	// EnableWebsocket is nil if absent: a service may then say it.
-	EnableWebsocket        *bool
-	Timeout                *Timeout // nil if absent
-	CreateTime, UpdateTime int      // unix seconds
+	EnableWebsocket *bool
+	Timeout         *Timeout // nil if absent
 }
 
 // DecodeRoute checks and decodes a stored route; id is what follows the directory in its
@@ -76,7 +75,7 @@ func decodeRoute(itemID string, p []byte, known jsonedit.Known) (*Route, error) 
 	}
 	m := d.members
 	r := &Route{
-		ID: itemID, Name: text(m["name"]), Desc: text(m["desc"]), Labels: labels(m["labels"]),
+		ID: itemID, Name: text(m["name"]),
 		URIs:            oneOrMany(m, "uri", "uris"),
 		Hosts:           lowered(oneOrMany(m, "host", "hosts")),
 		Methods:         texts(m["methods"]),
@@ -87,8 +86,6 @@ func decodeRoute(itemID string, p []byte, known jsonedit.Known) (*Route, error) 
 		UpstreamID:      id(m["upstream_id"]),
 		EnableWebsocket: boolPointer(m["enable_websocket"]),
 		Timeout:         decodeTimeout(m["timeout"]),
-		CreateTime:      integer(m["create_time"]),
-		UpdateTime:      integer(m["update_time"]),
 	}
 	if r.RemoteAddrs, err = prefixes("remote_addr", oneOrMany(m, "remote_addr", "remote_addrs")); err != nil {
 		return nil, err
@@ -177,15 +174,13 @@ func refuseLua(m map[string]any) error {
 
 // Service is a decoded service, immutable: what its routes have in common.
 type Service struct {
-	ID                     string
-	Name, Desc             string
-	Labels                 map[string]string
-	Hosts                  []string // in lower case
-	Plugins                Plugins
-	UpstreamID             string
-	Upstream               *Upstream // inline, nil if absent
-	EnableWebsocket        *bool
-	CreateTime, UpdateTime int // unix seconds
+	ID              string
+	Name            string
+	Hosts           []string // in lower case
+	Plugins         Plugins
+	UpstreamID      string
+	Upstream        *Upstream // inline, nil if absent
+	EnableWebsocket *bool
 }
 
 // DecodeService checks and decodes a stored service.
@@ -196,12 +191,10 @@ func DecodeService(itemID string, p []byte) (*Service, error) {
 	}
 	m := d.members
 	s := &Service{
-		ID: itemID, Name: text(m["name"]), Desc: text(m["desc"]), Labels: labels(m["labels"]),
+		ID: itemID, Name: text(m["name"]),
 		Hosts:           lowered(texts(m["hosts"])),
 		UpstreamID:      id(m["upstream_id"]),
 		EnableWebsocket: boolPointer(m["enable_websocket"]),
-		CreateTime:      integer(m["create_time"]),
-		UpdateTime:      integer(m["update_time"]),
 	}
 	if s.Upstream, err = inlineUpstream(m); err != nil {
 		return nil, err

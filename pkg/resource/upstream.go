@@ -35,9 +35,7 @@ type UpstreamTLS struct {
 
 // Upstream is a decoded upstream, inline or of its own, immutable (spec/05 §1).
 type Upstream struct {
-	ID         string // empty if inline
-	Name, Desc string
-	Labels     map[string]string
+	ID string // empty if inline
 	// Nodes are in the order of the list, or of the keys if they were written as an
 	// object. They are nil under service discovery.
 	Nodes         []Node
@@ -55,7 +53,6 @@ type Upstream struct {
 	Checks        json.RawMessage // with defaults filled in; nil if absent
 	DiscoveryType string
 	ServiceName   string
-	DiscoveryArgs map[string]string
 }
 
 // DecodeUpstream checks and decodes a stored upstream.
@@ -90,13 +87,11 @@ func inlineUpstream(m map[string]any) (*Upstream, error) {
 
 func upstreamOf(m map[string]any) (*Upstream, error) {
 	u := &Upstream{
-		Name: text(m["name"]), Desc: text(m["desc"]), Labels: labels(m["labels"]),
 		Type: text(m["type"]), HashOn: text(m["hash_on"]), Key: text(m["key"]), Scheme: text(m["scheme"]),
 		RetryTimeout: number(m["retry_timeout"]),
 		Timeout:      decodeTimeout(m["timeout"]),
 		PassHost:     text(m["pass_host"]), UpstreamHost: text(m["upstream_host"]),
 		DiscoveryType: text(m["discovery_type"]), ServiceName: text(m["service_name"]),
-		DiscoveryArgs: labels(m["discovery_args"]),
 	}
 	var err error
 	if u.Nodes, err = nodesOf(m["nodes"]); err != nil {
