@@ -197,8 +197,8 @@ func TestReferencesAreFollowed(t *testing.T) {
 	check("a missing upstream is 502", step(w.put("services/s", `{"upstream_id":"u","plugins":{"checked":{}}}`)), 502, "checked", "plain")
 	r := step(w.put("upstreams/u", oneNode))
 	check("everything is there", r, 0, "checked", "plain")
-	if want := "route@1&service@3&plugin_config@2&upstream@4"; r.Version != want {
-		t.Errorf("got version %q, want %q", r.Version, want)
+	if want := (plugin.Ref{Kind: "upstreams", ID: "u", Revision: 4}); r.Upstream.Ref != want {
+		t.Errorf("got upstream %v, want %v", r.Upstream.Ref, want)
 	}
 	if r.Upstream.Nodes[0].Target.Addr != "127.0.0.1:1980" {
 		t.Errorf("got node %q, want 127.0.0.1:1980", r.Upstream.Nodes[0].Target.Addr)
@@ -435,8 +435,8 @@ func TestStateOutlivesUnrelatedChanges(t *testing.T) {
 		t.Error("got new state or a new picker after an unrelated edit, want the old ones")
 	}
 	now := f.ask("GET h/shared")
-	if now.Upstream.Picker != shared.Upstream.Picker || now.Version == shared.Version {
-		t.Errorf("got picker %p and version %q, want the old picker and a new version", now.Upstream.Picker, now.Version)
+	if now.Upstream.Picker != shared.Upstream.Picker || now.Upstream.Ref == shared.Upstream.Ref {
+		t.Errorf("got picker %p and upstream %v, want the old picker and a new revision", now.Upstream.Picker, now.Upstream.Ref)
 	}
 	// Not even what it refers to being away for a while resets it.
 	f.apply(w.batch(w.put("routes/away", `{"uri":"/away","service_id":"s","plugins":{"plain":{"n":1}},`+two+`}`), w.put("services/s", `{}`)))
@@ -595,12 +595,12 @@ func shown(r *Route) string {
 	if r == nil {
 		return ""
 	}
-	text := fmt.Sprintf("%s %s %s %d %v %+v", r.Version, r.Pattern, r.Host, r.Status, r.Broken, r.Labels)
+	text := fmt.Sprintf("%s %s %d %v %+v", r.Pattern, r.Host, r.Status, r.Broken, r.Labels)
 	for _, p := range r.Chain.Plugins() {
 		text += fmt.Sprintf(" %s:%s:%v", p.Name, p.Digest, p.Parent)
 	}
 	if r.Upstream != nil {
-		text += " " + r.Upstream.Nodes[0].Target.Addr
+		text += fmt.Sprintf(" %v %s", r.Upstream.Ref, r.Upstream.Nodes[0].Target.Addr)
 	}
 	return text
 }

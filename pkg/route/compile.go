@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -125,9 +124,6 @@ func (w *build) compileRoute(o *object, before *compiled) (*compiled, error) {
 	r := o.doc.(*resource.Route)
 	c := &compiled{object: o}
 	base := Route{Labels: plugin.Labels{RouteID: o.id, RouteName: r.Name, ServiceID: r.ServiceID}}
-	var room [64]byte
-	version := versionText(room[:0])
-	version.add("route", o)
 
 	var service, config *object
 	var s resource.Service // what the route falls back on; empty without a service
@@ -136,21 +132,18 @@ func (w *build) compileRoute(o *object, before *compiled) (*compiled, error) {
 		if service = w.objectAt("services", r.ServiceID); service != nil {
 			s = *service.doc.(*resource.Service)
 			base.Labels.ServiceName = s.Name
-			version.add("service", service)
 		}
 	}
 	if r.PluginConfigID != "" {
 		c.uses = append(c.uses, "plugin_configs/"+r.PluginConfigID)
-		if config = w.objectAt("plugin_configs", r.PluginConfigID); config != nil {
-			version.add("plugin_config", config)
-		}
+		config = w.objectAt("plugin_configs", r.PluginConfigID)
 	}
 	base.Websocket = isTrue(r.EnableWebsocket, s.EnableWebsocket)
 	if r.Timeout != nil {
 		t := timeoutsOf(r.Timeout)
 		base.timeouts = &t
 	}
-	w.routeUpstream(c, &base, r, service, before, &version)
+	w.routeUpstream(c, &base, r, service, before)
 
 	switch unknown := firstUnknown(o, service, config); {
 	case r.PluginConfigID != "" && config == nil:
@@ -161,7 +154,7 @@ func (w *build) compileRoute(o *object, before *compiled) (*compiled, error) {
 		base.refuse(http.StatusServiceUnavailable, unknown)
 	}
 	if base.Status == 0 || base.Status == http.StatusBadGateway {
-		if err := w.routeChain(c, &base, o, service, config, before, &version); err != nil {
+		if err := w.routeChain(c, &base, o, service, config, before); err != nil {
 			return nil, err
 		}
 	} else {
@@ -175,7 +168,6 @@ func (w *build) compileRoute(o *object, before *compiled) (*compiled, error) {
 			}
 		}
 	}
-	base.Version = string(version)
 	slices.Sort(c.uses)
 	c.uses = slices.Compact(c.uses)
 
@@ -245,7 +237,7 @@ func isTrue(first, second *bool) bool {
 
 // routeUpstream finds the upstream: the route's, else its service's; an id goes before
 // an inline one of the same level (spec/03 §8).
-func (w *build) routeUpstream(c *compiled, base *Route, r *resource.Route, service *object, before *compiled, version *versionText) {
+func (w *build) routeUpstream(c *compiled, base *Route, r *resource.Route, service *object, before *compiled) {
 	var s resource.Service
 	if service != nil {
 		s = *service.doc.(*resource.Service)
@@ -263,7 +255,6 @@ func (w *build) routeUpstream(c *compiled, base *Route, r *resource.Route, servi
 			return
 		}
 		base.Upstream = up
-		version.add("upstream", w.objectAt("upstreams", id))
 	case r.Upstream != nil:
 		c.upstream = w.inlineUpstream(c.object, r.Upstream, before)
 		base.Upstream = c.upstream
@@ -289,7 +280,7 @@ func (w *build) inlineUpstream(o *object, conf *resource.Upstream, before *compi
 
 // routeChain merges and compiles the plugins: the route's own go first, those of its
 // plugin_config fill gaps, those of its service come last (spec/04 §4).
-func (w *build) routeChain(c *compiled, base *Route, o, service, config *object, before *compiled, version *versionText) error {
+func (w *build) routeChain(c *compiled, base *Route, o, service, config *object, before *compiled) error {
 	sources := map[string]*object{}
 	for _, level := range []*object{o, config, service} {
 		if level == nil {
@@ -316,7 +307,6 @@ func (w *build) routeChain(c *compiled, base *Route, o, service, config *object,
 		c.chainOf = append(c.chainOf, m)
 		if m != nil {
 			metadata[i] = m.doc.(*resource.PluginMetadata).Conf
-			version.add("plugin_metadata/"+name, m)
 		}
 	}
 	var prev *plugin.Chain
@@ -351,17 +341,6 @@ func (w *build) metadataOf(name string) (*object, string) {
 		return nil, ""
 	}
 	return w.objectAt("plugin_metadata", name), "plugin_metadata/" + name
-}
-
-// versionText joins what was merged: "route@12&service@9".
-type versionText []byte
-
-func (v *versionText) add(word string, o *object) {
-	if len(*v) > 0 {
-		*v = append(*v, '&')
-	}
-	*v = append(append(*v, word...), '@')
-	*v = strconv.AppendInt(*v, o.revision, 10)
 }
 
 func timeoutsOf(t *resource.Timeout) upstream.Timeouts {

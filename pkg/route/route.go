@@ -57,11 +57,8 @@ type Env struct {
 
 // Route is one route under one of its patterns and hosts, compiled and immutable.
 type Route struct {
-	// Version names the configuration: the revisions of everything that was merged into
-	// the route, "route@12&service@9". Requests with equal versions were served alike.
-	Version string
-	Labels  plugin.Labels // its id and name, and those of its service
-	Chain   *plugin.Chain // service, plugin_config and route merged; nil: no plugins
+	Labels plugin.Labels // its id and name, and those of its service
+	Chain  *plugin.Chain // service, plugin_config and route merged; nil: no plugins
 	// Upstream is nil if neither the route nor its service has one.
 	Upstream *Upstream
 	// Status is the bare answer that every request gets, 0: none. 503: the plugin_config
