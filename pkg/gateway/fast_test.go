@@ -468,3 +468,80 @@ func TestALateInterruptIsNotForTheNextRequest(t *testing.T) {
 		t.Errorf("got %q, %v, want what the client sent", c.pending(), err)
 	}
 }
+
+// A request that comes while another is served is not missed when that is over, wherever in it.
+func TestARequestThatComesDuringAnotherIsServed(t *testing.T) {
+	w := newWorld(t, nil)
+	asked, goOn := make(chan struct{}), make(chan struct{})
+	w.put("routes/1", `{"uri":"/*","upstream":`+nodes(backend(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/wait" {
+			asked <- struct{}{}
+			<-goOn
+		}
+		_, _ = io.WriteString(w, r.URL.Path)
+	}))+`}`)
+	get := func(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n" }
+	c := w.dial()
+	for range 2 { // the first request of a connection may be served in another way
+		for name, second := range map[string][2]string{
+			"whole":               {get("/next"), ""},
+			"in two pieces":       {get("/next")[:7], get("/next")[7:]},
+			"after it":            {"", get("/next")},
+			"two at once":         {get("/next") + get("/next"), ""},
+			"one and a beginning": {get("/next") + get("/next")[:9], get("/next")[9:]},
+		} {
+			c.send(get("/wait"))
+			<-asked
+			c.send(second[0])
+			goOn <- struct{}{}
+			if _, body := c.ask(""); body != "/wait" {
+				t.Fatalf("%s: got %q", name, body)
+			}
+			c.send(second[1])
+			for range strings.Count(second[0]+second[1], "GET") {
+				if _, body := c.ask(""); body != "/next" {
+					t.Fatalf("%s: got %q", name, body)
+				}
+			}
+		}
+	}
+}
+
+// The end of a client may come with its last request, of which nothing else tells.
+func TestAClientThatEndsWithARequestIsLetGo(t *testing.T) {
+	w := newWorld(t, nil)
+	for range 20 {
+		c := w.dial()
+		c.ask("GET /none HTTP/1.1\r\nHost: x\r\n\r\n")
+		c.send("GET /none HTTP/1.1\r\nHost: x\r\n\r\n")
+		_ = c.Conn.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, c.r) // there may be an answer
+	}
+}
+
+// Who ends at last does not wait for a request that nothing can end.
+func TestAnEngineThatEndsDoesNotWaitForWhatHangs(t *testing.T) {
+	w := newWorld(t, nil)
+	asked, goOn := make(chan struct{}), make(chan struct{})
+	w.put("routes/1", `{"uri":"/*","upstream":`+nodes(backend(t, func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/wait" {
+			asked <- struct{}{}
+			<-goOn
+		}
+	}))+`}`)
+	defer close(goOn)
+	c, idle := w.dial(), w.dial()
+	for _, c := range []*client{c, idle} {
+		c.ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	c.send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-asked
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := w.engine.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	for _, c := range []*client{c, idle} {
+		_, _ = io.Copy(io.Discard, c.r) // the end comes to both
+	}
+}

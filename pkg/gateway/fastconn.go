@@ -34,6 +34,7 @@ type h1conn struct {
 	reader *socket.Reader  // of raw; nil: there is none
 	writer *socket.Writer  // the same
 	probe  socket.Probe
+	here   func(socket uintptr, n int) bool // serveHere, bound once
 
 	// What was read is in.bytes[r:w]; what is before keep is still needed. Without memory
 	// nothing was read.
@@ -42,12 +43,13 @@ type h1conn struct {
 	held       *h1buffer // has a head whose request has outgrown it
 	one        [1]byte
 
-	large    bool // the last request needed a large buffer, so that the next one may begin with it
-	fresh    bool // no request has come
-	posted   bool // the last request was a POST
-	over     bool // no request is read any more
-	lingers  bool // the client may still be sending when the connection ends
-	given    bool // somebody else has the connection
+	large    bool          // the last request needed a large buffer, so that the next one may begin with it
+	asked    *fastExchange // the next request, whose head was read; nil: none
+	fresh    bool          // no request has come
+	posted   bool          // the last request was a POST
+	over     bool          // no request is read any more
+	lingers  bool          // the client may still be sending when the connection ends
+	given    bool          // somebody else has the connection
 	hijacked bool
 
 	// Shared.
@@ -72,6 +74,7 @@ func newH1Conn(e *Fast, nc net.Conn) *h1conn {
 	c.probe.Init(c.sys)
 	if c.raw = socket.Raw(c.sys); c.raw != nil && socket.Known {
 		c.reader, c.writer = socket.NewReader(c.raw, c.room, c.spare), socket.NewWriter(c.raw)
+		c.here = c.serveHere
 	}
 	return c
 }
@@ -184,7 +187,13 @@ func (c *h1conn) shorten() {
 // first.
 func (c *h1conn) departed() {
 	ctx := c.ctx.Load()
-	if ctx == nil || !c.quiet.Load() {
+	if ctx == nil {
+		if c.fin.Load() {
+			socket.Wake(c.sys) // the end may have come with the last request
+		}
+		return
+	}
+	if !c.quiet.Load() {
 		return
 	}
 	seen := c.glance()
@@ -220,25 +229,11 @@ func (c *h1conn) await() error {
 	if c.r < c.w {
 		return nil
 	}
-	c.r, c.w, c.keep = 0, 0, 0
-	at := c.reading.at.Load() // of a new connection
-	if !c.fresh {
-		at = c.e.table.due(c.e.std.limits.Idle)
-	}
-	if at == 0 {
-		at = never
-	}
-	if at != passed {
-		c.reading.at.Store(at | 1)
-	}
-	if c.e.table.ending.Load() {
-		c.shorten()
-	}
+	c.rest()
 	for {
 		n, err := c.first()
 		late := c.settle(&c.reading)
 		if n > 0 {
-			c.w = n
 			return nil
 		}
 		if !timedOut(err) {
@@ -254,15 +249,41 @@ func (c *h1conn) await() error {
 	}
 }
 
-// first reads the first bytes of a request, with no memory while there are none.
+// rest begins the limit for the next request to begin.
+func (c *h1conn) rest() {
+	c.r, c.w, c.keep = 0, 0, 0
+	at := c.reading.at.Load() // of a new connection
+	if !c.fresh {
+		at = c.e.table.due(c.e.std.limits.Idle)
+	}
+	if at == 0 {
+		at = never
+	}
+	if at != passed {
+		c.reading.at.Store(at | 1)
+	}
+	if c.e.table.ending.Load() {
+		c.shorten()
+	}
+}
+
+// first reads the first bytes of a request, with no memory while there are none. Requests that
+// come whole are served meanwhile.
 func (c *h1conn) first() (int, error) {
-	if c.reader != nil && c.tls == nil {
-		return c.reader.Read()
+	switch {
+	case c.reader == nil || c.tls != nil:
+	case c.fresh || !c.watched:
+		n, err := c.reader.Read()
+		c.w = n
+		return n, err
+	default:
+		return c.reader.Each(c.here)
 	}
 	c.spare()
 	n, err := c.nc.Read(c.one[:])
 	if n > 0 {
 		c.room()[0] = c.one[0]
+		c.w = n
 		return n, nil
 	}
 	if err == nil {
@@ -309,12 +330,17 @@ const defaultHeaderBytes = 1 << 20 // net/http's
 
 var errHeadTooLarge = &http1.Refusal{Status: http.StatusRequestHeaderFieldsTooLarge, Reason: ""}
 
+// mostHead is how many bytes a head may have.
+func (c *h1conn) mostHead() int {
+	if most := c.e.std.limits.HeaderBytes; most > 0 {
+		return most
+	}
+	return defaultHeaderBytes
+}
+
 // head reads until the end of a head and returns its size.
 func (c *h1conn) head() (int, error) {
-	most := c.e.std.limits.HeaderBytes
-	if most <= 0 {
-		most = defaultHeaderBytes
-	}
+	most := c.mostHead()
 	var scan http1.Scan
 	begun, lined := time.Time{}, false
 	for {
@@ -359,23 +385,55 @@ var errSlowHead = &http1.Refusal{Status: http.StatusRequestTimeout}
 // loop serves one request after the other.
 func (c *h1conn) loop() {
 	for !c.over {
-		if c.await() != nil {
+		if c.await() != nil || c.over {
 			return
 		}
-		if c.blank(); c.r == c.w {
-			continue
+		if c.asked == nil {
+			if c.blank(); c.r == c.w {
+				continue
+			}
+			n, err := c.head()
+			if err != nil {
+				c.reject(err)
+				return
+			}
+			if c.fresh {
+				c.fresh = false
+				c.e.table.watch(c)
+			}
+			c.begin(n)
 		}
-		n, err := c.head()
-		if err != nil {
-			c.reject(err)
-			return
+		if c.asked != nil {
+			c.answer()
 		}
-		if c.fresh {
-			c.fresh = false
-			c.e.table.watch(c)
-		}
-		c.answer(n)
 	}
+}
+
+// serveHere serves a request that came whole in n bytes within the wait for them, and reports
+// whether the connection waits for the next one. Any other request is for loop: what reads from
+// the connection, or gives it away, has to wait until this wait is over.
+func (c *h1conn) serveHere(_ uintptr, n int) bool {
+	c.w = n
+	c.settle(&c.reading)
+	c.blank()
+	var scan http1.Scan
+	size, err := scan.End(c.pending())
+	if err != nil || size == 0 || size > c.mostHead() {
+		return false
+	}
+	if c.begin(size); c.asked == nil {
+		return false
+	}
+	if h := &c.asked.head; h.Upgrade || h.Length < 0 || h.Length > int64(c.w-c.r) {
+		return false
+	}
+	c.answer()
+	if c.over || c.r < c.w || c.fin.Load() {
+		return false
+	}
+	c.rest()
+	c.spare()
+	return true
 }
 
 // blank goes over empty lines that some clients send behind the body of a POST.
@@ -418,8 +476,8 @@ type fastExchange struct {
 	body fastBody
 }
 
-// answer serves the request whose head has n bytes.
-func (c *h1conn) answer(n int) {
+// begin makes the request whose head has n bytes the next that is asked, unless it is none.
+func (c *h1conn) begin(n int) {
 	e := c.e
 	x := e.pool.Get().(*fastExchange)
 	x.Reset(context.Background(), &x.sink)
@@ -433,9 +491,16 @@ func (c *h1conn) answer(n int) {
 		c.reject(&http1.Refusal{Status: http.StatusExpectationFailed})
 		return
 	}
+	c.fill(x, n)
+	c.asked = x
+}
+
+// answer serves the request that is asked.
+func (c *h1conn) answer() {
+	e, x := c.e, c.asked
+	c.asked = nil
 	ctx := exchange.NewContext(c)
 	x.SetContext(ctx)
-	c.fill(x, n)
 	c.ctx.Store(ctx)
 	e.serving.Add(1)
 	c.serveBody(x)
@@ -555,6 +620,19 @@ func (c *h1conn) release() {
 			c.in = nil
 		}
 	}
+}
+
+// sever ends the connection for both sides. Closing it would wait for a request that is served
+// within a wait; its goroutine closes it when it finds out.
+func (c *h1conn) sever() {
+	if both, ok := c.sys.(interface {
+		CloseRead() error
+		CloseWrite() error
+	}); ok {
+		_, _ = both.CloseRead(), both.CloseWrite()
+		return
+	}
+	_ = c.sys.Close()
 }
 
 // leave is the end of the connection's life here.

@@ -380,7 +380,7 @@ func (s *fastSink) end() {
 			// take an answer that was cut for a whole one. TLS would say goodbye.
 			if t, ok := c.sys.(*net.TCPConn); ok {
 				_ = t.SetLinger(0)
-				_ = t.Close()
+				c.nc = c.sys
 			}
 		}
 	default:

@@ -281,7 +281,7 @@ func (t *h1table) close() {
 		if ctx := c.ctx.Load(); ctx != nil {
 			ctx.Cancel(context.Canceled)
 		}
-		_ = c.sys.Close()
+		c.sever()
 	})
 }
 

@@ -16,6 +16,7 @@ type Request struct {
 	Length                int64 // of the body in bytes, -1: Chunked
 	Chunked               bool
 	Old                   bool // HTTP/1.0
+	Upgrade               bool // another protocol is asked for, if only by name
 	Close                 bool // the client wants the connection to end with the answer
 	KeepAlive             bool // a client of HTTP/1.0 wants it kept
 	Expect                Expectation
@@ -157,6 +158,8 @@ func (f *fields) see(name, value string) error {
 				f.r.Expect = ExpectContinue
 			}
 		}
+	case 7:
+		f.r.Upgrade = f.r.Upgrade || exchange.EqualName(name, "Upgrade")
 	case 10:
 		if exchange.EqualName(name, "Connection") {
 			closes, keeps := Options(value)

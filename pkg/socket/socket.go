@@ -70,7 +70,8 @@ type Reader struct {
 	raw  syscall.RawConn
 	take func() []byte
 	drop func()
-	step func(socket uintptr) bool // bound once, as rush is
+	each func(socket uintptr, n int) bool // for Each; nil: reading is over with the first bytes
+	step func(socket uintptr) bool        // bound once, as rush is
 	rush func(socket uintptr) bool
 	into []byte // for rush
 	n    int
@@ -99,6 +100,27 @@ func (r *Reader) Read() (int, error) {
 		r.err = io.EOF
 	}
 	return r.n, r.err
+}
+
+// Each is Read again and again: it calls serve with how many bytes it read, until that returns
+// false. What comes while serve is at work wakes up who waits next, so that it need not be
+// looked for first: most often nothing has come, and the look is a call of the system. Only an
+// end that came together with the last bytes is not noticed then: whoever hears of it by other
+// ways calls Wake. Until Each returns the connection is in use for reading: serve reads from it
+// in no other way, and who closes it waits for serve, to which socket is good.
+func (r *Reader) Each(serve func(socket uintptr, n int) bool) (int, error) {
+	r.each = serve
+	n, err := r.Read()
+	r.each = nil
+	return n, err
+}
+
+// Wake makes who waits in Each look for the end of a connection that has come. It may be called
+// by anybody.
+func Wake(c any) {
+	if half, ok := c.(interface{ CloseRead() error }); ok {
+		_ = half.CloseRead() // nothing comes any more, and whoever waits is told
+	}
 }
 
 // Fill reads what is there already into p until p is full, and returns how many bytes that was.

@@ -262,3 +262,75 @@ func TestAReaderFillsWithWhatIsThere(t *testing.T) {
 		t.Errorf("behind its deadline it read %d", n)
 	}
 }
+
+func TestAReaderServesWhatComesWhileItServes(t *testing.T) {
+	near, far := pair(t)
+	memory, tries := make([]byte, 8), 0
+	r := socket.NewReader(socket.Raw(near), func() []byte { tries++; return memory }, func() {})
+	got := ""
+	send := func(text string) {
+		if _, err := io.WriteString(far, text); err != nil {
+			t.Error(err)
+		}
+	}
+	go send("first")
+	n, err := r.Each(func(fd uintptr, n int) bool {
+		if got += string(memory[:n]) + "|"; got == "first|" {
+			send("second")
+			var p [1]byte
+			timetest.Until(t, "it has come", func() bool { return socket.Glance(fd, &p) == socket.Pending })
+		}
+		return got != "first|second|" // then it is over
+	})
+	if n != 6 || err != nil || got != "first|second|" {
+		t.Errorf("it served %q, then %d, %v", got, n, err)
+	}
+	got = ""
+	go send("more than the memory")
+	_ = near.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if n, err := r.Each(func(_ uintptr, n int) bool {
+		got += string(memory[:n])
+		return got != "more than the memory"
+	}); n == 0 || err != nil {
+		t.Errorf("it served %q, then %d, %v", got, n, err)
+	}
+	_ = near.SetReadDeadline(time.Now().Add(time.Millisecond))
+	if n, err := r.Each(func(uintptr, int) bool { return true }); n != 0 || err == nil || err == io.EOF {
+		t.Errorf("at its deadline: %d, %v", n, err)
+	}
+	_ = near.SetReadDeadline(time.Time{})
+	go func() {
+		send("last")
+		_ = far.CloseWrite()
+	}()
+	if n, err := r.Each(func(fd uintptr, _ int) bool {
+		var p [1]byte
+		timetest.Until(t, "the end has come", func() bool { return socket.Glance(fd, &p) == socket.Gone })
+		socket.Wake(near)
+		return true
+	}); n != 0 || err != io.EOF {
+		t.Errorf("at the end: %d, %v", n, err)
+	}
+}
+
+// What was there has been read, so that a reader that has served waits without a try.
+func TestAReaderDoesNotTryWhereNothingIs(t *testing.T) {
+	near, far := pair(t)
+	memory, tries := make([]byte, 8), 0
+	r := socket.NewReader(socket.Raw(near), func() []byte { tries++; return memory }, func() {})
+	served := make(chan struct{})
+	const times = 5
+	go func() {
+		for range times {
+			_, _ = io.WriteString(far, "hello")
+			<-served
+		}
+	}()
+	left := times
+	if _, err := r.Each(func(uintptr, int) bool { served <- struct{}{}; left--; return left > 0 }); err != nil {
+		t.Fatal(err)
+	}
+	if tries > times+1 { // the first may have come too early
+		t.Errorf("it tried %d times to read %d messages", tries, times)
+	}
+}

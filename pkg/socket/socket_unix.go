@@ -10,20 +10,27 @@ import (
 // Known reports whether there are Readers, Writers and Glance here.
 const Known = true
 
-// attempt reads once; false: nothing is there yet.
+// attempt reads once; false: nothing is there yet, or what there was has been served.
 func (r *Reader) attempt(socket uintptr) bool {
-	n, err := Receive(socket, r.take())
-	switch {
-	case err == syscall.EAGAIN:
-		r.drop()
-		return false
-	case err != nil:
-		r.drop()
-		r.err = os.NewSyscallError("read", err)
-	default:
-		r.n = n
+	for {
+		p := r.take()
+		n, err := Receive(socket, p)
+		switch {
+		case err == syscall.EAGAIN:
+			r.drop()
+			return false
+		case err != nil:
+			r.drop()
+			r.err = os.NewSyscallError("read", err)
+			return true
+		}
+		if r.n = n; n == 0 || r.each == nil || !r.each(socket, n) {
+			return true
+		}
+		if r.n = 0; n < len(p) {
+			return false // that was all, and what has come since is told
+		}
 	}
-	return true
 }
 
 // fill never waits.
