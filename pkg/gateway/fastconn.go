@@ -412,7 +412,7 @@ func (c *h1conn) loop() {
 // serveHere serves a request that came whole in n bytes within the wait for them, and reports
 // whether the connection waits for the next one. Any other request is for loop: what reads from
 // the connection, or gives it away, has to wait until this wait is over.
-func (c *h1conn) serveHere(_ uintptr, n int) bool {
+func (c *h1conn) serveHere(fd uintptr, n int) bool {
 	c.w = n
 	c.settle(&c.reading)
 	c.blank()
@@ -427,7 +427,9 @@ func (c *h1conn) serveHere(_ uintptr, n int) bool {
 	if h := &c.asked.head; h.Upgrade || h.Length < 0 || h.Length > int64(c.w-c.r) {
 		return false
 	}
+	c.writer.Hold(fd)
 	c.answer()
+	c.writer.Release()
 	if c.over || c.r < c.w || c.fin.Load() {
 		return false
 	}

@@ -139,6 +139,8 @@ func (r *Reader) Fill(p []byte) (n int) {
 type Writer struct {
 	raw  syscall.RawConn
 	step func(socket uintptr) bool // bound once
+	held uintptr                   // the socket, if whoever writes holds it
+	hold bool
 	rest []byte
 	n    int
 	err  error
@@ -151,10 +153,20 @@ func NewWriter(raw syscall.RawConn) *Writer {
 	return w
 }
 
+// Hold tells that the caller has the socket until Release, as serve of Reader.Each: what it
+// takes at once is then written with less ado.
+func (w *Writer) Hold(socket uintptr) { w.held, w.hold = socket, true }
+
+// Release ends Hold.
+func (w *Writer) Release() { w.hold = false }
+
 // Write implements io.Writer, within the connection's deadline.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.rest, w.n, w.err = p, 0, nil
-	err := w.raw.Write(w.step)
+	var err error
+	if !w.hold || !w.attempt(w.held) {
+		err = w.raw.Write(w.step)
+	}
 	if w.rest = nil; err == nil {
 		err = w.err
 	}

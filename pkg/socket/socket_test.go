@@ -334,3 +334,39 @@ func TestAReaderDoesNotTryWhereNothingIs(t *testing.T) {
 		t.Errorf("it tried %d times to read %d messages", tries, times)
 	}
 }
+
+func TestAWriterThatHoldsItsSocketWaitsForRoom(t *testing.T) {
+	near, far := pair(t)
+	text := bytes.Repeat([]byte("0123456789abcdef"), 512<<10)
+	got := make(chan []byte)
+	begin := make(chan struct{})
+	go func() {
+		<-begin
+		p, _ := io.ReadAll(far)
+		got <- p
+	}()
+	w := socket.NewWriter(socket.Raw(near))
+	_ = near.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
+	n := 0
+	if err := socket.Raw(near).Control(func(fd uintptr) {
+		w.Hold(fd)
+		defer w.Release()
+		var err error
+		if n, err = w.Write(text); n == 0 || n == len(text) || err == nil {
+			t.Errorf("while nobody reads: %d bytes, %v", n, err)
+		}
+		_ = near.SetWriteDeadline(time.Time{})
+		close(begin)
+		var m int
+		m, err = w.Write(text[n:])
+		if n += m; n != len(text) || err != nil {
+			t.Errorf("it wrote %d bytes: %v", n, err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	_ = near.CloseWrite()
+	if p := <-got; !bytes.Equal(p, text) {
+		t.Errorf("%d bytes came, or others", len(p))
+	}
+}
