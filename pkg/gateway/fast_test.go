@@ -519,6 +519,37 @@ func TestAClientThatEndsWithARequestIsLetGo(t *testing.T) {
 	}
 }
 
+// halved counts how often nothing is to be read from it any more.
+type halved struct {
+	net.Conn
+	times int
+}
+
+func (h *halved) CloseRead() error {
+	h.times++
+	return nil
+}
+
+// To wake a connection up is told as another departure.
+func TestAConnectionIsWokenUpOnce(t *testing.T) {
+	var table h1table
+	h := &halved{}
+	c := &h1conn{sys: h, slot: 0, name: 1}
+	table.conns = []*h1conn{c}
+	for range 3 {
+		table.departed(table.token(c))
+	}
+	if h.times != 1 {
+		t.Errorf("it was woken up %d times", h.times)
+	}
+	other := &h1conn{sys: h, slot: 0, name: 2}
+	other.ctx.Store(exchange.NewContext(nil))
+	table.conns[0] = other
+	if table.departed(table.token(other)); h.times != 1 || !other.fin.Load() {
+		t.Errorf("within a request it was woken up, or not told: %v", other.fin.Load())
+	}
+}
+
 // Who ends at last does not wait for a request that nothing can end.
 func TestAnEngineThatEndsDoesNotWaitForWhatHangs(t *testing.T) {
 	w := newWorld(t, nil)

@@ -187,13 +187,7 @@ func (c *h1conn) shorten() {
 // first.
 func (c *h1conn) departed() {
 	ctx := c.ctx.Load()
-	if ctx == nil {
-		if c.fin.Load() {
-			socket.Wake(c.sys) // the end may have come with the last request
-		}
-		return
-	}
-	if !c.quiet.Load() {
+	if ctx == nil || !c.quiet.Load() {
 		return
 	}
 	seen := c.glance()

@@ -198,10 +198,15 @@ func (t *h1table) departed(token uint64) {
 		c = nil
 	}
 	t.mu.Unlock()
-	if c != nil {
-		c.fin.Store(true)
-		c.departed()
+	if c == nil {
+		return
 	}
+	// The end may have come with the last request, whose connection then waits for another. Once
+	// is enough: that, too, is told here.
+	if !c.fin.Swap(true) && c.ctx.Load() == nil {
+		socket.Wake(c.sys)
+	}
+	c.departed()
 }
 
 // each calls do for every connection.
