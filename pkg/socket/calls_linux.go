@@ -10,7 +10,7 @@ import (
 // rawMost is up to how many bytes a call is hidden from the scheduler: it ends before anybody
 // misses the processor. To tell the scheduler costs as much as the kernel's door, and when it
 // is told it looks every 20 µs whether the call still lasts.
-const rawMost = 32 << 10
+const rawMost = 256 << 10
 
 // These are the calls for sockets alone: the ones for files of all kinds take a tenth more to
 // find out what they have before them. Nothing here waits: with the flag a socket that does

@@ -24,6 +24,7 @@ type outgoing struct {
 	framed []byte // the part of piece that goes on the wire
 	left   int64  // of a stream's announced length
 	ended  bool   // nothing follows framed
+	whole  bool   // nothing follows what is staged
 	lent   bool   // a sender uses it
 
 	text []byte // memory for the heads of answers; what is used of it is theirs
@@ -308,6 +309,7 @@ func (o *outgoing) stage(k *conn, r *Request) {
 		o.vec = append(o.vec, segments...)
 	}
 	o.rest = o.vec
+	o.whole = r.Stream == nil || o.ended
 	k.watch = k.raw != nil && (total > patience || r.Stream != nil)
 }
 

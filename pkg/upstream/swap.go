@@ -35,9 +35,10 @@ const (
 )
 
 // swapping reports whether o can take the short way. On a new connection the server may have
-// spoken first, which is to be read at once.
+// spoken first, which is to be read at once. What one call does not take goes the long way, on
+// which somebody looks for an early answer.
 func (k *conn) swapping(o *outgoing) bool {
-	return k.swap.step != nil && k.served > 0 && !k.watch
+	return k.swap.step != nil && k.served > 0 && o.whole
 }
 
 // exchange goes the short way. dead means that the server had left before: nothing was sent.
