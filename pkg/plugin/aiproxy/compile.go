@@ -237,6 +237,7 @@ func place(out *drivers.Instance, c *conf, i *instance) error {
 	}
 	out.Target = &upstream.Target{
 		Addr: net.JoinHostPort(host, port), NoKeepAlive: !c.KeepAlive, MaxIdle: c.KeepAlivePool, IdleTimeout: ms(c.KeepAliveTimeout),
+		MaxRequests: connectionRequests,
 	}
 	if out.Scheme == "https" {
 		out.Target.SNI = host
@@ -249,6 +250,10 @@ func place(out *drivers.Instance, c *conf, i *instance) error {
 	credentials(out, &i.Auth)
 	return nil
 }
+
+// connectionRequests is how many requests a connection to a provider serves. The reference has
+// no limit; with one, a provider that has moved is found in the end.
+const connectionRequests = 10_000
 
 // printable encodes what may not stand in a request line; url.Parse leaves it in a query.
 func printable(query string) string {
