@@ -355,6 +355,31 @@ func special(w uint64) uint64 {
 
 // text scans the string that begins at i. If there is a problem, end is where.
 func (s *scanner) text(i int) (end int, problem string) {
+	p, at := s.p, i+1
+	if len(p)-at < 16 {
+		return s.words(i)
+	}
+	w, before := binary.LittleEndian.Uint64(p[at:at+8]), uint64(0)
+	m := special(w)
+	if m == 0 {
+		at, before, w = at+8, w, binary.LittleEndian.Uint64(p[at+8:at+16])
+		m = special(w)
+	}
+	n := bits.TrailingZeros64(m) >> 3
+	switch at += n; {
+	case m != 0 && p[at] == '"' && (before|w&(1<<(8*n&63)-1))&highs == 0:
+		s.escaped = false
+		return at + 1, "" // most are short and plain
+	case wide && i+1 >= longBegins && (m == 0 || p[at] == '\\'):
+		if end = s.long(i + 1); end > 0 {
+			return end, ""
+		}
+	}
+	return s.words(i)
+}
+
+// words is text, eight bytes at a time.
+func (s *scanner) words(i int) (end int, problem string) {
 	p, start := s.p, i
 	s.escaped = false
 	var all uint64 // all bytes of the string or-ed: is there one beyond ASCII?
