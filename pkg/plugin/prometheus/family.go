@@ -17,10 +17,7 @@ import (
 type label int
 
 const (
-	code label = iota
-	kind       // the label `type`
-	source
-	routeName // the label `route` where it is the name, whatever prefer_name says
+	routeName label = iota // the label `route` where it is the name, whatever prefer_name says
 	serviceName
 	route
 	routeID
@@ -33,6 +30,13 @@ const (
 	requestType
 	requestModel
 	model
+	told // those before it are known while a request is under way
+)
+
+const (
+	code = told + iota
+	kind // the label `type`
+	source
 	labels
 )
 

@@ -206,8 +206,7 @@ type view struct {
 	metadata string
 	off      [families][labels]bool
 	unused   [labels]bool // off in every metric, so that requests need not be told apart by it
-	counted  table[key, *bundle]
-	active   table[key, *cell]
+	known    table[key, *series]
 }
 
 // view returns the view of that metadata: the one in use if it is the same.
@@ -242,17 +241,62 @@ func (m *Metrics) view(metadata json.RawMessage) (*view, error) {
 	return v, nil
 }
 
-// key is everything that a request's series are told apart by. Its texts are the exchange's
-// own until it is kept.
+// key is everything that requests are told apart by, but for how they end. Its texts are the
+// exchange's own until it is kept.
 type key struct {
-	code   int
-	origin exchange.Origin
-	values [labels]string
+	values [told]string
 	extra  string // values of variables, joined
+}
+
+// series are those of requests that are told apart by nothing but how they end.
+type series struct {
+	key    key
+	active atomic.Pointer[cell]      // of llm_active_connections; nil: nobody asked for it
+	ended  atomic.Pointer[[]*bundle] // by how they ended; nil: nobody did
+	mu     sync.Mutex                // is held to change ended
+}
+
+// fits reports whether a request that was one of s still is.
+func (s *series) fits(f *exchange.Facts) bool {
+	v := &s.key.values
+	return s.key.extra == "" && v[node] == f.BalancerIP && v[model] == f.LLM.Model && v[requestModel] == f.LLM.RequestModel &&
+		v[consumer] == f.ConsumerName && v[requestType] == f.RequestType
+}
+
+// bundle returns the series of those that end so; nil: there are none, or they have expired.
+func (s *series) bundle(code int, origin exchange.Origin) *bundle {
+	if list := s.ended.Load(); list != nil {
+		for _, b := range *list {
+			if b.code == code && b.origin == origin {
+				if b.gone() {
+					return nil
+				}
+				return b
+			}
+		}
+	}
+	return nil
+}
+
+// keep makes b what bundle returns, for all who end as its requests do.
+func (s *series) keep(b *bundle) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := []*bundle{b}
+	if before := s.ended.Load(); before != nil {
+		for _, other := range *before {
+			if other.code != b.code || other.origin != b.origin {
+				list = append(list, other)
+			}
+		}
+	}
+	s.ended.Store(&list)
 }
 
 // bundle are the series that a finished request adds to.
 type bundle struct {
+	code     int
+	origin   exchange.Origin
 	status   *cell
 	latency  [3]*cell // request, upstream, apisix
 	traffic  [2]*cell // ingress, egress
@@ -287,8 +331,12 @@ type recorder struct {
 	moved      func(*plugin.Context) // moves, for plugin.InstanceTaken
 }
 
-// activeKey is the series of llm_active_connections in which a request is counted.
-var activeKey = plugin.NewKey[*cell]("prometheus.active")
+var (
+	// seriesKey is what a request was one of when it was last looked at, activeKey what of that
+	// counts it as one that is under way.
+	seriesKey = plugin.NewKey[*series]("prometheus.series")
+	activeKey = plugin.NewKey[*cell]("prometheus.active")
+)
 
 // begins counts a request for which an AI instance was chosen as one that is under way. As
 // a plugin of the route it runs behind the choice, in the access phase; as one of a global
@@ -298,9 +346,7 @@ func (r *recorder) begins(x *plugin.Context) {
 	if !llm(f) || f.BalancerIP == "" || activeKey.Get(x) != nil {
 		return
 	}
-	c := r.activeCell(x)
-	c.add(1)
-	activeKey.Set(x, c)
+	r.active(x).add(1)
 	plugin.InstanceTaken.Set(x, r.moved)
 }
 
@@ -310,32 +356,38 @@ func (r *recorder) moves(x *plugin.Context) {
 	if before == nil {
 		return
 	}
-	c := r.activeCell(x)
-	if c == before {
-		return
+	if c := r.active(x); c != before {
+		c.add(1)
+		before.add(-1)
 	}
-	c.add(1)
-	before.add(-1)
-	activeKey.Set(x, c)
 }
 
-// activeCell is the series of llm_active_connections for a request as it stands.
-func (r *recorder) activeCell(x *plugin.Context) *cell {
-	f := &x.Facts
+// active notes which series of llm_active_connections a request is one of as it stands.
+func (r *recorder) active(x *plugin.Context) *cell {
+	s := r.series(x)
+	c := s.active.Load()
+	if c == nil || c.gone.Load() {
+		c = r.m.cell(activeConnections, r.view, &s.key, "", nil)
+		s.active.Store(c)
+	}
+	seriesKey.Set(x, s)
+	activeKey.Set(x, c)
+	return c
+}
+
+// series returns what a request is one of as it stands.
+func (r *recorder) series(x *plugin.Context) *series {
 	var k key
 	r.fill(&k, x)
-	k.values[route], k.values[service] = "", ""
-	k.values[routeName], k.values[serviceName] = r.shown(routeName, f.RouteName), r.shown(serviceName, f.ServiceName)
-	k.values[uri], k.values[host] = r.shown(uri, f.MatchedURI), r.shown(host, f.MatchedHost)
-	c, ok := r.view.active.get(k)
-	if !ok || c.gone.Load() {
-		k = r.keep(k, r.view.active.size.Load())
-		if c, ok = r.view.active.get(k); !ok || c.gone.Load() {
-			c = r.m.cell(activeConnections, r.view, &k, "")
-			r.view.active.put(k, c)
+	s, ok := r.view.known.get(k)
+	if !ok {
+		k = r.keep(k, r.view.known.size.Load())
+		if s, ok = r.view.known.get(k); !ok {
+			s = &series{key: k}
+			r.view.known.put(k, s)
 		}
 	}
-	return c
+	return s
 }
 
 func llm(f *exchange.Facts) bool { return f.RequestType == "ai_chat" || f.RequestType == "ai_stream" }
@@ -348,7 +400,7 @@ func (r *recorder) shown(l label, value string) string {
 	return cut(value)
 }
 
-// fill fills in what both kinds of keys have.
+// fill fills in what a request is told apart by.
 func (r *recorder) fill(k *key, x *plugin.Context) {
 	f, v := &x.Facts, &k.values
 	name, serviceShown := f.RouteID, f.ServiceID
@@ -360,6 +412,8 @@ func (r *recorder) fill(k *key, x *plugin.Context) {
 	}
 	v[route], v[service] = r.shown(route, name), r.shown(service, serviceShown)
 	v[routeID], v[serviceID] = r.shown(routeID, f.RouteID), r.shown(serviceID, f.ServiceID)
+	v[routeName], v[serviceName] = r.shown(routeName, f.RouteName), r.shown(serviceName, f.ServiceName)
+	v[uri], v[host] = r.shown(uri, f.MatchedURI), r.shown(host, f.MatchedHost)
 	v[consumer], v[node] = r.shown(consumer, f.ConsumerName), r.shown(node, f.BalancerIP)
 	v[requestType] = f.RequestType // it decides which series there are
 	v[requestModel], v[model] = r.shown(requestModel, f.LLM.RequestModel), r.shown(model, f.LLM.Model)
@@ -402,8 +456,8 @@ func (r *recorder) keep(k key, size int64) key {
 	return k
 }
 
-// cell returns a metric's series for a key.
-func (m *Metrics) cell(which int, v *view, k *key, kindValue string) *cell {
+// cell returns a metric's series for a key. b says how the requests ended; nil: they have not.
+func (m *Metrics) cell(which int, v *view, k *key, kindValue string, b *bundle) *cell {
 	f := m.families[which]
 	values := make([]string, 0, len(f.names))
 	for _, l := range f.labels {
@@ -411,11 +465,11 @@ func (m *Metrics) cell(which int, v *view, k *key, kindValue string) *cell {
 		case l == kind:
 			values = append(values, kindValue)
 		case l == code:
-			values = append(values, codeText(k.code))
+			values = append(values, codeText(b.code))
 		case v.off[which][l]:
 			values = append(values, "")
 		case l == source:
-			values = append(values, sources[k.origin])
+			values = append(values, sources[b.origin])
 		default:
 			values = append(values, k.values[l])
 		}
@@ -438,28 +492,25 @@ func (r *recorder) log(x *plugin.Context) {
 		c.add(-1)
 		activeKey.Set(x, nil)
 	}
-	k := key{code: x.Response.Status, origin: x.Response.Origin}
-	r.fill(&k, x)
-	k.values[uri], k.values[host] = r.shown(uri, f.MatchedURI), r.shown(host, f.MatchedHost)
-	b, ok := r.view.counted.get(k)
-	if !ok || b.gone() {
-		k = r.keep(k, r.view.counted.size.Load())
-		if b, ok = r.view.counted.get(k); !ok || b.gone() {
-			b = r.bundle(&k, llm(f))
-			r.view.counted.put(k, b)
-		}
+	s := seriesKey.Get(x)
+	if s == nil || !s.fits(f) {
+		s = r.series(x)
+	}
+	b := s.bundle(x.Response.Status, x.Response.Origin)
+	if b == nil {
+		b = r.bundle(&s.key, llm(f), x.Response.Status, x.Response.Origin)
+		s.keep(b)
 	}
 	b.add(x)
 }
 
-func (r *recorder) bundle(k *key, llm bool) *bundle {
-	of := func(which int, kindValue string) *cell { return r.m.cell(which, r.view, k, kindValue) }
-	b := &bundle{
-		status:  of(httpStatus, ""),
-		latency: [3]*cell{of(httpLatency, "request"), nil, of(httpLatency, "apisix")},
-		traffic: [2]*cell{of(bandwidth, "ingress"), of(bandwidth, "egress")},
-		llm:     llm,
-	}
+// bundle makes the series of requests that end so.
+func (r *recorder) bundle(k *key, llm bool, code int, origin exchange.Origin) *bundle {
+	b := &bundle{code: code, origin: origin, llm: llm}
+	of := func(which int, kindValue string) *cell { return r.m.cell(which, r.view, k, kindValue, b) }
+	b.status = of(httpStatus, "")
+	b.latency = [3]*cell{of(httpLatency, "request"), nil, of(httpLatency, "apisix")}
+	b.traffic = [2]*cell{of(bandwidth, "ingress"), of(bandwidth, "egress")}
 	// A request that reached no upstream has no such series.
 	if k.values[node] != "" || r.view.unused[node] {
 		b.latency[1] = of(httpLatency, "upstream")
