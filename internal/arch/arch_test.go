@@ -370,3 +370,25 @@ func TestEverySettingIsRead(t *testing.T) {
 		}
 	}
 }
+
+// A program that was built in place is soon committed with the rest, and stays in every clone.
+func TestNoProgramIsPartOfTheSource(t *testing.T) {
+	cmd := exec.Command("git", "ls-files", "-z")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Skipf("git ls-files: %v", err) // a tarball, or a checkout of another owner
+	}
+	for name := range strings.SplitSeq(strings.TrimRight(string(out), "\x00"), "\x00") {
+		f, err := os.Open(filepath.Join(root, name))
+		if err != nil {
+			continue // removed, and not committed yet
+		}
+		magic := make([]byte, 4)
+		_, err = io.ReadFull(f, magic)
+		_ = f.Close()
+		if err == nil && string(magic) == "\x7fELF" {
+			t.Errorf("%s is a program: remove it, it is built from source", name)
+		}
+	}
+}
