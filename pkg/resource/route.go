@@ -26,9 +26,10 @@ func decodeTimeout(v any) *Timeout {
 }
 
 // Route is a decoded route, immutable. Members that name other items are empty if absent. As
-// of services and upstreams, what only people read is not kept: there are many.
+// of services and upstreams, what only people read is not kept: there are many. Nor is its id,
+// for another reason: with it a route would stand among the maps of documents, and keep what
+// memory they took in use once they are gone.
 type Route struct {
-	ID             string
 	Name           string
 	URIs           []string       // of uri or uris
 	Hosts          []string       // of host or hosts, in lower case; none: any host
@@ -75,7 +76,7 @@ func decodeRoute(itemID string, p []byte, known jsonedit.Known) (*Route, error) 
 	}
 	m := d.members
 	r := &Route{
-		ID: itemID, Name: text(m["name"]),
+		Name:            text(m["name"]),
 		URIs:            oneOrMany(m, "uri", "uris"),
 		Hosts:           lowered(oneOrMany(m, "host", "hosts")),
 		Methods:         texts(m["methods"]),
