@@ -40,10 +40,9 @@ type Warning struct{ Key, Text string }
 type object struct {
 	kind              *resource.Kind
 	id                string
-	rest, key         string // below the prefix, and whole
+	rest              string // its key below the prefix
 	created, revision int64
-	doc               any // *resource.Route, …
-	plugins           resource.Plugins
+	doc               any                 // *resource.Route, …
 	server            *certificate.Server // of a ssl that is shown to clients
 	// unknown is the plugin that this program does not have: what is built from the
 	// object is answered 503 (spec/00 19).
@@ -53,6 +52,30 @@ type object struct {
 func (o *object) ref() plugin.Ref {
 	return plugin.Ref{Kind: o.kind.Name, ID: o.id, Revision: o.revision}
 }
+
+// plugins are the configurations of this node's plugins in the object.
+func (o *object) plugins() resource.Plugins {
+	switch d := o.doc.(type) {
+	case *resource.Route:
+		return d.Plugins
+	case *resource.Service:
+		return d.Plugins
+	case *resource.Consumer:
+		return d.Plugins
+	case *resource.Credential:
+		return d.Plugins
+	case *resource.ConsumerGroup:
+		return d.Plugins
+	case *resource.PluginConfig:
+		return d.Plugins
+	case *resource.GlobalRule:
+		return d.Plugins
+	}
+	return nil // those of stream routes are others
+}
+
+// keyOf is the whole key of an object.
+func (w *build) keyOf(o *object) string { return w.env.Prefix + "/" + o.rest }
 
 // change is one item that is new, different or gone.
 type change struct {
@@ -266,7 +289,7 @@ func (w *build) reject(rest string, item *store.Item, err error) {
 
 // rejectUnknown reports an item that is in force as a refusal to serve.
 func (w *build) rejectUnknown(o *object) {
-	r := Rejected{Key: o.key, Refused: o.revision, Reason: o.unknown.Error()}
+	r := Rejected{Key: w.keyOf(o), Refused: o.revision, Reason: o.unknown.Error()}
 	w.rejected.set(o.rest, r)
 	w.report.Rejected = append(w.report.Rejected, r)
 }
@@ -327,17 +350,14 @@ func (w *build) readItem(c *change) error {
 		}
 	}
 	o := &object{
-		kind: kind, id: id, rest: c.rest, key: c.item.Key,
+		kind: kind, id: id, rest: c.rest,
 		created: c.item.CreateRevision, revision: c.item.Revision,
 	}
 	var err error
 	if before := w.routeBefore(c); before != nil {
-		var r *resource.Route
-		if r, err = resource.DecodeNextRoute(id, doc, before, c.before.Value); err == nil {
-			o.doc, o.plugins = r, r.Plugins
-		}
+		o.doc, err = resource.DecodeNextRoute(id, doc, before, c.before.Value)
 	} else {
-		o.doc, o.plugins, err = decode(kind.Name, id, doc)
+		o.doc, err = decode(kind.Name, id, doc)
 	}
 	if err != nil {
 		return err
@@ -367,59 +387,23 @@ func (w *build) routeBefore(c *change) *resource.Route {
 	return r
 }
 
-// decode returns the typed form of an item and the plugin configurations in it.
-func decode(kind, id string, doc []byte) (any, resource.Plugins, error) {
+// decode returns the typed form of an item.
+func decode(kind, id string, doc []byte) (any, error) {
 	switch kind {
 	case "routes":
-		d, err := resource.DecodeRoute(id, doc)
-		if err != nil {
-			return nil, nil, err
-		}
-		return d, d.Plugins, nil
+		return resource.DecodeRoute(id, doc)
 	case "services":
-		d, err := resource.DecodeService(id, doc)
-		if err != nil {
-			return nil, nil, err
-		}
-		return d, d.Plugins, nil
+		return resource.DecodeService(id, doc)
 	case "consumers":
-		d, err := resource.DecodeConsumer(id, doc)
-		if err != nil {
-			return nil, nil, err
-		}
-		return d, d.Plugins, nil
+		return resource.DecodeConsumer(id, doc)
 	case "credentials":
-		d, err := resource.DecodeCredential(id, doc)
-		if err != nil {
-			return nil, nil, err
-		}
-		return d, d.Plugins, nil
+		return resource.DecodeCredential(id, doc)
 	case "consumer_groups":
-		d, err := resource.DecodeConsumerGroup(id, doc)
-		if err != nil {
-			return nil, nil, err
-		}
-		return d, d.Plugins, nil
+		return resource.DecodeConsumerGroup(id, doc)
 	case "plugin_configs":
-		d, err := resource.DecodePluginConfig(id, doc)
-		if err != nil {
-			return nil, nil, err
-		}
-		return d, d.Plugins, nil
+		return resource.DecodePluginConfig(id, doc)
 	case "global_rules":
-		d, err := resource.DecodeGlobalRule(id, doc)
-		if err != nil {
-			return nil, nil, err
-		}
-		return d, d.Plugins, nil
-	}
-	d, err := decodePlain(kind, id, doc)
-	return d, nil, err
-}
-
-// decodePlain is decode for the kinds that carry no plugins of this node's.
-func decodePlain(kind, id string, doc []byte) (any, error) {
-	switch kind {
+		return resource.DecodeGlobalRule(id, doc)
 	case "upstreams":
 		return resource.DecodeUpstream(id, doc)
 	case "plugin_metadata":
@@ -454,11 +438,11 @@ func (w *build) checkPlugins(o *object, c *change) error {
 		}
 		return nil
 	}
-	for _, p := range o.plugins {
+	for _, p := range o.plugins() {
 		if _, known := w.env.Registry.Definition(p.Name); !known {
 			err := error(&plugin.UnknownError{Plugin: p.Name})
 			if w.env.SkipUnknown {
-				c.warn = append(c.warn, Warning{o.key, err.Error() + " is left out"})
+				c.warn = append(c.warn, Warning{w.keyOf(o), err.Error() + " is left out"})
 			} else if o.unknown == nil {
 				o.unknown = err
 			}

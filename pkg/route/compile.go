@@ -162,7 +162,7 @@ func (w *build) compileRoute(o *object, before *compiled) (*compiled, error) {
 			c.chain = before.chain // it does not run, it keeps the plugins' state for later
 		}
 		// Whether an item is good must not depend on what it refers to.
-		for _, p := range o.plugins {
+		for _, p := range o.plugins() {
 			if err := w.checkPlugin(o, p); err != nil && !isUnknown(err) {
 				return nil, err
 			}
@@ -286,7 +286,7 @@ func (w *build) routeChain(c *compiled, base *Route, o, service, config *object,
 		if level == nil {
 			continue
 		}
-		for _, p := range level.plugins {
+		for _, p := range level.plugins() {
 			if sources[p.Name] == nil {
 				sources[p.Name] = level
 			}
@@ -319,7 +319,7 @@ func (w *build) routeChain(c *compiled, base *Route, o, service, config *object,
 	all := make([]*plugin.Compiled, 0, len(names))
 	for i, name := range names {
 		level := sources[name]
-		p, err := w.env.Registry.Compile(plugin.Source{Name: name, Conf: level.plugins.Get(name), Parent: level.ref()},
+		p, err := w.env.Registry.Compile(plugin.Source{Name: name, Conf: level.plugins().Get(name), Parent: level.ref()},
 			base.Labels, metadata[i], prev)
 		switch {
 		case err == nil:
@@ -416,7 +416,7 @@ func (w *build) compileConsumers() {
 			if known {
 				c.uses, c.holders = before.uses, nil
 			}
-			r := Rejected{Key: o.key, Refused: o.revision, Reason: errs[i].Error()}
+			r := Rejected{Key: w.keyOf(o), Refused: o.revision, Reason: errs[i].Error()}
 			w.rejected.set(rest, r)
 			w.report.Rejected = append(w.report.Rejected, r)
 		}
@@ -485,20 +485,20 @@ func (w *build) compileConsumer(o *object, before *compiledConsumer) (*compiledC
 		case err != nil:
 			return err
 		case conf != nil:
-			c.hold(level, conf, who, "")
+			w.hold(c, level, conf, who, "")
 		default:
 			all = append(all, one)
 		}
 		return nil
 	}
-	for _, p := range o.plugins {
+	for _, p := range o.plugins() {
 		if err := add(o, p, true); err != nil {
 			return nil, err
 		}
 	}
 	if group != nil {
-		for _, p := range group.plugins {
-			if o.plugins.Get(p.Name) != nil {
+		for _, p := range group.plugins() {
+			if o.plugins().Get(p.Name) != nil {
 				continue // the consumer wins
 			}
 			if err := add(group, p, false); err != nil {
@@ -512,7 +512,7 @@ func (w *build) compileConsumer(o *object, before *compiledConsumer) (*compiledC
 	var err error
 	w.next.objects.walk(o.rest+"/credentials/", func(_ string, credential *object) bool {
 		id := credential.doc.(*resource.Credential).ID
-		for _, p := range credential.plugins {
+		for _, p := range credential.plugins() {
 			var conf *plugin.ConsumerConf
 			conf, _, err = w.env.Registry.CompileConsumer(plugin.Source{Name: p.Name, Conf: p.Conf, Parent: credential.ref()}, nil, nil)
 			switch {
@@ -521,7 +521,7 @@ func (w *build) compileConsumer(o *object, before *compiledConsumer) (*compiledC
 			case err != nil:
 				return false
 			case conf != nil:
-				c.hold(credential, conf, who, id)
+				w.hold(c, credential, conf, who, id)
 			}
 		}
 		return true
@@ -531,10 +531,10 @@ func (w *build) compileConsumer(o *object, before *compiledConsumer) (*compiledC
 	return c, err
 }
 
-func (c *compiledConsumer) hold(o *object, conf *plugin.ConsumerConf, who *plugin.Consumer, credential string) {
+func (w *build) hold(c *compiledConsumer, o *object, conf *plugin.ConsumerConf, who *plugin.Consumer, credential string) {
 	if schema.IsReference(conf.Key) {
 		// As plain text it would let in whoever knows the reference.
-		c.warn = append(c.warn, Warning{o.key, "the key of " + conf.Plugin + " is a reference that is not resolved: it identifies nobody"})
+		c.warn = append(c.warn, Warning{w.keyOf(o), "the key of " + conf.Plugin + " is a reference that is not resolved: it identifies nobody"})
 		return
 	}
 	if conf.Key == "" {
@@ -620,7 +620,7 @@ func (w *build) compileGlobal() {
 		if o.unknown != nil && w.next.globalErr == nil {
 			w.next.globalErr = fmt.Errorf("global rule %q: %w", o.id, o.unknown)
 		}
-		for _, p := range o.plugins {
+		for _, p := range o.plugins() {
 			owners[p.Name] = append(owners[p.Name], o)
 		}
 		return true
@@ -628,7 +628,7 @@ func (w *build) compileGlobal() {
 	var all []*plugin.Compiled
 	now := map[string][]string{}
 	for _, o := range rules {
-		for _, p := range o.plugins {
+		for _, p := range o.plugins() {
 			m, key := w.metadataOf(p.Name)
 			if key != "" {
 				now[o.rest] = append(now[o.rest], key)
@@ -636,7 +636,7 @@ func (w *build) compileGlobal() {
 			if among := owners[p.Name]; len(among) > 1 {
 				if among[0] == o {
 					w.report.Warnings = append(w.report.Warnings, Warning{
-						o.key,
+						w.keyOf(o),
 						"Found " + p.Name + " configured across different global rules. Removing it from execution list",
 					})
 				}
@@ -689,7 +689,7 @@ func (w *build) compileGlobal() {
 func (w *build) metadataUsers(rest string) map[string]bool {
 	found := map[string]bool{}
 	if o, ok := w.prev.objects.get(rest); ok {
-		for _, p := range o.plugins {
+		for _, p := range o.plugins() {
 			if _, key := w.metadataOf(p.Name); key != "" {
 				found[key] = true
 			}
