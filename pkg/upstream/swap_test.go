@@ -54,6 +54,7 @@ func TestTheShortWayBringsTheAnswer(t *testing.T) {
 		"":          nil,
 		"in parts":  {bytes.Repeat([]byte("a"), 5000), nil, bytes.Repeat([]byte("b"), 9000)},
 		"one large": {bytes.Repeat([]byte("c"), 40<<10)},
+		"watched":   {bytes.Repeat([]byte("d"), patience), []byte("e")}, // what is left of it would be
 	} {
 		t.Run(name, func(t *testing.T) { shortWay(t, body) })
 	}
