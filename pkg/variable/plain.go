@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -55,7 +56,7 @@ var plain = map[string]Getter{
 	"upstream_host":                 func(x *exchange.Exchange) Value { return Some(x.Facts.UpstreamHost) },
 	"upstream_uri":                  func(x *exchange.Exchange) Value { return Some(x.Facts.UpstreamURI) },
 	"upstream_addr":                 upstreamAddr,
-	"upstream_status":               attempts(attemptStatus),
+	"upstream_status":               upstreamStatus,
 	"upstream_response_time":        responseTime,
 	"upstream_header_time":          attempts(func(a *exchange.Attempt) Value { return spent(a.Header) }),
 	"upstream_response_length":      attempts(func(a *exchange.Attempt) Value { return digits(a.Length) }),
@@ -139,7 +140,36 @@ var texts = map[string]words{
 	"time_local":        func(x *exchange.Exchange) string { return second(x).local },
 	"time_iso8601":      func(x *exchange.Exchange) string { return second(x).iso },
 	"remote_addr":       remoteText,
+	"remote_user":       remoteName,
 	"upstream_addr":     upstreamText,
+}
+
+// figures writes a variable of one exchange that is always a text of digits and the like; nothing:
+// it has no value.
+type figures func(b []byte, x *exchange.Exchange) []byte
+
+// numbers are those of plain that logs mostly have, without the Value around them.
+var numbers = map[string]figures{
+	"status": func(b []byte, x *exchange.Exchange) []byte {
+		if n := x.Response.Status; n != 0 {
+			return strconv.AppendInt(b, int64(n), 10)
+		}
+		return append(b, "000"...)
+	},
+	"body_bytes_sent": func(b []byte, x *exchange.Exchange) []byte { return strconv.AppendInt(b, x.Response.Sent, 10) },
+	"request_time":    func(b []byte, x *exchange.Exchange) []byte { return appendMillis(b, max(x.Took().Milliseconds(), 0)) },
+	"upstream_status": func(b []byte, x *exchange.Exchange) []byte {
+		if list := x.Facts.Attempts; len(list) == 1 && list[0].Status != 0 {
+			return strconv.AppendInt(b, int64(list[0].Status), 10)
+		}
+		return upstreamStatus(x).Append(b)
+	},
+	"upstream_response_time": func(b []byte, x *exchange.Exchange) []byte {
+		if list := x.Facts.Attempts; len(list) == 1 && list[0].Response != 0 {
+			return appendMillis(b, max(list[0].Response.Milliseconds(), 0))
+		}
+		return responseTime(x).Append(b)
+	},
 }
 
 // remoteText is the address as the engine wrote it, once for a connection.
@@ -148,6 +178,13 @@ func remoteText(x *exchange.Exchange) string {
 		return x.Request.RemoteIP
 	}
 	return address(x.Request.Remote.Addr()).String()
+}
+
+func remoteName(x *exchange.Exchange) string {
+	if !x.Request.Header.Has("Authorization") {
+		return ""
+	}
+	return remoteUser(x).String()
 }
 
 func upstreamText(x *exchange.Exchange) string {
@@ -331,6 +368,8 @@ func spent(d time.Duration) Value {
 }
 
 var upstreamAddr = attempts(func(a *exchange.Attempt) Value { return Some(a.Addr) })
+
+var upstreamStatus = attempts(attemptStatus)
 
 var responseTime = attempts(func(a *exchange.Attempt) Value { return spent(a.Response) })
 

@@ -14,9 +14,10 @@ type Template struct {
 }
 
 type part struct {
-	text     string // of a variable: what stands for it when it has no value, if fallback
-	get      Getter // nil: text
-	words    words  // instead of get where only the text matters; nil: get alone
+	text     string  // of a variable: what stands for it when it has no value, if fallback
+	get      Getter  // nil: text
+	words    words   // instead of get where only the text matters; nil: get alone
+	figures  figures // the same for a text of digits and the like
 	fallback bool
 }
 
@@ -55,7 +56,7 @@ func CompileTemplate(text string) *Template {
 		}
 		p.get = get
 		if !p.fallback {
-			p.words = textual(name)
+			p.words, p.figures = textual(name), numbers[name]
 		}
 		t.parts = append(t.parts, p)
 		begin, i = end, end-1
@@ -124,7 +125,7 @@ func (t *Template) Append(b []byte, x *exchange.Exchange) []byte {
 
 // AppendFunc is Append where write writes the variables, those without a value too: for
 // formats that escape them. Those that are texts are written by text, which gets nothing where
-// there is no value.
+// there is no value. In those that are numbers no format has anything to escape.
 func (t *Template) AppendFunc(
 	b []byte, x *exchange.Exchange, write func(b []byte, v Value) []byte, text func(b []byte, s string) []byte,
 ) []byte {
@@ -134,6 +135,11 @@ func (t *Template) AppendFunc(
 			b = append(b, p.text...)
 		case p.words != nil:
 			b = text(b, p.words(x))
+		case p.figures != nil:
+			at := len(b)
+			if b = p.figures(b, x); len(b) == at {
+				b = text(b, "")
+			}
 		default:
 			b = write(b, p.value(x))
 		}

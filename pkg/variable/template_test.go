@@ -86,8 +86,10 @@ func TestTextsAreWhatTheirVariablesSay(t *testing.T) {
 	full.Facts.Attempts = []exchange.Attempt{{Addr: "a:1"}, {Addr: "b:2"}}
 	single := request()
 	single.Facts.Attempts = []exchange.Attempt{{Addr: "a:1"}}
+	served := request()
+	served.Facts.Attempts = []exchange.Attempt{{Addr: "a:1", Status: 200, Response: 1234567 * time.Microsecond}}
 	single.Request.RemoteIP = single.Request.Remote.Addr().Unmap().String()
-	for _, x := range []*exchange.Exchange{full, single, empty} {
+	for _, x := range []*exchange.Exchange{full, single, served, empty} {
 		x.End = time.Unix(1700000000, 0)
 		for _, name := range append(variable.Names(), "http_x_one", "http_X-One", "http_host", "http_Host", "http_cookie", "http_none") {
 			get, _ := variable.Compile(name)

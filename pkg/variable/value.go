@@ -203,9 +203,7 @@ func (v Value) Append(b []byte) []byte {
 	case isDigits:
 		return strconv.AppendInt(b, int64(v.num), 10)
 	case isMillis:
-		ms := int64(v.num)
-		b = append(strconv.AppendInt(b, ms/1000, 10), '.')
-		return append(b, '0'+byte(ms/100%10), '0'+byte(ms/10%10), '0'+byte(ms%10))
+		return appendMillis(b, int64(v.num))
 	case isAddr:
 		return v.addr.AppendTo(b)
 	case isLine:
@@ -224,6 +222,12 @@ func (v Value) Append(b []byte) []byte {
 		}
 	}
 	return b
+}
+
+// appendMillis writes milliseconds as seconds with three decimals.
+func appendMillis(b []byte, ms int64) []byte {
+	b = append(strconv.AppendInt(b, ms/1000, 10), '.')
+	return append(b, '0'+byte(ms/100%10), '0'+byte(ms/10%10), '0'+byte(ms%10))
 }
 
 // appendNumber writes a number with up to 14 significant digits, as the reference turns
