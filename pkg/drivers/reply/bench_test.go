@@ -12,7 +12,7 @@ import (
 func BenchmarkStreamEvent(b *testing.B) {
 	event := []byte(`data: {"id":"c1","object":"chat.completion.chunk","created":1700000000,"model":"m","system_fingerprint":"fp",` +
 		`"choices":[{"index":0,"delta":{"content":"word "},"logprobs":null,"finish_reason":null}],"usage":null}` + "\n\n")
-	r := &Reply{call: &drivers.Call{Protocol: protocol.OpenAIChat}, book: ledger.New(protocol.OpenAIChat, false)}
+	r := &Reply{answer: answer{call: &drivers.Call{Protocol: protocol.OpenAIChat}}, book: ledger.New(protocol.OpenAIChat, false)}
 	r.frames = r.framed(sseType)
 	b.ReportAllocs()
 	b.SetBytes(int64(len(event)))

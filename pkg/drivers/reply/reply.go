@@ -53,10 +53,22 @@ var (
 // Reply is an answer that was begun and goes to the client. One that was closed may begin
 // another, in the memory that it has. Not safe for concurrent use.
 type Reply struct {
+	answer
+
+	// What stays in memory for the next answer.
+	book      ledger.Ledger
+	space     []byte     // memory of head
+	sent      serverSent // frames, for server-sent events
+	converted []byte     // what the conversion made of the last piece of a stream
+}
+
+// answer is what is known of one answer alone.
+type answer struct {
 	ctx      context.Context
 	res      *upstream.Response
 	call     *drivers.Call
 	begun    time.Time
+	came     time.Time // when the last came of what was read before anything went to the client
 	status   int
 	kind     string // the Content-Type for the client
 	encoding string // not empty: what the body says cannot be read
@@ -65,20 +77,15 @@ type Reply struct {
 	head []byte // for the client: what there was before the point from which there is no way back
 	end  error  // why nothing follows head: io.EOF, or a fault; nil: more follows
 	out  drivers.Outcome
-	book ledger.Ledger
-
-	space []byte // memory of head
 
 	// Of a stream.
-	frames    framing
-	sent      serverSent    // frames, for server-sent events
-	converted []byte        // what the conversion made of the last piece
-	fault     []byte        // the event with which the provider reports that it failed
-	early     bool          // it did so before it said anything
-	commit    bool          // there is no way back although nothing was said
-	closed    bool          // its end was judged
-	open      bool          // it ended in what may be the middle of an event
-	waited    time.Duration // for the provider since the last piece, or event with Limits.Idle; if somebody looks at the clock
+	frames framing
+	fault  []byte        // the event with which the provider reports that it failed
+	early  bool          // it did so before it said anything
+	commit bool          // there is no way back although nothing was said
+	closed bool          // its end was judged
+	open   bool          // it ended in what may be the middle of an event
+	waited time.Duration // for the provider since the last piece, or event with Limits.Idle; if somebody looks at the clock
 }
 
 // Begin reads up to the point from which there is no way back, and writes nothing. Of an
@@ -105,7 +112,7 @@ func Begin(ctx context.Context, res *upstream.Response, c *drivers.Call) (*Reply
 // head came at that time.
 func (r *Reply) Begin(ctx context.Context, res *upstream.Response, c *drivers.Call, at time.Time) error {
 	r.reset()
-	r.ctx, r.res, r.call, r.begun, r.status = ctx, res, c, at, res.Status
+	r.ctx, r.res, r.call, r.begun, r.came, r.status = ctx, res, c, at, at, res.Status
 	r.book.Reset(c.Target, c.Instance.Text)
 	r.kind = res.Header.Get("Content-Type")
 	r.encoding = res.Header.Get("Content-Encoding")
@@ -131,6 +138,7 @@ func (r *Reply) Begin(ctx context.Context, res *upstream.Response, c *drivers.Ca
 			r.frames = opaque{}
 		}
 		err = r.firstEvents()
+		r.came = time.Now()
 	}
 	if err != nil {
 		_ = res.Close()
@@ -142,8 +150,8 @@ func (r *Reply) Begin(ctx context.Context, res *upstream.Response, c *drivers.Ca
 
 // reset makes r what a new one is, with the memory that it has.
 func (r *Reply) reset() {
-	book, sent := r.book, r.sent
-	*r = Reply{book: book, sent: sent, space: r.space[:0], converted: r.converted[:0]}
+	r.answer = answer{}
+	r.space, r.converted = r.space[:0], r.converted[:0]
 }
 
 // requestID is how a provider names an answer; empty: it does not.
@@ -176,6 +184,12 @@ func (r *Reply) Failed() int {
 
 // Fault is a failure that the provider reported inside its answer; nil: none so far.
 func (r *Reply) Fault() *ledger.Fault { return r.book.Fault }
+
+// Came is when Begin had read what it read.
+func (r *Reply) Came() time.Time { return r.came }
+
+// Ended reports whether nothing more comes of the provider's answer.
+func (r *Reply) Ended() bool { return r.end != nil }
 
 // Peek is what was read of the body so far, as the client gets it.
 func (r *Reply) Peek() []byte { return r.head }
@@ -252,8 +266,7 @@ func (r *Reply) Relay(out *exchange.Response) (drivers.Outcome, error) {
 // Body is the whole answer, for those who want it instead of passing it on. One of more than
 // limit bytes, or that ends before its protocol says so, is an error.
 func (r *Reply) Body(limit int64) ([]byte, error) {
-	body := r.head
-	r.space = nil // it is the caller's
+	body := slices.Clone(r.head) // what it lies in is not the caller's
 	buf := buffers.Get().(*[32 << 10]byte)
 	defer buffers.Put(buf)
 	for r.end == nil && int64(len(body)) <= limit {

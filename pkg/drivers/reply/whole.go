@@ -25,6 +25,32 @@ func (r *Reply) whole() error {
 	if limit > 0 && r.res.Length > limit {
 		return tooLarge("Content-Length "+strconv.FormatInt(r.res.Length, 10), limit)
 	}
+	// What came with the head lies in the memory of the client of upstreams until the answer is
+	// closed. Of a short answer that is all.
+	part, _ := r.res.Next()
+	if r.out.Length = int64(len(part)); len(part) > 0 {
+		r.out.FirstToken = r.begun
+	}
+	if _, err := r.res.Next(); err == io.EOF {
+		r.head, r.end = part, io.EOF
+	} else if err := r.hold(part, limit); err != nil {
+		return err
+	}
+	if r.call.Answer != nil && r.encoding != "" {
+		// An error, since no other answer gets here in an encoding.
+		r.head, r.encoding = decoded(r.head, r.encoding), ""
+	}
+	if r.end == nil || r.encoding != "" {
+		return nil
+	}
+	if r.status < 300 && r.call.Target != protocol.Passthrough {
+		r.book.Whole(r.head)
+	}
+	return r.convertWhole()
+}
+
+// hold reads on behind a part of an answer, as far as that may be held back.
+func (r *Reply) hold(part []byte, limit int64) error {
 	size := int64(4 << 10)
 	if r.res.Length >= 0 {
 		size = min(r.res.Length, wholeLimit)
@@ -32,6 +58,7 @@ func (r *Reply) whole() error {
 	if r.head = r.space; int64(cap(r.head)) <= size {
 		r.head = make([]byte, 0, size+1)
 	}
+	r.head = append(r.head, part...)
 	for len(r.head) < wholeLimit || r.call.Answer != nil {
 		if len(r.head) == cap(r.head) {
 			grown := make([]byte, len(r.head), 2*cap(r.head))
@@ -55,17 +82,8 @@ func (r *Reply) whole() error {
 			return err
 		}
 	}
-	if r.call.Answer != nil && r.encoding != "" {
-		// An error, since no other answer gets here in an encoding.
-		r.head, r.encoding = decoded(r.head, r.encoding), ""
-	}
-	if r.end == nil || r.encoding != "" {
-		return nil
-	}
-	if r.status < 300 && r.call.Target != protocol.Passthrough {
-		r.book.Whole(r.head)
-	}
-	return r.convertWhole()
+	r.came = time.Now()
+	return nil
 }
 
 // convertWhole brings a whole answer into the client's protocol. What is no JSON passes as

@@ -168,8 +168,9 @@ func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) 
 		return
 	}
 	begin := time.Now()
-	p.send(ctx, w, t, req, begin)
-	t.ended = time.Now()
+	if p.send(ctx, w, t, req, begin); t.ended.IsZero() {
+		t.ended = time.Now()
+	}
 	t.took = t.ended.Sub(begin)
 	t.record.Response = t.took
 }
@@ -234,6 +235,7 @@ func (p *proxy) judge(ctx context.Context, w *pending, t *try, res *upstream.Res
 		t.failure = p.transport(tried, because(ctx, err))
 		return
 	}
+	t.ended = answer.Came()
 	// A stream may have said that it failed before it said anything else.
 	if f := answer.Fault(); f != nil && answer.Status() >= 300 {
 		tried.Status, tried.Err = answer.Status(), f
@@ -437,8 +439,11 @@ func (p *proxy) deliver(c *plugin.Context, answer *reply.Reply, begin time.Time)
 		describe(&c.Request.Header, "Content-Encoding", answer.Encoding())
 		return nil
 	}
+	whole := answer.Ended() // else it is the provider's time, too, that passes now
 	out, err := answer.Relay(&c.Response)
-	tried.Response += time.Since(begin)
+	if !whole {
+		tried.Response += time.Since(begin)
+	}
 	tried.Length = out.Length
 	p.account(c, out)
 	if err != nil {
