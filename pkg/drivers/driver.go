@@ -168,7 +168,8 @@ type room struct {
 
 // Begin makes c another call, in the memory of the last one, whose request is void then.
 func (c *Call) Begin(i *Instance, q *exchange.Request, body *jsonedit.Doc, p protocol.ID) {
-	*c = Call{Instance: i, Request: q, Body: body, Protocol: p, room: c.room}
+	c.Instance, c.Request, c.Body, c.Protocol = i, q, body, p
+	c.Target, c.Answer, c.Model, c.Stream, c.HideUsage = "", nil, "", false, false
 	c.room.request = upstream.Request{}
 }
 

@@ -108,8 +108,8 @@ type GraphQL struct {
 func (r *Request) reset() {
 	r.Body.Release()
 	fields, body := r.Header.fields[:0], r.Body
-	*r = Request{Body: body}
-	r.Header.fields = fields
+	*r = Request{} // in place: a literal would be made elsewhere and copied
+	r.Body, r.Header.fields = body, fields
 }
 
 // Facts is what the layers above the engine have learnt about an exchange. Empty
@@ -137,7 +137,8 @@ type Facts struct {
 
 func (f *Facts) reset() {
 	params, attempts := f.Params[:0], f.Attempts[:0]
-	*f = Facts{Params: params, Attempts: attempts, RequestType: "traditional_http"}
+	*f = Facts{}
+	f.Params, f.Attempts, f.RequestType = params, attempts, "traditional_http"
 }
 
 // A Param is one captured part of a path.

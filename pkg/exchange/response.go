@@ -68,8 +68,8 @@ type Response struct {
 
 func (r *Response) reset(s Sink) {
 	h, filters := r.Header.fields[:0], r.filters[:0]
-	*r = Response{sink: s, Length: -1}
-	r.Header.fields, r.filters = h, filters
+	*r = Response{}
+	r.sink, r.Length, r.Header.fields, r.filters = s, -1, h, filters
 }
 
 // SetHook sets what runs before the head goes out.

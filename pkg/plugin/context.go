@@ -44,8 +44,10 @@ type filterVerdict struct {
 // Begin makes c ready for a request: the exchange, the consumers of the snapshot that
 // the request is pinned to, and the chain of the global rules (nil: none).
 func (c *Context) Begin(x *exchange.Exchange, consumers Consumers, global *Chain, log zerolog.Logger) {
-	filters := c.filters[:0]
-	*c = Context{Exchange: x, Log: log, consumers: consumers, global: global, filters: filters, rooms: c.rooms, merged: c.merged}
+	filters, rooms, merged := c.filters[:0], c.rooms, c.merged
+	*c = Context{} // in place: a literal would be made elsewhere and copied
+	c.Exchange, c.Log, c.consumers, c.global = x, log, consumers, global
+	c.filters, c.rooms, c.merged = filters, rooms, merged
 	x.Response.SetHook(c)
 }
 

@@ -90,7 +90,10 @@ func New(id protocol.ID, text bool) Ledger { return Ledger{id: id, keep: text} }
 // Reset makes l what New returns, in the memory that it has: Raw is void then. Text is not
 // used again.
 func (l *Ledger) Reset(id protocol.ID, text bool) {
-	*l = Ledger{id: id, keep: text, Raw: l.Raw[:0], room: l.room, like: likeness{l.like.before[:0], l.like.behind[:0]}}
+	raw, room, like := l.Raw[:0], l.room, l.like
+	*l = Ledger{} // in place: a literal would be made elsewhere and copied
+	l.id, l.keep, l.Raw, l.room = id, text, raw, room
+	l.like.before, l.like.behind = like.before[:0], like.behind[:0]
 }
 
 // Event looks at an event of a stream: kind is its type where the framing carries it, data

@@ -47,7 +47,8 @@ func (w *pending) begin(p *proxy, doc *jsonedit.Doc) {
 	if own == nil {
 		own = new(asking)
 	}
-	*w = pending{owner: p, doc: doc, own: own}
+	*w = pending{} // in place: a literal would be made elsewhere and copied
+	w.owner, w.doc, w.own = p, doc, own
 }
 
 // asking is the memory of a call.

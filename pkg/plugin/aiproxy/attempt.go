@@ -96,7 +96,8 @@ func because(ctx context.Context, err error) error {
 // answer, or what went wrong, is in w.try; in the latter case nothing has gone to the
 // client.
 func (p *proxy) attempt(c *plugin.Context, w *pending, tries int) {
-	w.try = try{picked: w.picked, trial: w.trial, memory: w.own}
+	w.try = try{}
+	w.try.picked, w.try.trial, w.try.memory = w.picked, w.trial, w.own
 	if delay := p.hedgeDelay(w, tries); delay > 0 {
 		p.race(c, w, delay)
 	} else {
