@@ -276,7 +276,7 @@ func TestTableOfTheWorst(t *testing.T) {
 	}
 	outcome := func(unit string, seed int64, lines ...Line) Outcome {
 		scenario, _, _ := strings.Cut(unit, "/")
-		return Outcome{Unit: unit, Scenario: scenario, Seed: seed, Code: "c", Rate: 300, CPUs: 2, Verdict: Held, Lines: lines, Machine: float64(seed)}
+		return Outcome{Unit: unit, Scenario: scenario, Seed: seed, Code: "c", Rate: 300, CPUs: 2, Verdict: Held, Lines: lines, Machine: float64(seed), Stolen: float64(seed) / 50}
 	}
 	all := []Outcome{
 		outcome("T4", 1, slow(Failed, 7)), // and once more
@@ -288,7 +288,7 @@ func TestTableOfTheWorst(t *testing.T) {
 	}
 	var b bytes.Buffer
 	markdown(&b, all)
-	want := `**Short runs.** Seeds 1, 2, the worst of them, counts added up; 300 requests a second; 2 processors, whose load was 0.0 to 2.0 when a scenario began; code c, d, 0001-01-01.
+	want := `**Short runs.** Seeds 1, 2, the worst of them, counts added up; 300 requests a second; 2 processors, whose load was 0.0 to 2.0 when a scenario began; code c, d, 0001-01-01; other machines of the host had up to 4 % of the processors' time.
 
 | | What | Measured | Limit |
 |---|---|---|---|

@@ -185,6 +185,7 @@ func (l *Lab) endFrom(n int) {
 // Do runs a unit and says how it went.
 func (l *Lab) Do(ctx context.Context, u Unit) (o Outcome) {
 	begin, others := time.Now(), machineLoad()
+	timesBefore, stolenBefore := processorTime()
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(u.ID()))
 	r := &Run{
@@ -201,9 +202,10 @@ func (l *Lab) Do(ctx context.Context, u Unit) (o Outcome) {
 		err = u.Scenario.run(ctx, r)
 	}
 	l.endFrom(mark)
+	times, stolen := processorTime()
 	o = Outcome{
 		Unit: u.ID(), Scenario: u.Scenario.name, Seed: u.Seed, Code: l.Code, Long: l.Long, Rate: l.Rate, Time: begin.UTC().Truncate(time.Second),
-		CPUs: runtime.NumCPU(), Machine: others,
+		CPUs: runtime.NumCPU(), Machine: others, Stolen: (stolen - stolenBefore) / max(times-timesBefore, 1),
 		Seconds: time.Since(begin).Seconds(), Lines: r.lines, Verdict: Held,
 	}
 	var absent *absentError
@@ -221,6 +223,9 @@ func (l *Lab) Do(ctx context.Context, u Unit) (o Outcome) {
 	if o.Reason != "" {
 		l.say("%s %s: %s", u.ID(), o.Verdict, o.Reason)
 	}
+	if o.Stolen >= 0.01 {
+		l.say("%s the machine was without %.0f %% of its processors' time: other machines of its host had it", u.ID(), 100*o.Stolen)
+	}
 	if o.Verdict != Failed && !l.Keep {
 		_ = os.RemoveAll(r.Dir)
 	}
@@ -233,6 +238,25 @@ func machineLoad() float64 {
 	one, _, _ := strings.Cut(string(raw), " ")
 	n, _ := strconv.ParseFloat(one, 64)
 	return n
+}
+
+// processorTime is what has gone by of all processors' time since the machine started, and how
+// much of that a virtual machine wanted and did not get, in the same unit; 0 where the system
+// does not tell.
+func processorTime() (all, stolen float64) {
+	const steal = 7 // among user, nice, system, idle, iowait, irq, softirq, steal
+	raw, _ := os.ReadFile("/proc/stat")
+	line, _, _ := strings.Cut(string(raw), "\n")
+	for i, field := range strings.Fields(strings.TrimPrefix(line, "cpu ")) {
+		n, _ := strconv.ParseFloat(field, 64)
+		if i <= steal {
+			all += n
+		}
+		if i == steal {
+			stolen = n
+		}
+	}
+	return all, stolen
 }
 
 func (l *Lab) say(format string, args ...any) {

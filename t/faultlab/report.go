@@ -59,6 +59,7 @@ type Outcome struct {
 	Seconds  float64   `json:"seconds"`
 	CPUs     int       `json:"cpus,omitempty"`
 	Machine  float64   `json:"machine,omitempty"` // load of the machine before, as the system counts it
+	Stolen   float64   `json:"stolen,omitempty"`  // share of the processors' time that the machine wanted and did not get
 	Verdict  Verdict   `json:"verdict"`
 	Reason   string    `json:"reason,omitempty"`
 	Lines    []Line    `json:"lines"`

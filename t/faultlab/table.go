@@ -185,6 +185,7 @@ func conditions(of []Outcome) string {
 	var codes, again []string
 	rate, cpus, low, high := 0, 0, of[0].Machine, of[0].Machine
 	first, last := of[0].Time, of[0].Time
+	stolen := 0.0
 	for _, o := range of {
 		if !slices.Contains(seeds, o.Seed) {
 			seeds = append(seeds, o.Seed)
@@ -197,6 +198,7 @@ func conditions(of []Outcome) string {
 		}
 		rate, cpus = max(rate, o.Rate), max(cpus, o.CPUs)
 		low, high = min(low, o.Machine), max(high, o.Machine)
+		stolen = max(stolen, o.Stolen)
 		if o.Time.Before(first) {
 			first = o.Time
 		}
@@ -209,6 +211,9 @@ func conditions(of []Outcome) string {
 		strings.Trim(strings.Join(strings.Fields(fmt.Sprint(seeds)), ", "), "[]"), rate, cpus, low, high, strings.Join(codes, ", "), first.Format("2006-01-02"))
 	if a, b := first.Format("2006-01-02"), last.Format("2006-01-02"); a != b {
 		text += " to " + b
+	}
+	if stolen >= 0.01 {
+		text += fmt.Sprintf("; other machines of the host had up to %.0f %% of the processors' time", 100*stolen)
 	}
 	if len(again) > 0 {
 		text += "; in a second run, because the first was late: " + strings.Join(again, ", ")
