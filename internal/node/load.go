@@ -23,6 +23,8 @@ const (
 	churningFrom = 100
 	// churningFor is how long after that it is not over yet.
 	churningFor = 2 * time.Second
+	// freeInterval is the least time from one return of memory after that to the next.
+	freeInterval = time.Minute
 )
 
 // loading sets the garbage collector for a first load until done is called: it is to begin
@@ -67,6 +69,7 @@ type churn struct {
 	watched bool
 	before  int         // in percent
 	calm    *time.Timer // ends it; nil: nothing changes
+	freed   time.Time   // when memory was given back
 }
 
 // begin is called once what else sets the collector is done.
@@ -84,10 +87,27 @@ func (c *churn) applied(changed int) {
 	case !c.watched || changed < churningFrom:
 	case c.calm == nil:
 		c.before = debug.SetGCPercent(churningGC)
-		c.calm = time.AfterFunc(churningFor, c.over)
+		c.calm = time.AfterFunc(churningFor, func() {
+			if c.over(); c.due(time.Now()) {
+				debug.FreeOSMemory()
+			}
+		})
 	default:
 		c.calm.Reset(churningFor)
 	}
+}
+
+// due tells whether memory is to be given back: what the old versions took is not needed any
+// more, and where requests leave little the collector would not come for a while. It costs a
+// collection, so that who changes much every few seconds does not have it each time.
+func (c *churn) due(now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.freed.IsZero() && now.Sub(c.freed) < freeInterval {
+		return false
+	}
+	c.freed = now
+	return true
 }
 
 func (c *churn) over() {

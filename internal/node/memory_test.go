@@ -67,7 +67,20 @@ func TestWhileMuchChangesGarbageIsCollectedEarlier(t *testing.T) {
 	if got := percent(); got != churningGC {
 		t.Errorf("while much changes %d %%, want %d", got, churningGC)
 	}
+	forced := func() uint64 {
+		now := []gauges.Sample{{Name: "/gc/cycles/forced:gc-cycles"}}
+		gauges.Read(now)
+		return now[0].Value.Uint64()
+	}
+	collections := forced()
 	timetest.Until(t, "it is over by itself", func() bool { return percent() == before })
+	timetest.Until(t, "memory is given back", func() bool { return forced() > collections })
+	c.mu.Lock()
+	now := c.freed
+	c.mu.Unlock()
+	if c.due(now.Add(freeInterval-1)) || !c.due(now.Add(freeInterval)) {
+		t.Error("memory is given back again too early, or never")
+	}
 	c.applied(churningFrom)
 	c.stop()
 	c.applied(churningFrom)

@@ -58,11 +58,12 @@ func churn(ctx context.Context, r *Run) error {
 		return commits, nil
 	}
 	// A first round and a calm of its own, so that what a process takes once does not look like
-	// what it keeps: a heap that has grown stays as large as its garbage was.
+	// what it keeps: a heap that has grown stays as large as its garbage was. The calm is as long
+	// as the one in the end, so that requests have left as much garbage since.
 	if _, err := change(warm); err != nil {
 		return err
 	}
-	if err := pause(ctx, calm*3/4); err != nil {
+	if err := pause(ctx, calm); err != nil {
 		return err
 	}
 	rss := make([]int64, len(w.Gateways))
