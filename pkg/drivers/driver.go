@@ -170,7 +170,6 @@ type room struct {
 func (c *Call) Begin(i *Instance, q *exchange.Request, body *jsonedit.Doc, p protocol.ID) {
 	c.Instance, c.Request, c.Body, c.Protocol = i, q, body, p
 	c.Target, c.Answer, c.Model, c.Stream, c.HideUsage = "", nil, "", false, false
-	c.room.request = upstream.Request{}
 }
 
 // Release lets go of everything but the memory in which requests are built.
@@ -178,6 +177,7 @@ func (c *Call) Release() {
 	clear(c.room.segments[:cap(c.room.segments)])
 	clear(c.room.edits[:cap(c.room.edits)])
 	c.room.header.Reset()
+	c.room.request = upstream.Request{}
 	c.Begin(nil, nil, nil, "")
 }
 

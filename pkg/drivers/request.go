@@ -41,9 +41,8 @@ func (s Shape) Request(c *Call, path string) (*upstream.Request, error) {
 		return nil, err
 	}
 	r := &c.room.request
-	*r = upstream.Request{
-		Target: i.Target, Timeouts: i.Timeouts, Method: http.MethodPost, Host: i.Host, Header: header(c), Body: body,
-	}
+	*r = upstream.Request{}
+	r.Target, r.Timeouts, r.Method, r.Host, r.Header, r.Body = i.Target, i.Timeouts, http.MethodPost, i.Host, header(c), body
 	query := i.Query
 	if c.Target == protocol.Passthrough {
 		r.Method, query = c.Request.Method, i.WithClientQuery(c.Request.RawQuery)

@@ -445,7 +445,7 @@ func (p *proxy) deliver(c *plugin.Context, answer *reply.Reply, begin time.Time)
 		tried.Response += time.Since(begin)
 	}
 	tried.Length = out.Length
-	p.account(c, out)
+	p.account(c, &out)
 	if err != nil {
 		tried.Err = err
 		c.Facts.LLM.Partial = true

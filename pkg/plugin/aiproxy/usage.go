@@ -10,8 +10,8 @@ import (
 )
 
 // account notes what the answer cost (spec/06 §A10).
-func (p *proxy) account(c *plugin.Context, out drivers.Outcome) {
-	llm, u := &c.Facts.LLM, out.Usage
+func (p *proxy) account(c *plugin.Context, out *drivers.Outcome) {
+	llm, u := &c.Facts.LLM, &out.Usage
 	llm.PromptTokens, llm.CompletionTokens, llm.TotalTokens = u.Prompt, u.Completion, u.Total
 	llm.CachedTokens, llm.CacheCreationTokens, llm.ReasoningTokens = u.Cached, u.CacheCreation, u.Reasoning
 	llm.Stream, llm.HasToolCalls, llm.Text = out.Stream, out.ToolCalls, out.Text
@@ -53,7 +53,7 @@ func (p *proxy) keep(c *plugin.Context, doc *jsonedit.Doc) {
 func (p *proxy) accountBroken(c *plugin.Context, err error) {
 	var broken *drivers.Broken
 	if errors.As(err, &broken) {
-		p.account(c, broken.Outcome)
+		p.account(c, &broken.Outcome)
 		c.Facts.LLM.Partial = true
 	}
 }

@@ -379,10 +379,10 @@ func (r *recorder) active(x *plugin.Context) *cell {
 func (r *recorder) series(x *plugin.Context) *series {
 	var k key
 	r.fill(&k, x)
-	s, ok := r.view.known.get(k)
+	s, ok := r.view.known.get(&k)
 	if !ok {
-		k = r.keep(k, r.view.known.size.Load())
-		if s, ok = r.view.known.get(k); !ok {
+		r.keep(&k, r.view.known.size.Load())
+		if s, ok = r.view.known.get(&k); !ok {
 			s = &series{key: k}
 			r.view.known.put(k, s)
 		}
@@ -436,8 +436,8 @@ func (v *variables) values(x *exchange.Exchange) string {
 	return b.String()
 }
 
-// keep makes a key that may stay: with texts of its own, and one for all that find no room.
-func (r *recorder) keep(k key, size int64) key {
+// keep makes a key one that may stay: with texts of its own, and one for all that find no room.
+func (r *recorder) keep(k *key, size int64) {
 	full := size >= int64(r.m.settings.MaxSeries)
 	for l := range k.values {
 		switch {
@@ -453,7 +453,6 @@ func (r *recorder) keep(k key, size int64) key {
 	if full {
 		r.m.lost.Add(1)
 	}
-	return k
 }
 
 // cell returns a metric's series for a key. b says how the requests ended; nil: they have not.

@@ -19,10 +19,10 @@ type table[K comparable, V any] struct {
 	asked int     // how often something behind the lock was looked for
 }
 
-// get returns the value of a key.
-func (t *table[K, V]) get(k K) (v V, ok bool) {
+// get returns the value of a key, which is not kept.
+func (t *table[K, V]) get(k *K) (v V, ok bool) {
 	if m := t.published.Load(); m != nil {
-		if v, ok = (*m)[k]; ok {
+		if v, ok = (*m)[*k]; ok {
 			return v, true
 		}
 	}
@@ -33,11 +33,11 @@ func (t *table[K, V]) get(k K) (v V, ok bool) {
 	defer t.mu.Unlock()
 	if t.all == nil { // another published it just now
 		if m := t.published.Load(); m != nil {
-			v, ok = (*m)[k]
+			v, ok = (*m)[*k]
 		}
 		return v, ok
 	}
-	v, ok = t.all[k]
+	v, ok = t.all[*k]
 	// A copy for each new key would cost the square of their number.
 	if t.asked++; t.asked >= len(t.all) {
 		t.publish()
