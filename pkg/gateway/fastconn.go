@@ -42,14 +42,14 @@ type h1conn struct {
 	r, w, keep int
 	held       *h1buffer // has a head whose request has outgrown it
 	one        [1]byte
+	asked      *fastExchange // the next request, whose head was read; nil: none
 
-	large    bool          // the last request needed a large buffer, so that the next one may begin with it
-	asked    *fastExchange // the next request, whose head was read; nil: none
-	fresh    bool          // no request has come
-	posted   bool          // the last request was a POST
-	over     bool          // no request is read any more
-	lingers  bool          // the client may still be sending when the connection ends
-	given    bool          // somebody else has the connection
+	large    bool // the last request needed a large buffer, so that the next one may begin with it
+	fresh    bool // no request has come
+	posted   bool // the last request was a POST
+	over     bool // no request is read any more
+	lingers  bool // the client may still be sending when the connection ends
+	given    bool // somebody else has the connection
 	hijacked bool
 
 	// Shared.
