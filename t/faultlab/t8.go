@@ -59,18 +59,19 @@ func churn(ctx context.Context, r *Run) error {
 	}
 	// A first round and a calm of its own, so that what a process takes once does not look like
 	// what it keeps: a heap that has grown stays as large as its garbage was. The calm is as long
-	// as the one in the end, so that requests have left as much garbage since.
+	// as the one in the end, so that requests have left as much garbage since, and memory is
+	// looked at for its last third: it goes up and down with the collector.
 	if _, err := change(warm); err != nil {
 		return err
 	}
-	if err := pause(ctx, calm); err != nil {
+	rss, err := w.calmRSS(ctx, calm)
+	if err != nil {
 		return err
 	}
-	rss := make([]int64, len(w.Gateways))
 	most := make([]atomic.Int64, len(w.Gateways))
 	files := make([]int, len(w.Gateways))
 	for i, g := range w.Gateways {
-		rss[i], files[i] = g.Process.RSS(), g.Process.openFiles()
+		files[i] = g.Process.openFiles()
 	}
 	done := make(chan struct{})
 	go func() {
@@ -107,11 +108,12 @@ func churn(ctx context.Context, r *Run) error {
 		perSecond := float64(builds) / end.Sub(begin).Seconds()
 		r.Most(g.Name+": new snapshots a second", "%.1f", perSecond, 11, 11)
 	}
-	if err := pause(ctx, calm); err != nil {
+	after, err := w.calmRSS(ctx, calm)
+	if err != nil {
 		return err
 	}
 	for i, g := range w.Gateways {
-		now := g.Process.RSS()
+		now := after[i]
 		r.Note(g.Name+" memory before, at most, and "+seconds(calm)+" after", fmt.Sprintf("%d, %d, %d MiB", rss[i]>>20, most[i].Load()>>20, now>>20))
 		r.Most(g.Name+": memory at most", "%.2f times", float64(most[i].Load())/float64(rss[i]), 1.5, 3)
 		r.Most(g.Name+": memory afterwards", "%+.0f %%", 100*float64(now-rss[i])/float64(rss[i]), more, 100)
@@ -130,4 +132,26 @@ func churn(ctx context.Context, r *Run) error {
 	r.None("answers with a status of 5xx", errors, len(records))
 	w.Finish(ctx)
 	return nil
+}
+
+// calmRSS waits for a time and returns the memory of each gateway in bytes, the mean of what it
+// was in the last third of it.
+func (w *World) calmRSS(ctx context.Context, wait time.Duration) ([]int64, error) {
+	if err := pause(ctx, wait*2/3); err != nil {
+		return nil, err
+	}
+	const every = 100 * time.Millisecond
+	sum, looks := make([]int64, len(w.Gateways)), int64(0)
+	for end := time.Now().Add(wait / 3); time.Now().Before(end); looks++ {
+		for i, g := range w.Gateways {
+			sum[i] += g.Process.RSS()
+		}
+		if err := pause(ctx, every); err != nil {
+			return nil, err
+		}
+	}
+	for i := range sum {
+		sum[i] /= looks
+	}
+	return sum, nil
 }
