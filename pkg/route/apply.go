@@ -38,19 +38,19 @@ type Warning struct{ Key, Text string }
 
 // object is the last good version of a stored item, decoded. Immutable.
 type object struct {
-	kind              *resource.Kind
-	id                string
-	rest              string // its key below the prefix
-	created, revision int64
-	doc               any                 // *resource.Route, …
-	server            *certificate.Server // of a ssl that is shown to clients
+	kind   *resource.Kind
+	id     string
+	rest   string              // its key below the prefix
+	item   *store.Item         // what it was read from
+	doc    any                 // *resource.Route, …
+	server *certificate.Server // of a ssl that is shown to clients
 	// unknown is the plugin that this program does not have: what is built from the
 	// object is answered 503 (spec/00 19).
 	unknown error
 }
 
 func (o *object) ref() plugin.Ref {
-	return plugin.Ref{Kind: o.kind.Name, ID: o.id, Revision: o.revision}
+	return plugin.Ref{Kind: o.kind.Name, ID: o.id, Revision: o.item.Revision}
 }
 
 // plugins are the configurations of this node's plugins in the object.
@@ -227,7 +227,7 @@ func (w *build) read(changes []*change) {
 		old, known := c.good, c.good != nil
 		switch {
 		case c.err != nil:
-			if known && !w.report.Reset && old.created != c.item.CreateRevision {
+			if known && !w.report.Reset && old.item.CreateRevision != c.item.CreateRevision {
 				// The item was deleted in between: its last good version died with it.
 				w.objects.del(c.rest)
 				w.count(old.kind.Name, -1)
@@ -279,7 +279,7 @@ func (w *build) count(kind string, n int) {
 func (w *build) reject(rest string, item *store.Item, err error) {
 	r := Rejected{Key: item.Key, Refused: item.Revision, Reason: err.Error()}
 	if old, ok := w.objects.get(rest); ok && old.unknown == nil {
-		r.InForce = old.revision
+		r.InForce = old.item.Revision
 	}
 	w.rejected.set(rest, r)
 	w.report.Rejected = append(w.report.Rejected, r)
@@ -289,7 +289,7 @@ func (w *build) reject(rest string, item *store.Item, err error) {
 
 // rejectUnknown reports an item that is in force as a refusal to serve.
 func (w *build) rejectUnknown(o *object) {
-	r := Rejected{Key: w.keyOf(o), Refused: o.revision, Reason: o.unknown.Error()}
+	r := Rejected{Key: w.keyOf(o), Refused: o.item.Revision, Reason: o.unknown.Error()}
 	w.rejected.set(o.rest, r)
 	w.report.Rejected = append(w.report.Rejected, r)
 }
@@ -349,10 +349,7 @@ func (w *build) readItem(c *change) error {
 			return fmt.Errorf("decrypt: %w", err)
 		}
 	}
-	o := &object{
-		kind: kind, id: id, rest: c.rest,
-		created: c.item.CreateRevision, revision: c.item.Revision,
-	}
+	o := &object{kind: kind, id: id, rest: c.rest, item: c.item}
 	var err error
 	if before := w.routeBefore(c); before != nil {
 		o.doc, err = resource.DecodeNextRoute(id, doc, before, c.before.Value)
@@ -374,10 +371,11 @@ func (w *build) readItem(c *change) error {
 	return nil
 }
 
-// routeBefore is the version of a changed route that is in force, nil if that is not what is
-// stored, or not what would be made of it.
+// routeBefore is the version of a changed route that is in force, nil if that is not what was
+// stored, or not what would be made of it. A revision does not tell: a store that was restored
+// gives it again.
 func (w *build) routeBefore(c *change) *resource.Route {
-	if c.good == nil || c.before == nil || c.before.Revision != c.good.revision || w.anew {
+	if c.good == nil || c.before != c.good.item || w.anew {
 		return nil
 	}
 	if _, rejected := w.prev.rejected.get(c.rest); rejected {

@@ -650,3 +650,29 @@ func randomChange(r *rand.Rand, w *world) store.Event {
 func randomRequest(r *rand.Rand) string {
 	return pick(r, []string{"GET", "PUT"}) + " " + pick(r, []string{"x.test", "a.x.test", "b.a.x.test", "other", "X.Test:80"}) + pick(r, randomPaths)
 }
+
+// A store that was restored counts on from where the backup was, and gives revisions that it
+// gave before to other content.
+func TestARestoredStoreMayHaveOtherContentByTheSameRevision(t *testing.T) {
+	const one, other = `{"nodes":{"a.test:80":1}}`, `{"nodes":{"b.test:80":1}}`
+	w, f := newWorld(), follow(t, testEnv(HostURI))
+	w.put("services/s", `{}`)
+	w.put("routes/a", `{"uri":"/a","service_id":"s","upstream":`+one+`}`)
+	f.apply(w.reset())
+
+	restored := newWorld()
+	restored.put("services/s", `{}`)
+	restored.put("routes/a", `{"uri":"/a","service_id":"s","priority":"x","upstream":`+other+`}`)
+	f.apply(restored.reset())
+	if got := f.snap.Rejected(); len(got) != 1 {
+		t.Fatalf("got %v rejected, want the route", got)
+	}
+	f.apply(restored.batch(restored.put("services/s", `{"desc":"2"}`)))
+	if got := f.snap.Rejected(); len(got) != 1 {
+		t.Errorf("got %v rejected after a change of what it refers to, want the route still", got)
+	}
+	f.apply(restored.batch(restored.put("routes/a", `{"uri":"/a","service_id":"s","upstream":`+other+`}`)))
+	if got := f.ask("GET h/a").Upstream.Nodes[0].Target.Addr; got != "b.test:80" {
+		t.Errorf("got %s, want what is stored", got)
+	}
+}

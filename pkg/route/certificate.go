@@ -95,7 +95,7 @@ func (w *build) indexServers() {
 		if o == nil || o.server == nil {
 			return
 		}
-		one := named{o.server, o.created, o.rest}
+		one := named{o.server, o.item.CreateRevision, o.rest}
 		if o.server.Client != nil {
 			asking += by
 		}

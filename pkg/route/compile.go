@@ -85,7 +85,7 @@ func (w *build) fallBack(rest string, before *compiled, cause error) *compiled {
 	bad, _ := w.objects.get(rest)
 	item, _ := w.next.stored.get(rest)
 	old, had := w.prev.objects.get(rest)
-	if had && old != bad && (w.report.Reset || old.created == bad.created) {
+	if had && old != bad && (w.report.Reset || old.item.CreateRevision == bad.item.CreateRevision) {
 		w.objects.set(rest, old)
 		var again *compiled
 		err := w.guarded(func() (err error) {
@@ -113,7 +113,8 @@ func (w *build) fallBack(rest string, before *compiled, cause error) *compiled {
 // recovered takes back what was said of an item that compiled only now, since something
 // it refers to changed.
 func (w *build) recovered(o *object) {
-	if r, ok := w.rejected.get(o.rest); ok && r.Refused == o.revision && o.unknown == nil {
+	r, ok := w.rejected.get(o.rest)
+	if item, _ := w.next.stored.get(o.rest); ok && r.Refused == o.item.Revision && item == o.item && o.unknown == nil {
 		w.accept(o.rest)
 	}
 }
@@ -416,7 +417,7 @@ func (w *build) compileConsumers() {
 			if known {
 				c.uses, c.holders = before.uses, nil
 			}
-			r := Rejected{Key: w.keyOf(o), Refused: o.revision, Reason: errs[i].Error()}
+			r := Rejected{Key: w.keyOf(o), Refused: o.item.Revision, Reason: errs[i].Error()}
 			w.rejected.set(rest, r)
 			w.report.Rejected = append(w.report.Rejected, r)
 		}
@@ -541,7 +542,7 @@ func (w *build) hold(c *compiledConsumer, o *object, conf *plugin.ConsumerConf, 
 		return
 	}
 	c.holders = append(c.holders, holder{
-		plugin: conf.Plugin, key: conf.Key, created: o.created, rest: o.rest,
+		plugin: conf.Plugin, key: conf.Key, created: o.item.CreateRevision, rest: o.rest,
 		identity: &plugin.Identity{Consumer: who, Credential: credential, Conf: conf.Conf},
 	})
 }

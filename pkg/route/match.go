@@ -37,8 +37,8 @@ func (c *candidate) compare(d *candidate) int {
 		return sign(c.rule.priority > d.rule.priority)
 	case len(c.Pattern) != len(d.Pattern):
 		return sign(len(c.Pattern) > len(d.Pattern))
-	case c.rule.object.created != d.rule.object.created:
-		return sign(c.rule.object.created < d.rule.object.created)
+	case c.rule.object.item.CreateRevision != d.rule.object.item.CreateRevision:
+		return sign(c.rule.object.item.CreateRevision < d.rule.object.item.CreateRevision)
 	case c.rule.object.rest != d.rule.object.rest:
 		return sign(c.rule.object.rest < d.rule.object.rest)
 	}

@@ -302,7 +302,7 @@ func (s *Syncer) oneByOne(prev *Snapshot, b store.Batch, build applier) (*Snapsh
 				rest = e.Item.Key
 			}
 			if o, ok := now.objects.get(rest); ok {
-				bad.InForce = o.revision
+				bad.InForce = o.item.Revision
 			}
 			rejected.set(rest, bad)
 			quarantined.rejected = rejected.commit()
