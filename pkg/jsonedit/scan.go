@@ -444,8 +444,8 @@ func validPrefix(p []byte) (n int) {
 // isShortEscape reports whether a backslash and c are an escape sequence. Prose is full of
 // them, hence no switch: c is looked up among the 64 letters it can be.
 func isShortEscape(c byte) bool {
-	const low = 1<<'"' | 1<<'/'
-	const high = 1<<('\\'-64) | 1<<('b'-64) | 1<<('f'-64) | 1<<('n'-64) | 1<<('r'-64) | 1<<('t'-64)
+	const low uint64 = 1<<'"' | 1<<'/'
+	const high uint64 = 1<<('\\'-64) | 1<<('b'-64) | 1<<('f'-64) | 1<<('n'-64) | 1<<('r'-64) | 1<<('t'-64)
 	if c < 64 {
 		return low>>c&1 == 1
 	}
