@@ -600,7 +600,10 @@ func shown(r *Route) string {
 		text += fmt.Sprintf(" %s:%s:%v", p.Name, p.Digest, p.Parent)
 	}
 	if r.Upstream != nil {
-		text += fmt.Sprintf(" %v %s", r.Upstream.Ref, r.Upstream.Nodes[0].Target.Addr)
+		text += fmt.Sprintf(" %v %s %v", r.Upstream.Ref, r.Upstream.Scheme, r.Upstream.Unsupported)
+		for _, n := range r.Upstream.Nodes {
+			text += fmt.Sprintf(" %s %s %s %d", n.Target.Addr, n.HostHeader, n.Target.SNI, n.Target.MaxIdle)
+		}
 	}
 	return text
 }
@@ -608,6 +611,12 @@ func shown(r *Route) string {
 var (
 	randomURIs  = []string{"/a", "/a/*", "/a/b", "/a/*/c", "/*", "/a*", "/u/:id", "/u/:id/*rest", "/u/*", "/a/b/c"}
 	randomHosts = []string{"x.test", "*.test", "*", "a.x.test", "*x.test", "*.x.test"}
+	// Few, so that the next version of a route mostly has that of the one before.
+	randomUpstreams = []string{
+		oneNode, `{"nodes":{"a.test:80":1,"b.test:81":2},"keepalive_pool":{"size":3}}`,
+		`{"scheme":"https","pass_host":"node","nodes":[{"host":"a.test","port":443,"weight":1}]}`,
+		`{"scheme":"https","nodes":{"a.test:443":1},"tls":{"client_cert_id":"none"}}`,
+	}
 	randomPaths = []string{"/", "/a", "/a/", "/a/b", "/a/b/c", "/ab", "/u/1", "/u/1/2", "/u/:id", "/z"}
 )
 
@@ -636,7 +645,7 @@ func randomChange(r *rand.Rand, w *world) store.Event {
 		fmt.Sprintf("routes/%d", r.IntN(12)),
 		fmt.Sprintf(`{"uri":%q,"priority":%d,%s`, pick(r, randomURIs), r.IntN(3), plugins) + maybe(`"host":"`+pick(r, randomHosts)+`"`) +
 			maybe(`"methods":["GET"]`) + maybe(fmt.Sprintf(`"service_id":"%d"`, r.IntN(4))) + maybe(fmt.Sprintf(`"plugin_config_id":"%d"`, r.IntN(4))) +
-			maybe(fmt.Sprintf(`"upstream_id":"%d"`, r.IntN(4))) + maybe(`"status":0`) + `}`,
+			maybe(fmt.Sprintf(`"upstream_id":"%d"`, r.IntN(4))) + maybe(`"upstream":`+pick(r, randomUpstreams)) + maybe(`"status":0`) + `}`,
 	}
 	if r.IntN(2) == 0 {
 		item = items[r.IntN(len(items))]
