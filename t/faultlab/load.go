@@ -31,7 +31,7 @@ type Record struct {
 	Ended   bool   // the body is the expected one, up to its last byte; of a stream: its terminator came and then its end
 	Err     string // "" none
 	refused bool   // nobody listened: nothing was sent
-	unsent  bool   // it failed before a byte of it went out
+	unsent  bool   // it failed before a byte of it went out, and not for want of time
 }
 
 // Failed tells whether a client would complain.
@@ -174,7 +174,7 @@ func send(client *http.Client, r *Record, url, body string) {
 	req.Header.Set("Content-Type", "application/json")
 	res, err := client.Do(req)
 	if err != nil {
-		r.Err, r.refused, r.unsent = err.Error(), errors.Is(err, syscall.ECONNREFUSED), !wrote.Load()
+		r.Err, r.refused, r.unsent = err.Error(), errors.Is(err, syscall.ECONNREFUSED), !wrote.Load() && ctx.Err() == nil
 		return
 	}
 	defer func() { _ = res.Body.Close() }()
