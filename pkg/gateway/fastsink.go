@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -349,8 +350,15 @@ func (s *fastSink) Abort() {
 	}
 }
 
-// Hijack implements exchange.Sink.
+var errNotAsked = errors.New("client asked for no other protocol")
+
+// Hijack implements exchange.Sink. A client that asked for no other protocol itself gets none
+// (RFC 9110 §7.8), whatever a plugin made of its request: it may be served within the wait for
+// it, in which nobody can read from its connection or close it.
 func (s *fastSink) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if !s.x.head.Upgrade {
+		return nil, nil, errNotAsked
+	}
 	c, t := s.c, &s.c.e.std.tunnels
 	t.expect()
 	c.e.table.unwatch(c)

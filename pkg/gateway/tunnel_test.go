@@ -10,6 +10,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gosix/gosix/pkg/balancer"
+	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/upstream"
 )
 
 // tunnelled opens a tunnel to a server that sends back every line.
@@ -209,4 +213,47 @@ func TestConnectionsAreCounted(t *testing.T) {
 	_ = c.Close()
 	_ = conn.Close()
 	come("none any more", Connections{Accepted: 2})
+}
+
+// switching is a plugin that asks for another protocol in the place of the client.
+func switching() plugin.Definition {
+	return plugin.Definition{
+		Name: "switching", Version: "1", Priority: 10, Schema: []byte(`{"type":"object"}`),
+		New: func(*plugin.Build) (plugin.Phases, error) {
+			return plugin.Phases{Rewrite: func(c *plugin.Context) error {
+				c.Request.Header.Set("Connection", "Upgrade")
+				c.Request.Header.Set("Upgrade", "echo")
+				return nil
+			}}, nil
+		},
+	}
+}
+
+func TestATunnelThatTheClientDidNotAskForEnds(t *testing.T) {
+	w := newWorldWith(t, Limits{}, nil, func(*upstream.Client, *balancer.Cache) []plugin.Definition {
+		return []plugin.Definition{switching()}
+	})
+	up := backend(t, func(rw http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(rw).Hijack()
+		if err != nil {
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	})
+	w.put("routes/1", `{"uri":"/ws","enable_websocket":true,"plugins":{"switching":{}},"upstream":`+nodes(up)+`}`)
+	w.put("routes/2", `{"uri":"/x","upstream":`+nodes(backend(t, parrot))+`}`)
+	c := w.dial()
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.ask("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na")
+	c.send("GET /ws HTTP/1.1\r\nHost: x\r\n\r\n")
+	res, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	_ = c.Conn.(*net.TCPConn).CloseWrite()
+	if _, err := io.ReadAll(c.r); err != nil {
+		t.Errorf("the connection does not end: %v", err)
+	}
 }
