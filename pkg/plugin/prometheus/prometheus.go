@@ -256,10 +256,10 @@ type series struct {
 	mu     sync.Mutex                // is held to change ended
 }
 
-// fits reports whether a request that was one of s still is.
+// fits reports whether a request that was one of s still is, but for what variables say.
 func (s *series) fits(f *exchange.Facts) bool {
 	v := &s.key.values
-	return s.key.extra == "" && v[node] == f.BalancerIP && v[model] == f.LLM.Model && v[requestModel] == f.LLM.RequestModel &&
+	return v[node] == f.BalancerIP && v[model] == f.LLM.Model && v[requestModel] == f.LLM.RequestModel &&
 		v[consumer] == f.ConsumerName && v[requestType] == f.RequestType
 }
 
@@ -492,7 +492,7 @@ func (r *recorder) log(x *plugin.Context) {
 		activeKey.Set(x, nil)
 	}
 	s := seriesKey.Get(x)
-	if s == nil || !s.fits(f) {
+	if s == nil || !s.fits(f) || len(r.m.variables.getters) > 0 { // what variables say changes on the way
 		s = r.series(x)
 	}
 	b := s.bundle(x.Response.Status, x.Response.Origin)

@@ -316,6 +316,19 @@ func TestFurtherLabelsPrefixAndBuckets(t *testing.T) {
 	}
 }
 
+// What a variable says may change while a request is under way, and be nothing at first.
+func TestFurtherLabelsAreThoseOfTheEnd(t *testing.T) {
+	r := newRig(t, `{"metrics":{"http_status":{"extra_labels":[{"dst":"$upstream_addr"}]}}}`, `{}`, "")
+	c := r.context(toModel)
+	c.Facts.Attempts = nil
+	c.Chain().Run(c, plugin.Access)
+	c.Facts.Attempts = []exchange.Attempt{{Addr: "10.0.0.1:80", Status: 200, Response: time.Millisecond}}
+	c.RunLog()
+	if text := r.scrape(Sources{}); !strings.Contains(text, `response_source="upstream",dst="10.0.0.1:80"} 1`) {
+		t.Errorf("got %s", text)
+	}
+}
+
 func TestSeriesExpire(t *testing.T) {
 	r := newRig(t, `{"metrics":{"http_status":{"expire":60}}}`, `{}`, "")
 	status := r.metrics.families[httpStatus]
