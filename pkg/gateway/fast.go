@@ -89,6 +89,7 @@ func (e *Fast) Shutdown(ctx context.Context) error {
 		e.Drain(0)
 	}
 	err := e.std.shutdown(ctx, &e.table)
+	e.once.Do(func() {}) // who begins to serve only now hands nothing over
 	_ = e.handing.Close()
 	e.ended.Wait()
 	e.table.end()

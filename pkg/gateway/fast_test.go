@@ -580,3 +580,22 @@ func TestAnEngineThatEndsDoesNotWaitForWhatHangs(t *testing.T) {
 		_, _ = io.Copy(io.Discard, c.r) // the end comes to both
 	}
 }
+
+// A process may be told to end while it starts.
+func TestAnEngineMayEndWhileItBeginsToServe(t *testing.T) {
+	for range 200 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := NewFast(New(Options{}), Limits{}, false, zerolog.Nop())
+		served := make(chan error, 1)
+		go func() { served <- e.Serve(l, nil) }()
+		if err := e.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-served; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
