@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/upstream"
@@ -184,14 +186,7 @@ func TestConnectionsAreCounted(t *testing.T) {
 	w := newWorld(t, nil)
 	come := func(what string, want Connections) {
 		t.Helper()
-		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-			switch got := w.engine.Connections(); {
-			case got == want:
-				return
-			case time.Now().After(end):
-				t.Fatalf("%s: got %+v, want %+v", what, got, want)
-			}
-		}
+		timetest.Until(t, fmt.Sprintf("%s: %+v", what, want), func() bool { return w.engine.Connections() == want })
 	}
 	come("before any", Connections{})
 	conn, r := tunnelled(t, w, "")

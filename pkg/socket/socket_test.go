@@ -132,19 +132,24 @@ func TestDeparturesAreTold(t *testing.T) {
 	}
 }
 
+// readLater reads all of a connection once begin is closed.
+func readLater(far net.Conn) (begin chan struct{}, got chan []byte) {
+	begin, got = make(chan struct{}), make(chan []byte)
+	go func() {
+		<-begin
+		p, _ := io.ReadAll(far)
+		got <- p
+	}()
+	return begin, got
+}
+
 func TestAWriterWaitsForRoom(t *testing.T) {
 	near, far := pair(t)
 	text := make([]byte, 8<<20) // more than the kernel takes before somebody reads
 	for i := range text {
 		text[i] = byte(i / 7)
 	}
-	got := make(chan []byte)
-	begin := make(chan struct{})
-	go func() {
-		<-begin
-		p, _ := io.ReadAll(far)
-		got <- p
-	}()
+	begin, got := readLater(far)
 	w := socket.NewWriter(socket.Raw(near))
 	_ = near.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
 	n, err := w.Write(text)
@@ -338,13 +343,7 @@ func TestAReaderDoesNotTryWhereNothingIs(t *testing.T) {
 func TestAWriterThatHoldsItsSocketWaitsForRoom(t *testing.T) {
 	near, far := pair(t)
 	text := bytes.Repeat([]byte("0123456789abcdef"), 512<<10)
-	got := make(chan []byte)
-	begin := make(chan struct{})
-	go func() {
-		<-begin
-		p, _ := io.ReadAll(far)
-		got <- p
-	}()
+	begin, got := readLater(far)
 	w := socket.NewWriter(socket.Raw(near))
 	_ = near.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
 	n := 0
