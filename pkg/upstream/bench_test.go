@@ -277,6 +277,29 @@ type forgetful struct{}
 func (forgetful) Get(string) (*tls.ClientSessionState, bool) { return nil, false }
 func (forgetful) Put(string, *tls.ClientSessionState)        {}
 
+// A connection leaves its pool and comes back.
+func BenchmarkPool(b *testing.B) {
+	for name, bind := range map[string]bool{"bound": true, "looked-for": false} {
+		b.Run(name, func(b *testing.B) {
+			c := client(b, Options{})
+			near, far := net.Pipe()
+			b.Cleanup(func() { _, _ = near.Close(), far.Close() })
+			t, k := &Target{Addr: "provider.test:443", SNI: "provider.test"}, &conn{Conn: near, idleLimit: time.Hour}
+			if bind {
+				c.Bind(t)
+			}
+			c.house(k, t)
+			c.put(k, t)
+			for b.Loop() {
+				if k = c.take(t); k == nil {
+					b.Fatal("got no connection")
+				}
+				c.put(k, t)
+			}
+		})
+	}
+}
+
 func BenchmarkHeadWrite(b *testing.B) {
 	o, r := &outgoing{}, benchRequest(&Target{Addr: "127.0.0.1:80"})
 	for range 8 {

@@ -332,8 +332,7 @@ type conn struct {
 	net.Conn
 	probe
 	addr    string
-	home    *shard // of its pool
-	pool    *pool  // where it waits for requests
+	pool    *pool // where it waits for requests
 	secure  bool
 	swap    swap
 	beneath *beneath // what TLS writes to; nil: plain

@@ -293,6 +293,42 @@ func TestAConnectionThatWasInUseWhenItsPoolWasForgottenIsFoundAgain(t *testing.T
 	}
 }
 
+// What a target knows of its pool saves a search and decides nothing.
+func TestABoundTarget(t *testing.T) {
+	target := serve(t, numbered())
+	c := client(t, Options{})
+	equal := *target
+	c.Bind(target)
+	again := func(what string, target *Target, want string) {
+		t.Helper()
+		if got := do(t, c, get(target)); got != want {
+			t.Errorf("%s: got answer %s, want %s", what, got, want)
+		}
+	}
+	again("first", target, "1.1")
+	again("one that is equal and not bound", &equal, "1.2")
+	elsewhere := *target
+	elsewhere.Class = "other"
+	again("a copy that another credential uses", &elsewhere, "2.1")
+	again("itself after that", target, "1.3")
+
+	c.purge(now() + moment(time.Hour))
+	again("after its pool was forgotten", target, "3.1")
+	again("when the pool is back", &equal, "3.2")
+	c.purge(now() + moment(time.Hour))
+	again("forgotten, and another has its place", &equal, "4.1")
+	again("from there on", target, "4.2")
+	if n := len(c.idle(target)); n != 1 {
+		t.Errorf("got %d idle connections, want 1", n)
+	}
+
+	other := client(t, Options{})
+	if got := do(t, other, get(target)); got != "5.1" {
+		t.Errorf("at another client: got answer %s, want 5.1", got)
+	}
+	again("at its own after that", target, "4.3")
+}
+
 func TestClosingTheClient(t *testing.T) {
 	gone := make(chan struct{}, 2)
 	target := serve(t, func(c net.Conn, r *bufio.Reader) {

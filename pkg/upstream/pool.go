@@ -29,6 +29,11 @@ type poolKey struct {
 
 func keyOf(t *Target) poolKey { return poolKey{t.Addr, t.SNI, t.Class, t.TLS} }
 
+// is reports whether k is the key of t. That is quick where the strings are the same ones.
+func (k *poolKey) is(t *Target) bool {
+	return k.addr == t.Addr && k.sni == t.SNI && k.class == t.Class && k.tls == t.TLS
+}
+
 // A shard has the pools of some targets, so that requests to different targets seldom
 // share a lock.
 type shard struct {
@@ -39,37 +44,86 @@ type shard struct {
 // pool is the idle connections of one target, the one used last on top. Its shard's lock
 // guards it.
 type pool struct {
-	name string // Target.SNI
-	idle []*conn
-	tls  *tls.Config // with the server name in it; nil: not built yet
-	used moment
-	gone bool // forgotten
+	key   poolKey
+	home  *shard
+	owner *Client
+	idle  []*conn
+	tls   *tls.Config // with the server name in it; nil: not built yet
+	used  moment
+	gone  bool // forgotten: not in its shard
 }
 
 func (c *Client) shard(k poolKey) *shard {
 	return &c.shards[maphash.Comparable(c.seed, k)%shardCount]
 }
 
-// get returns the pool of key, a new one if there is none. The shard is locked.
-func (s *shard) get(key poolKey) *pool {
-	p := s.pools[key]
+// Bind has a target know its pool, so that its requests need not look for it. It is for the
+// time of loading: nothing may use the target yet. A copy of the target that goes elsewhere is
+// bound to nothing, and neither is the target at another client.
+func (c *Client) Bind(t *Target) {
+	t.pool, _ = c.open(t)
+	t.pool.home.mu.Unlock()
+	c.arm()
+}
+
+// find returns the pool of a target, nil if there is none. Its shard is locked then.
+func (c *Client) find(t *Target) (*pool, *shard) {
+	if p := c.bound(t); p != nil {
+		p.home.mu.Lock()
+		if p.gone {
+			return p.home.pools[p.key], p.home
+		}
+		return p, p.home
+	}
+	key := keyOf(t)
+	s := c.shard(key)
+	s.mu.Lock()
+	return s.pools[key], s
+}
+
+// open is find with a new pool if there is none.
+func (c *Client) open(t *Target) (*pool, *shard) {
+	p, s := c.find(t)
 	if p == nil {
-		key.sni = strings.Clone(key.sni) // it may be a part of a request, which ends before
-		p = &pool{name: key.sni}
-		s.pools[key] = p
+		if p = c.bound(t); p == nil {
+			key := keyOf(t)
+			key.sni = strings.Clone(key.sni) // it may be a part of a request, which ends before
+			p = &pool{key: key, home: s, owner: c, gone: true}
+		}
+		p = p.here()
 	}
 	p.used = now()
+	return p, s
+}
+
+// bound returns the pool that the target knows, nil if that is not its own here.
+func (c *Client) bound(t *Target) *pool {
+	if p := t.pool; p != nil && p.owner == c && p.key.is(t) {
+		return p
+	}
+	return nil
+}
+
+// here returns the pool that has the place of p: if p was forgotten, it comes back or another
+// has it. The shard is locked.
+func (p *pool) here() *pool {
+	if !p.gone {
+		return p
+	}
+	if another := p.home.pools[p.key]; another != nil {
+		return another
+	}
+	p.gone = false
+	p.home.pools[p.key] = p
 	return p
 }
 
 // take returns an idle connection of the target that is not too old, nil if there is none.
 func (c *Client) take(t *Target) *conn {
-	key := keyOf(t)
-	s := c.shard(key)
 	for {
 		var k *conn
-		s.mu.Lock()
-		if p := s.pools[key]; p != nil {
+		p, s := c.find(t)
+		if p != nil {
 			if n := len(p.idle); n > 0 {
 				k = p.idle[n-1]
 				p.idle[n-1] = nil
@@ -100,15 +154,12 @@ func (c *Client) put(k *conn, t *Target) {
 		limit = defaultMaxIdle
 	}
 	k.idleSince = now()
-	s := k.home
+	s := k.pool.home
 	over := k
 	s.mu.Lock()
 	if !c.closed.Load() {
-		p := k.pool
-		if p.gone {
-			p = s.get(keyOf(t))
-			k.pool = p
-		}
+		p := k.pool.here()
+		k.pool = p
 		p.used = k.idleSince
 		over = nil
 		if len(p.idle) >= limit {
@@ -126,21 +177,16 @@ func (c *Client) put(k *conn, t *Target) {
 
 // house gives a new connection to the target its pool.
 func (c *Client) house(k *conn, t *Target) {
-	key := keyOf(t)
-	k.home = c.shard(key)
-	k.home.mu.Lock()
-	k.pool = k.home.get(key)
-	k.home.mu.Unlock()
+	p, s := c.open(t)
+	k.pool = p
+	s.mu.Unlock()
 	c.arm()
 }
 
 // tlsConfig returns the configuration for connections to the target, which its pool keeps
 // so that sessions are resumed.
 func (c *Client) tlsConfig(t *Target) *tls.Config {
-	key := keyOf(t)
-	s := c.shard(key)
-	s.mu.Lock()
-	p := s.get(key)
+	p, s := c.open(t)
 	if p.tls == nil {
 		p.tls = t.TLS.Clone()
 		p.tls.NextProtos = []string{"http/1.1"}
@@ -150,8 +196,8 @@ func (c *Client) tlsConfig(t *Target) *tls.Config {
 		if p.tls.RootCAs == nil {
 			p.tls.RootCAs = c.o.Roots
 		}
-		if p.name != "" {
-			p.tls.ServerName = p.name
+		if p.key.sni != "" {
+			p.tls.ServerName = p.key.sni
 		}
 		if p.tls.ServerName == "" {
 			p.tls.ServerName, _, _ = net.SplitHostPort(t.Addr)

@@ -28,6 +28,8 @@ type Target struct {
 	IdleTimeout time.Duration // of an idle connection, 0: 60 s
 	MaxRequests int           // on one connection, 0: 1000
 	NoKeepAlive bool          // one request per connection
+
+	pool *pool // see Client.Bind; nil: it is looked for
 }
 
 // Timeouts limit the parts of one try; 0 means none.

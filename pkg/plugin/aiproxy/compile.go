@@ -195,6 +195,9 @@ func (d Deps) instance(c *conf, i *instance) (*drivers.Instance, error) {
 	if err := place(out, c, i); err != nil {
 		return nil, err
 	}
+	if d.Client != nil {
+		d.Client.Bind(out.Target)
+	}
 	if err := d.cloud(out, &i.Auth); err != nil {
 		return nil, err
 	}
