@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"net/url"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -119,9 +120,21 @@ type Instance struct {
 	KeepAlive time.Duration
 	Text      bool // what the model says is kept, for logs
 
+	lines *upstream.Lines // see Fix; nil: none
+
 	// Unreachable is why no call can be made; nil if one can.
 	Unreachable error
 }
+
+// Fix lays out what is the same in all requests of the instance, whose Host and Header must not
+// change after it. It is for the time of loading; without it each request is laid out anew.
+func (i *Instance) Fix() {
+	// What cannot be sent is an error of each request, as it is without this.
+	i.lines, _ = upstream.Lay(i.Host, append(slices.Clone(i.Header), contentType))
+}
+
+// contentType is that of all bodies that are sent.
+var contentType = exchange.Field{Name: "Content-Type", Value: "application/json"}
 
 // Tokens gives access tokens. Safe for concurrent use.
 type Tokens interface {

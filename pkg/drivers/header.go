@@ -7,11 +7,18 @@ import (
 	"github.com/gosix/gosix/pkg/exchange"
 )
 
-// header makes what the provider is told (spec/00 4, spec/06 §A5.6) in the call's memory.
+// header makes what the provider is told (spec/00 4, spec/06 §A5.6) in the call's memory. What
+// the instance says itself comes first: that may be laid out already.
 func header(c *Call) *exchange.Header {
 	i := c.Instance
 	h := &c.room.header
 	h.Reset()
+	if i.lines != nil {
+		h.Append(i.lines.Fields())
+	} else {
+		h.Append(i.Header)
+		h.Append([]exchange.Field{contentType})
+	}
 	in := &c.Request.Header
 	named := in.Has("Connection")
 	key := translated(c)
@@ -29,13 +36,9 @@ func header(c *Call) *exchange.Header {
 		}
 		h.Add(f.Name, f.Value)
 	}
-	for n := range i.Header {
-		h.Add(i.Header[n].Name, i.Header[n].Value)
-	}
 	if key != nil {
 		key.add(h, c)
 	}
-	h.Add("Content-Type", "application/json")
 	return h
 }
 

@@ -1,6 +1,7 @@
 package drivers
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,7 +37,7 @@ func TestHeadersFollowAConversion(t *testing.T) {
 		"messages to chat: an instance's own credentials": {
 			protocol.AnthropicMessages, protocol.OpenAIChat, messages,
 			Instance{Forward: true, Credentials: true, Header: own},
-			fields("X-Mine", "1", "Authorization", "Bearer own"),
+			fields("Authorization", "Bearer own", "X-Mine", "1"),
 		},
 		"messages to chat: own credentials in the query": {
 			protocol.AnthropicMessages, protocol.OpenAIChat, messages, Instance{Forward: true, Credentials: true}, fields("X-Mine", "1"),
@@ -54,7 +55,7 @@ func TestHeadersFollowAConversion(t *testing.T) {
 		"chat to messages: own credentials and version": {
 			protocol.OpenAIChat, protocol.AnthropicMessages, chat,
 			Instance{Forward: true, Credentials: true, Header: fields("x-api-key", "own", version, "2024-01-01")},
-			fields("X-Mine", "1", "x-api-key", "own", version, "2024-01-01"),
+			fields("x-api-key", "own", version, "2024-01-01", "X-Mine", "1"),
 		},
 		"chat to messages: credentials of another kind": {
 			protocol.OpenAIChat, protocol.AnthropicMessages, fields("Authorization", "Basic x"),
@@ -80,7 +81,7 @@ func TestHeadersFollowAConversion(t *testing.T) {
 		"a header of that name that is configured goes along": {
 			protocol.OpenAIChat, protocol.BedrockConverse, chat,
 			Instance{Forward: true, Credentials: true, Header: fields("OpenAI-Organization", "own")},
-			fields("X-Mine", "1", "OpenAI-Organization", "own"),
+			fields("OpenAI-Organization", "own", "X-Mine", "1"),
 		},
 		"within a family: they stay": {
 			protocol.OpenAIResponses, protocol.OpenAIChat, chat, Instance{Forward: true}, chat,
@@ -92,9 +93,15 @@ func TestHeadersFollowAConversion(t *testing.T) {
 			for _, f := range tt.client {
 				c.Request.Header.Add(f.Name, f.Value)
 			}
-			want := append(tt.want[:len(tt.want):len(tt.want)], exchange.Field{Name: "Content-Type", Value: "application/json"})
+			// What is the instance's comes first, with the type behind it.
+			own := len(tt.instance.Header)
+			want := slices.Insert(slices.Clone(tt.want), own, exchange.Field{Name: "Content-Type", Value: "application/json"})
 			if diff := cmp.Diff(want, header(c).Fields()); diff != "" {
 				t.Error(diff)
+			}
+			tt.instance.Fix()
+			if diff := cmp.Diff(want, header(c).Fields()); diff != "" {
+				t.Errorf("laid out before: %s", diff)
 			}
 		})
 	}

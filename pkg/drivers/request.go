@@ -47,7 +47,7 @@ func (s Shape) Request(c *Call, path string) (*upstream.Request, error) {
 	if c.Target == protocol.Passthrough {
 		r.Method, query = c.Request.Method, i.WithClientQuery(c.Request.RawQuery)
 	}
-	r.Path = path
+	r.Lines, r.Path = i.lines, path
 	if query != "" {
 		r.Path += "?" + query
 	}

@@ -66,6 +66,9 @@ func (h *Header) Add(name, value string) {
 	h.fields = append(h.fields, Field{name, value})
 }
 
+// Append adds fields, in their order.
+func (h *Header) Append(fields []Field) { h.fields = append(h.fields, fields...) }
+
 // Set replaces the first field of that name, removes the others, or appends one.
 func (h *Header) Set(name, value string) {
 	for i := range h.fields {

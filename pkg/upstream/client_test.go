@@ -844,6 +844,68 @@ func TestWhatIsSent(t *testing.T) {
 	}
 }
 
+// What was laid out before a request is what would be written for it, or not used.
+func TestLines(t *testing.T) {
+	fields := []exchange.Field{{Name: "Authorization", Value: "Bearer x"}, {Name: "Content-Type", Value: "application/json"}}
+	lines, err := Lay("server.test", fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	field := func(name, value string) func(*Request) { return func(r *Request) { r.Header.Add(name, value) } }
+	for name, c := range map[string]struct {
+		change func(*Request)
+		used   bool
+	}{
+		"as they are":         {func(*Request) {}, true},
+		"with another behind": {field("Accept", "*/*"), true},
+		"with one again":      {field("Authorization", "Bearer y"), true},
+		"another host":        {func(r *Request) { r.Host = "other.test" }, false},
+		"a changed value":     {func(r *Request) { r.Header.Set("Authorization", "Bearer y") }, false},
+		"one that is missing": {func(r *Request) { r.Header.Del("Content-Type") }, false},
+		"the first missing":   {func(r *Request) { r.Header.Del("Authorization") }, false},
+		"no header":           {func(r *Request) { r.Header = nil }, false},
+		"another name": {func(r *Request) {
+			r.Header.Reset()
+			r.Header.Append([]exchange.Field{{Name: "authorization", Value: "Bearer x"}, fields[1]})
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &Request{Target: &Target{}, Method: "POST", Path: "/", Host: "server.test", Header: &exchange.Header{}, Body: [][]byte{}}
+			r.Header.Append(fields)
+			c.change(r)
+			var anew, laid outgoing
+			if err := anew.assemble(r); err != nil {
+				t.Fatal(err)
+			}
+			r.Lines = lines
+			if err := laid.assemble(r); err != nil || string(laid.buf) != string(anew.buf) {
+				t.Errorf("got %q, %v, want %q", laid.buf, err, anew.buf)
+			}
+			if lines.lead(r) != c.used {
+				t.Errorf("they are used: %v, want %v", !c.used, c.used)
+			}
+			r.Header = &exchange.Header{}
+			r.Header.Append(fields)
+			r.Header.Add("X-A", "a\r\nX: y")
+			if laid.assemble(r) == nil {
+				t.Error("a line end behind them passes")
+			}
+		})
+	}
+	for name, bad := range map[string][]exchange.Field{
+		"a line end in a value":    {{Name: "X-A", Value: "a\r\nX: y"}},
+		"a space in a name":        {{Name: "X A", Value: "a"}},
+		"a length of the caller's": {{Name: "content-length", Value: "5"}},
+	} {
+		if _, err := Lay("server.test", bad); err == nil {
+			t.Errorf("%s passes", name)
+		}
+	}
+	if _, err := Lay("a\r\nX: y", nil); err == nil {
+		t.Error("a line end in the host passes")
+	}
+}
+
 func TestARequestThatCouldBeTwoIsRefused(t *testing.T) {
 	target := serve(t, numbered())
 	c := client(t, Options{})
@@ -1169,9 +1231,14 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path, host, name, value, upgrade string) {
 		r := &Request{Target: &Target{}, Method: method, Path: path, Host: host, Header: &exchange.Header{}, Upgrade: upgrade, Body: [][]byte{}}
 		r.Header.Add(name, value)
+		first, refused := Lay(host, slices.Clone(r.Header.Fields()))
 		var o outgoing
 		if o.assemble(r) != nil {
 			return
+		}
+		laid := outgoing{}
+		if r.Lines = first; refused != nil || laid.assemble(r) != nil || string(laid.buf) != string(o.buf) {
+			t.Errorf("laid out before: got %q, %v, want %q", laid.buf, refused, o.buf)
 		}
 		lines := 5 // request line, host, the field, length, the empty one
 		if upgrade != "" {
@@ -1192,6 +1259,7 @@ func TestATargetThatKeepsNoConnectionsHasNoPool(t *testing.T) {
 	target := serve(t, numbered())
 	target.NoKeepAlive = true
 	c := client(t, Options{})
+	c.Bind(target)
 	do(t, c, get(target))
 	if c.purge(now()) || c.armed.Load() {
 		t.Error("there is a pool")

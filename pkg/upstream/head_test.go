@@ -18,6 +18,9 @@ func TestEveryCharacterInEveryPlaceOfAValue(t *testing.T) {
 				if !want && value("\t\t\t"+s) {
 					t.Fatalf("%q behind tabs passes", s)
 				}
+				if want = c > ' ' && c != 0x7f; visible(s) != want {
+					t.Fatalf("%q is visible: %v, want %v", s, !want, want)
+				}
 			}
 		}
 	}

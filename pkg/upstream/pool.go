@@ -61,6 +61,9 @@ func (c *Client) shard(k poolKey) *shard {
 // time of loading: nothing may use the target yet. A copy of the target that goes elsewhere is
 // bound to nothing, and neither is the target at another client.
 func (c *Client) Bind(t *Target) {
+	if t.NoKeepAlive {
+		return // no pool
+	}
 	t.pool, _ = c.open(t)
 	t.pool.home.mu.Unlock()
 	c.arm()

@@ -58,10 +58,47 @@ var (
 	errLong    = errors.New("request body is longer than its announced length")
 )
 
+// Lines are the first lines of many heads behind that of the request: Host and some fields,
+// checked and laid out once. They are immutable and safe for concurrent use.
+type Lines struct {
+	host   string
+	fields []exchange.Field
+	text   string
+}
+
+// Lay makes lines. The fields must not change after it; an error is one that Do would return.
+func Lay(host string, fields []exchange.Field) (*Lines, error) {
+	if !visible(host) {
+		return nil, errUnsafe
+	}
+	b, err := appendFields(appendHost(nil, host), fields)
+	if err != nil {
+		return nil, err
+	}
+	return &Lines{host, fields, string(b)}, nil
+}
+
+// Fields are the fields without Host. They may be read only.
+func (l *Lines) Fields() []exchange.Field { return l.fields }
+
+// lead reports whether the lines are the first ones of a request. That is quick where the
+// strings are the same ones.
+func (l *Lines) lead(r *Request) bool {
+	if l == nil || r.Host != l.host || r.Header == nil || r.Header.Len() < len(l.fields) {
+		return false
+	}
+	for n := range l.fields {
+		if l.fields[n] != r.Header.Fields()[n] {
+			return false
+		}
+	}
+	return true
+}
+
 // assemble writes the head of r. Nothing in it can begin another line or another request:
 // what could is refused, not repaired.
-func (o *outgoing) assemble(r *Request) error {
-	if !token(r.Method) || !visible(r.Path) || r.Path == "" || !visible(r.Host) || !value(r.Upgrade) {
+func (o *outgoing) assemble(r *Request) (err error) {
+	if !token(r.Method) || !visible(r.Path) || r.Path == "" || !value(r.Upgrade) {
 		return errUnsafe
 	}
 	if r.Method == "CONNECT" {
@@ -69,18 +106,20 @@ func (o *outgoing) assemble(r *Request) error {
 	}
 	b := append(o.buf[:0], r.Method...)
 	b = append(append(b, ' '), r.Path...)
-	b = append(append(b, " HTTP/1.1\r\nHost: "...), r.Host...)
-	b = append(b, '\r', '\n')
+	b = append(b, " HTTP/1.1\r\n"...)
+	var fields []exchange.Field
 	if r.Header != nil {
-		for _, f := range r.Header.Fields() {
-			if !token(f.Name) || !value(f.Value) {
-				return fmt.Errorf("header %q: %w", f.Name, errUnsafe)
-			}
-			if ours(f.Name) {
-				return fmt.Errorf("header %q: %w", f.Name, errFraming)
-			}
-			b = append(append(append(append(b, f.Name...), ": "...), f.Value...), "\r\n"...)
-		}
+		fields = r.Header.Fields()
+	}
+	if r.Lines.lead(r) {
+		b, fields = append(b, r.Lines.text...), fields[len(r.Lines.fields):]
+	} else if !visible(r.Host) {
+		return errUnsafe
+	} else {
+		b = appendHost(b, r.Host)
+	}
+	if b, err = appendFields(b, fields); err != nil {
+		return err
 	}
 	switch {
 	case r.Stream != nil && r.Length < 0:
@@ -100,6 +139,24 @@ func (o *outgoing) assemble(r *Request) error {
 	}
 	o.buf = append(b, '\r', '\n')
 	return nil
+}
+
+func appendHost(b []byte, host string) []byte {
+	return append(append(append(b, "Host: "...), host...), '\r', '\n')
+}
+
+func appendFields(b []byte, fields []exchange.Field) ([]byte, error) {
+	for n := range fields {
+		f := &fields[n]
+		if !token(f.Name) || !value(f.Value) {
+			return b, fmt.Errorf("header %q: %w", f.Name, errUnsafe)
+		}
+		if ours(f.Name) {
+			return b, fmt.Errorf("header %q: %w", f.Name, errFraming)
+		}
+		b = append(append(append(append(b, f.Name...), ": "...), f.Value...), "\r\n"...)
+	}
+	return b, nil
 }
 
 func appendLength(b []byte, n int64) []byte {
@@ -155,6 +212,11 @@ func token(s string) bool {
 
 // visible reports whether s has neither spaces nor control characters.
 func visible(s string) bool {
+	for ; len(s) >= 8; s = s[8:] {
+		if below(s, '!') {
+			return false
+		}
+	}
 	for i := 0; i < len(s); i++ {
 		if s[i] <= ' ' || s[i] == 0x7f {
 			return false
@@ -165,11 +227,10 @@ func visible(s string) bool {
 
 // value reports whether s may stand as a header's value.
 func value(s string) bool {
-	for len(s) >= 8 {
-		if control(s) && !plain(s[:8]) {
+	for ; len(s) >= 8; s = s[8:] {
+		if below(s, ' ') && !plain(s[:8]) {
 			return false
 		}
-		s = s[8:]
 	}
 	return plain(s)
 }
@@ -183,14 +244,14 @@ func plain(s string) bool {
 	return true
 }
 
-// control reports whether one of the first eight bytes of s is a control character. It looks
-// at all eight at once: a byte has its high bit set in low if it is less than a space, and
-// in del if it is 0x7f. Behind one that is, another may seem to be.
-func control(s string) bool {
+// below reports whether one of the first eight bytes of s is less than least, or 0x7f. It looks
+// at all eight at once: a byte has its high bit set in low if it is less than least, and in del
+// if it is 0x7f. Behind one that is, another may seem to be.
+func below(s string, least byte) bool {
 	const ones = 0x0101010101010101
 	w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
 		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-	low := (w - ' '*ones) &^ w
+	low := (w - uint64(least)*ones) &^ w
 	d := w ^ 0x7f*ones
 	del := (d - ones) &^ d
 	return (low|del)&(0x80*ones) != 0

@@ -50,6 +50,7 @@ type Request struct {
 	Path     string // request target: path and query, as sent on the wire
 	Host     string
 	Header   *exchange.Header
+	Lines    *Lines    // what Host and the first fields of Header look like, written anew if they are others by now; nil: nobody laid them out
 	Body     [][]byte  // segments, sent again on a retry by the caller; nil: no body
 	Stream   io.Reader // instead of Body: sent once, as it comes; its Read must fail when the context ends; see Interrupter
 	Length   int64     // of Stream in bytes, -1: unknown (chunked); more or less is an error

@@ -27,6 +27,7 @@ func BenchmarkRequest(b *testing.B) {
 	}
 	d := Providers()["openai"]
 	i.Driver = d
+	i.Fix()
 	call := &drivers.Call{}
 	b.ReportAllocs()
 	for b.Loop() {

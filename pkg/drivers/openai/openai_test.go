@@ -206,10 +206,10 @@ func TestHeaders(t *testing.T) {
 		instance drivers.Instance
 		want     fields
 	}{
-		"own credentials":                     {drivers.Instance{Forward: true, Credentials: true, Header: own}, fields{mine, own[0], jsonType}},
-		"no credentials: the client's":        {drivers.Instance{Forward: true}, append(append(fields{mine}, credentials...), vendor, jsonType)},
+		"own credentials":                     {drivers.Instance{Forward: true, Credentials: true, Header: own}, fields{own[0], jsonType, mine}},
+		"no credentials: the client's":        {drivers.Instance{Forward: true}, append(append(fields{jsonType, mine}, credentials...), vendor)},
 		"the seed generation":                 {drivers.Instance{Credentials: true, Header: own}, fields{own[0], jsonType}},
-		"the seed generation without its own": {drivers.Instance{}, append(append(fields{}, credentials...), jsonType)},
+		"the seed generation without its own": {drivers.Instance{}, append(fields{jsonType}, credentials...)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -195,15 +195,16 @@ func (d Deps) instance(c *conf, i *instance) (*drivers.Instance, error) {
 	if err := place(out, c, i); err != nil {
 		return nil, err
 	}
-	if d.Client != nil {
-		d.Client.Bind(out.Target)
-	}
 	if err := d.cloud(out, &i.Auth); err != nil {
 		return nil, err
 	}
 	if err := speak(out, i.Where.Protocol); err != nil {
 		return nil, err
 	}
+	if d.Client != nil {
+		d.Client.Bind(out.Target)
+	}
+	out.Fix()
 	return out, members(out, i)
 }
 
