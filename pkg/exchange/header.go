@@ -116,8 +116,9 @@ func (h *Header) drop(from int, name string) {
 
 // EqualName compares two header names without regard to ASCII case.
 func EqualName(a, b string) bool {
-	// Lengths differ for nearly all pairs, and those that are the same are spelled alike.
-	return len(a) == len(b) && (a == b || equalFold(a, b))
+	// Lengths or first letters differ for nearly all pairs, and those that are the same are
+	// spelled alike.
+	return len(a) == len(b) && (a == "" || (a[0]^b[0])&^0x20 == 0 && (a == b || equalFold(a, b)))
 }
 
 // equalFold compares two names of one length. Beyond ASCII only what is the same is equal: no
