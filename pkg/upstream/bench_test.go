@@ -292,7 +292,7 @@ func BenchmarkPool(b *testing.B) {
 			c.house(k, t)
 			c.put(k, t)
 			for b.Loop() {
-				if k = c.take(t); k == nil {
+				if k = c.take(t, now()); k == nil {
 					b.Fatal("got no connection")
 				}
 				c.put(k, t)

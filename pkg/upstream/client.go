@@ -100,9 +100,10 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, because(ctx, &Error{Op: OpConnect, Addr: r.Target.Addr, Err: err})
 	}
+	at := r.begun()
 kept:
 	for !r.Target.NoKeepAlive {
-		k := c.take(r.Target)
+		k := c.take(r.Target, at)
 		if k == nil {
 			break
 		}
@@ -188,7 +189,8 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 	}
 	h := res.Header
 	h.Reset()
-	*res = Response{Header: h, Addr: k.addr, Reused: k.served > 0}
+	*res = Response{} // in place: a literal would be made elsewhere and copied
+	res.Header, res.Addr, res.Reused = h, k.addr, k.served > 0
 	res.client, res.conn, res.req, res.ctx = c, k, r, ctx
 	c.hooks.add(k, ctx)
 	wait := r.Timeouts.Head
@@ -233,7 +235,7 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 		default:
 			res.beside(o)
 		}
-		k.served++
+		res.came()
 		return res, nil
 	}
 	if sendErr != nil {
@@ -258,8 +260,24 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 		return nil, res.fail(&Error{Op: OpHead, Addr: k.addr, Timeout: timedOut(err), Err: err})
 	}
 	res.unsent = sendErr != nil
-	k.served++
+	res.came()
 	return res, nil
+}
+
+// came takes note that the head of an answer is there.
+func (res *Response) came() {
+	k := res.conn
+	k.served++
+	k.heard = now()
+	res.Came = k.heard.time()
+}
+
+// begun is when r began, or now. A stream may have waited for its client since.
+func (r *Request) begun() moment {
+	if r.Begin.IsZero() || r.Stream != nil {
+		return now()
+	}
+	return moment(r.Begin.Sub(began))
 }
 
 // fail gives up a try and its connection.
@@ -355,7 +373,8 @@ type conn struct {
 	eager         bool                   // reads take what is there and do not wait
 	sender        atomic.Pointer[sender] // who sends beside the answer; nil: nobody
 
-	served    int // answers so far
+	served    int    // answers so far
+	heard     moment // when the last bytes came; 0: nobody looked at the clock since
 	idleSince moment
 	taken     moment // from its pool
 	idleLimit time.Duration
@@ -460,6 +479,7 @@ func (k *conn) read(p []byte) (int, error) {
 
 // arrived judges the result of a read; its error counts only when no byte came with it.
 func (k *conn) arrived(n int, err error) error {
+	k.heard = 0
 	if n > 0 {
 		k.answered = true
 		k.ended = k.ended || err != nil

@@ -329,6 +329,59 @@ func TestABoundTarget(t *testing.T) {
 	again("at its own after that", target, "4.3")
 }
 
+func TestTheClockOfAnExchange(t *testing.T) {
+	target := serve(t, numbered())
+	c := client(t, Options{})
+	do(t, c, get(target))
+	r := get(target)
+	r.Begin = time.Now()
+	res, err := c.Do(context.Background(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Came.Before(r.Begin) || res.Came.After(time.Now()) {
+		t.Errorf("the head came %v after the beginning, and %v ago", res.Came.Sub(r.Begin), time.Since(res.Came))
+	}
+	_ = res.Close()
+	k := c.idle(target)[0]
+	if k.taken.time().Sub(r.Begin) != 0 || k.idleSince.time().Sub(res.Came) != 0 {
+		t.Errorf("taken %v after the beginning, idle %v after the head", k.taken.time().Sub(r.Begin), k.idleSince.time().Sub(res.Came))
+	}
+
+	// An answer in pieces ends later than its head.
+	next := make(chan struct{})
+	target = serve(t, func(c net.Conn, r *bufio.Reader) {
+		for range 2 {
+			if _, _, ok := request(r); !ok {
+				return
+			}
+			write(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+			<-next
+			write(c, "hello")
+		}
+	})
+	r = get(target)
+	if res, err = c.Do(context.Background(), r); err != nil {
+		t.Fatal(err)
+	}
+	came := res.Came
+	close(next)
+	if _, err := io.ReadAll(res); err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Close()
+	if k = c.idle(target)[0]; !k.idleSince.time().After(came) {
+		t.Error("the connection is idle since its head came, want since its body did")
+	}
+	// A stream may have waited for its client: then the beginning says nothing.
+	r = get(target)
+	r.Stream, r.Length, r.Begin = strings.NewReader("x"), 1, time.Now().Add(-time.Hour)
+	r.Timeouts.Head = time.Minute
+	if got := do(t, c, r); got != "hello" {
+		t.Errorf("got %q, want hello", got)
+	}
+}
+
 func TestClosingTheClient(t *testing.T) {
 	gone := make(chan struct{}, 2)
 	target := serve(t, func(c net.Conn, r *bufio.Reader) {

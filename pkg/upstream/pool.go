@@ -121,8 +121,9 @@ func (p *pool) here() *pool {
 	return p
 }
 
-// take returns an idle connection of the target that is not too old, nil if there is none.
-func (c *Client) take(t *Target) *conn {
+// take returns an idle connection of the target that is not too old at that moment, which is
+// when the request begins; nil if there is none.
+func (c *Client) take(t *Target, at moment) *conn {
 	for {
 		var k *conn
 		p, s := c.find(t)
@@ -137,7 +138,7 @@ func (c *Client) take(t *Target) *conn {
 		if k == nil {
 			return nil
 		}
-		if k.taken = now(); k.young(k.taken) {
+		if k.taken = at; k.young(at) {
 			return k
 		}
 		_ = k.Conn.Close()
@@ -156,7 +157,10 @@ func (c *Client) put(k *conn, t *Target) {
 	if limit <= 0 {
 		limit = defaultMaxIdle
 	}
-	k.idleSince = now()
+	// An answer that came with its head was over by then.
+	if k.idleSince = k.heard; k.heard == 0 {
+		k.idleSince = now()
+	}
 	s := k.pool.home
 	over := k
 	s.mu.Lock()

@@ -56,6 +56,9 @@ type Request struct {
 	Length   int64     // of Stream in bytes, -1: unknown (chunked); more or less is an error
 	Upgrade  string    // protocol to upgrade to; the response's Conn is then raw
 	Timeouts Timeouts
+	// Begin is when the caller began, by time.Now a moment ago; it spares looking at the clock
+	// again. Zero: nobody looked.
+	Begin time.Time
 	// Response is the memory for the answer, nil: new memory. What it was before must be
 	// closed, and is gone; strings that were in its header stay.
 	Response *Response
@@ -70,8 +73,9 @@ type Response struct {
 	Header  exchange.Header
 	Length  int64 // of the body in bytes, -1: chunked or until close
 	Framing Framing
-	Addr    string // remote address of the connection
-	Reused  bool   // the connection had served before
+	Addr    string    // remote address of the connection
+	Reused  bool      // the connection had served before
+	Came    time.Time // when the head was there; differences to it are right, whoever sets the clock
 
 	body
 }

@@ -209,14 +209,15 @@ func (p *proxy) send(ctx context.Context, w *pending, t *try, req *upstream.Requ
 		t.failure = p.transport(tried, gone)
 		return
 	}
+	req.Begin = begin
 	res, err := p.client.Do(ctx, req)
-	at := time.Now()
-	tried.Header = at.Sub(begin)
 	if err != nil {
+		tried.Header = time.Since(begin)
 		t.failure = p.transport(tried, because(ctx, err))
 		return
 	}
-	p.judge(ctx, w, t, res, at)
+	tried.Header = res.Came.Sub(begin)
+	p.judge(ctx, w, t, res, res.Came)
 }
 
 // judge begins the answer whose head came at that time, and decides whether it may go to the
