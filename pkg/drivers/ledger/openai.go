@@ -14,7 +14,6 @@ var (
 	typeName      = []byte(`"type"`)
 	typeIsFirst   = []byte(`{"type":"`)
 	deltaIsInside = []byte(`.delta`)
-	escapeBegins  = []byte(`\u00`)
 )
 
 // names is a set of members of a chunk.
@@ -29,14 +28,24 @@ const (
 	content
 )
 
-// members finds which members stand anywhere in a chunk, and which of them say something, in
-// one pass from colon to colon: looking for each name would cost more than all else. used is
-// where the value of the last usage begins.
-func members(data []byte) (has, say names, used int) {
-	for at := 0; ; {
+// members finds which members stand anywhere in a chunk, and which of them say something.
+func members(data []byte) (has, say names) {
+	for n, at := next(data, 0); n != 0; n, at = next(data, at) {
+		if has |= n; valued(data[at:]) {
+			say |= n
+		}
+	}
+	return has, say
+}
+
+// next finds the member behind at whose name is one of names, and where its value begins; 0:
+// there is none. It goes from colon to colon: looking for each name would cost more than all
+// else.
+func next(data []byte, at int) (n names, value int) {
+	for {
 		i := bytes.IndexByte(data[at:], ':')
 		if i < 0 {
-			return has, say, used
+			return 0, len(data)
 		}
 		end := at + i
 		at = end + 1
@@ -48,14 +57,8 @@ func members(data []byte) (has, say names, used int) {
 		}
 		n, length := nameAt(data[:end-1])
 		// Within a text the quote before it would be escaped.
-		if start := end - 1 - length; n == 0 || start > 0 && data[start-1] == '\\' {
-			continue
-		}
-		if has |= n; n == usage {
-			used = at
-		}
-		if valued(data[at:]) {
-			say |= n
+		if start := end - 1 - length; n != 0 && (start == 0 || data[start-1] != '\\') {
+			return n, at
 		}
 	}
 }
@@ -112,7 +115,7 @@ func nameAt(p []byte) (n names, length int) {
 	return 0, 0
 }
 
-func space(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+func space(c byte) bool { return c <= ' ' && (c == ' ' || c == '\t' || c == '\r' || c == '\n') }
 
 // chat looks at a chunk of openai-chat. One that only says who speaks is no beginning, and
 // neither is one that only counts.
@@ -130,7 +133,7 @@ func (l *Ledger) chat(data []byte) {
 	if l.like.fits(data) {
 		return // a further piece of the text
 	}
-	has, say, _ := members(data)
+	has, say := members(data)
 	if has&choices == 0 {
 		switch {
 		case say&failure != 0 && l.failed(data):
@@ -224,43 +227,6 @@ func (l *Ledger) chunkUsage(data []byte) {
 	})
 }
 
-// plainChat is Whole for the body that chats mostly have: one that calls no tools, reports no
-// failure, and whose usage is told at its end. Only that end is read as JSON, since what is
-// looked for does not stand before it; a body in which it might is left to be read whole.
-// false: it was, and nothing is noted.
-//
-// That the usage is the document's, and no other object's, follows from what is behind it: the
-// rest of one object and nothing more.
-func (l *Ledger) plainChat(body []byte) bool {
-	has, say, used := members(body)
-	if used == 0 || has&choices == 0 || has&failure != 0 || say&tools != 0 || oddName(body) {
-		return false
-	}
-	u := l.Usage
-	n, err := u.read(body[used:])
-	if err != nil || !jsonedit.Closes(body[used+n:]) {
-		return false
-	}
-	l.Usage, l.Finished = u, l.Finished || say&finish != 0
-	l.hold(trim(body[used : used+n]))
-	return true
-}
-
-// oddName reports whether a letter is written as an escape sequence somewhere, so that a name
-// need not be found by its letters.
-func oddName(body []byte) bool {
-	for {
-		i := bytes.Index(body, escapeBegins)
-		if i < 0 || len(body) <= i+len(escapeBegins) {
-			return false
-		}
-		body = body[i+len(escapeBegins):]
-		if body[0] >= '4' && body[0] <= '7' {
-			return true
-		}
-	}
-}
-
 // chatBody looks at a body of openai-chat or openai-embeddings.
 func (l *Ledger) chatBody(doc *jsonedit.Doc) {
 	l.bodyFault(doc)
@@ -269,7 +235,7 @@ func (l *Ledger) chatBody(doc *jsonedit.Doc) {
 	if kind != jsonedit.Array {
 		return
 	}
-	_, say, _ := members(list)
+	_, say := members(list)
 	l.ToolCalls = l.ToolCalls || say&tools != 0
 	l.Finished = l.Finished || say&finish != 0
 	if l.keep {
