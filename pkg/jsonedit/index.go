@@ -64,14 +64,6 @@ func (d *Doc) Reindex(p []byte, o Options) error {
 		d.Forget()
 		return s.err
 	}
-	for i := range d.members {
-		m := &d.members[i]
-		raw := p[m.Key.Start+1 : m.Key.End-1]
-		if bytes.IndexByte(raw, '\\') >= 0 {
-			raw = appendUnescaped(make([]byte, 0, len(raw)), raw)
-		}
-		m.Name = view(raw)
-	}
 	return nil
 }
 
@@ -87,22 +79,18 @@ func (d *Doc) Forget() {
 // view is p as a string, valid as long as p is not changed.
 func view(p []byte) string { return unsafe.String(unsafe.SliceData(p), len(p)) }
 
-// nameMembers gives the members their names, which share one allocation.
+// nameMembers gives the members names of their own, which share one allocation.
 func (d *Doc) nameMembers() {
 	size := 0
 	for i := range d.members {
-		size += d.members[i].Key.End - d.members[i].Key.Start - 2
+		size += len(d.members[i].Name)
 	}
 	var b strings.Builder
-	b.Grow(size) // unescaping never makes a name longer, so the strings below stay in place
+	b.Grow(size)
 	for i := range d.members {
 		m := &d.members[i]
 		from := b.Len()
-		raw := d.p[m.Key.Start+1 : m.Key.End-1]
-		if bytes.IndexByte(raw, '\\') >= 0 {
-			raw = appendUnescaped(make([]byte, 0, len(raw)), raw)
-		}
-		b.Write(raw)
+		b.WriteString(m.Name)
 		m.Name = b.String()[from:]
 	}
 }

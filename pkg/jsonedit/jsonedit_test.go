@@ -148,18 +148,23 @@ func TestDuplicates(t *testing.T) {
 		text string
 		want string // empty: no error
 	}{
-		"at the top":                     {`{"a":1,"a":2}`, `duplicate member "a" at character 8`},
-		"below":                          {`{"x":[{"a":1,"b":2,"a":3}]}`, `duplicate member "a" at character 20`},
-		"after unescaping":               {`{"a":1,"\u0061":2}`, `duplicate member "a" at character 8`},
-		"of which the first is escaped":  {`{"\u0061":1,"a":2}`, `duplicate member "a" at character 13`},
-		"the empty name":                 {`{"":1,"":2}`, `duplicate member "" at character 7`},
-		"in an object with many":         {manyMembers(60, `,"k3":0`), `duplicate member "k3" at character 522`},
-		"escaped in an object with many": {manyMembers(60, `,"\u006b59":0`), `duplicate member "k59" at character 522`},
-		"after an object inside":         {`{"a":{"b":1,"c":2},"b":1,"a":2}`, `duplicate member "a" at character 26`},
-		"not in sibling objects":         {`[{"a":1},{"a":1}]`, ""},
-		"not in parent and child":        {`{"a":{"a":1}}`, ""},
-		"not in another letter case":     {`{"model":1,"Model":2}`, ""},
-		"not among many":                 {manyMembers(60, ""), ""},
+		"at the top":                        {`{"a":1,"a":2}`, `duplicate member "a" at character 8`},
+		"below":                             {`{"x":[{"a":1,"b":2,"a":3}]}`, `duplicate member "a" at character 20`},
+		"after unescaping":                  {`{"a":1,"\u0061":2}`, `duplicate member "a" at character 8`},
+		"of which the first is escaped":     {`{"\u0061":1,"a":2}`, `duplicate member "a" at character 13`},
+		"the empty name":                    {`{"":1,"":2}`, `duplicate member "" at character 7`},
+		"in an object with many":            {manyMembers(60, `,"k3":0`), `duplicate member "k3" at character 522`},
+		"escaped in an object with many":    {manyMembers(60, `,"\u006b59":0`), `duplicate member "k59" at character 522`},
+		"after an object inside":            {`{"a":{"b":1,"c":2},"b":1,"a":2}`, `duplicate member "a" at character 26`},
+		"beside one of its length and ends": {`{"aab":1,"acb":2,"acb":3}`, `duplicate member "acb" at character 18`},
+		"behind one that is escaped":        {`{"\u0061":1,"b":2,"b":3}`, `duplicate member "b" at character 19`},
+		"behind the last of a few":          {manyMembers(manyKeys, `,"k23":0`), `duplicate member "k23" at character 198`},
+		"behind the first of many":          {manyMembers(manyKeys+1, `,"k24":0`), `duplicate member "k24" at character 207`},
+		"not in sibling objects":            {`[{"a":1},{"a":1}]`, ""},
+		"not in parent and child":           {`{"a":{"a":1}}`, ""},
+		"not in another letter case":        {`{"model":1,"Model":2}`, ""},
+		"not of one length and ends":        {`{"aab":1,"acb":2}`, ""},
+		"not among many":                    {manyMembers(60, ""), ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -182,6 +182,7 @@ func (s *scanner) object(i, depth int, d *Doc) int {
 	}
 	mark := len(s.keys)
 	var seen *nameSet
+	var likely uint64 // a bit for each name that was seen
 	for {
 		if i >= len(s.p) || s.p[i] != '"' {
 			return s.unexpected("object key string", i)
@@ -193,20 +194,31 @@ func (s *scanner) object(i, depth int, d *Doc) int {
 		}
 		name.End, name.escaped = end, s.escaped
 		if s.dups {
-			if seen = s.unique(name, mark, seen); s.err != nil {
+			bit := uint64(1) << ((end - i ^ int(s.p[i+1])<<1 ^ int(s.p[end-2])) & 63)
+			if name.escaped {
+				bit = ^uint64(0)
+			}
+			if likely&bit == 0 && len(s.keys)-mark < manyKeys {
+				s.keys = append(s.keys, name) // no other has its length and ends
+			} else if seen = s.unique(name, mark, seen); s.err != nil {
 				return -1
 			}
+			likely |= bit
 		}
 		if i = s.space(end); i >= len(s.p) || s.p[i] != ':' {
 			return s.unexpected("colon", i)
 		}
 		i = s.space(i + 1)
-		kind, end := s.value(i, depth, nil)
-		if end < 0 {
+		kind, end := String, 0
+		if i < len(s.p) && s.p[i] == '"' { // most are, and value costs a call more
+			if end, problem = s.text(i); problem != "" {
+				return s.fail("value", problem, end)
+			}
+		} else if kind, end = s.value(i, depth, nil); end < 0 {
 			return -1
 		}
 		if d != nil {
-			d.members = append(d.members, Member{Key: name.Span, Value: Span{i, end}, Kind: kind})
+			d.members = append(d.members, Member{Name: view(s.name(name)), Key: name.Span, Value: Span{i, end}, Kind: kind})
 		}
 		i = s.space(end)
 		if i < len(s.p) {
@@ -353,24 +365,36 @@ func special(w uint64) uint64 {
 	return (((w^(ones*bit))-ones*'!')&^w | (slash-ones)&^slash) & highs
 }
 
+// shortText is up to where a string is looked at eight bytes at a time before it counts as a
+// long one: names hardly ever have more.
+const shortText = 32
+
 // text scans the string that begins at i. If there is a problem, end is where.
 func (s *scanner) text(i int) (end int, problem string) {
-	p, at := s.p, i+1
-	if len(p)-at < 16 {
+	p, before := s.p, uint64(0)
+	for at, last := i+1, min(i+1+shortText, len(p))-8; at <= last; at += 8 {
+		w := binary.LittleEndian.Uint64(p[at : at+8])
+		m := special(w)
+		if m == 0 {
+			before |= w
+			continue
+		}
+		n := bits.TrailingZeros64(m) >> 3
+		switch c := p[at+n]; {
+		case c == '"' && (before|w&(1<<(8*n&63)-1))&highs == 0:
+			s.escaped = false
+			return at + n + 1, "" // most are short and plain
+		case c == '\\':
+			return s.rest(i)
+		}
 		return s.words(i)
 	}
-	w, before := binary.LittleEndian.Uint64(p[at:at+8]), uint64(0)
-	m := special(w)
-	if m == 0 {
-		at, before, w = at+8, w, binary.LittleEndian.Uint64(p[at+8:at+16])
-		m = special(w)
-	}
-	n := bits.TrailingZeros64(m) >> 3
-	switch at += n; {
-	case m != 0 && p[at] == '"' && (before|w&(1<<(8*n&63)-1))&highs == 0:
-		s.escaped = false
-		return at + 1, "" // most are short and plain
-	case wide && i+1 >= longBegins && (m == 0 || p[at] == '\\'):
+	return s.rest(i)
+}
+
+// rest is text for what is not short and plain.
+func (s *scanner) rest(i int) (end int, problem string) {
+	if wide && i+1 >= longBegins && len(s.p)-i > shortText {
 		if end = s.long(i + 1); end > 0 {
 			return end, ""
 		}
