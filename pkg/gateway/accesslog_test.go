@@ -120,12 +120,19 @@ func TestAccessLogIsBounded(t *testing.T) {
 	}
 }
 
+// BenchmarkAccessLog is the line of an AI request.
 func BenchmarkAccessLog(b *testing.B) {
 	l, err := NewAccessLog("", nopWriter{}, "", false)
 	if err != nil {
 		b.Fatal(err)
 	}
-	x := one()
+	a := asked{path: chatPath}
+	a.fill(context.Background())
+	x := &a.x
+	x.End, x.ID, x.Response.Status, x.Response.Sent = x.Start.Add(time.Millisecond), strings.Repeat("0a", 16), 200, 1024
+	f := &x.Facts
+	f.UpstreamScheme, f.UpstreamHost, f.UpstreamURI = "http", "a.test", chatPath
+	f.Attempts = append(f.Attempts, exchange.Attempt{Name: "a", Addr: "a.test:8000", Status: 200, Response: time.Millisecond})
 	b.ReportAllocs()
 	for b.Loop() {
 		l.Record(x)

@@ -26,6 +26,7 @@ import (
 	"github.com/gosix/gosix/pkg/drivers"
 	"github.com/gosix/gosix/pkg/drivers/openai"
 	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/http1"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/plugin/aiproxy"
 	"github.com/gosix/gosix/pkg/plugin/keyauth"
@@ -422,4 +423,60 @@ func cost(h *hot, f func()) (objects, bytes float64) {
 	runtime.ReadMemStats(&after)
 	h.log.flush()
 	return float64(after.Mallocs-before.Mallocs) / runs, float64(after.TotalAlloc-before.TotalAlloc) / runs
+}
+
+// BenchmarkEngine is a whole request from the bytes of it to those of the answer, as BenchmarkServe
+// with the engine fast around it; no call of the system is made.
+func BenchmarkEngine(b *testing.B) {
+	for n, c := range hotCases {
+		b.Run(c.name, func(b *testing.B) {
+			h := newHot(b)
+			a := h.prepare(n)
+			e := NewFast(h.gateway, Limits{HeaderRead: time.Minute, BodyRead: time.Minute, Idle: time.Minute, WriteStall: time.Minute}, false, zerolog.Nop())
+			client := &h1conn{e: e, sys: nowhere{}, nc: nowhere{}, connection: &connection{
+				remote: hotRemote, local: hotLocal, remoteIP: "127.0.0.1", localPort: "9080",
+			}}
+			request := fmt.Appendf(nil, "POST %s HTTP/1.1\r\n", c.path)
+			for _, f := range hotFields {
+				if f.Name != "Content-Length" {
+					request = fmt.Appendf(request, "%s: %s\r\n", f.Name, f.Value)
+				}
+			}
+			request = append(fmt.Appendf(request, "Content-Length: %d\r\n\r\n", len(a.body)), a.body...)
+			b.ReportAllocs()
+			begin := processTime()
+			for n := 0; b.Loop(); n++ {
+				client.comes(request)
+				if n%512 == 511 {
+					h.log.flush()
+				}
+			}
+			b.ReportMetric(float64(processTime()-begin)/float64(b.N), "cpu-ns/op")
+			h.log.flush()
+			if h.gateway.Requests() != int64(b.N) {
+				b.Errorf("%d requests of %d were served", h.gateway.Requests(), b.N)
+			}
+		})
+	}
+}
+
+// comes is what serveHere does with a request that came whole, however long it is.
+func (c *h1conn) comes(request []byte) {
+	if len(request) > bufferSize {
+		c.large = true
+	}
+	if p := c.room(); len(p) < len(request) {
+		c.in = &h1buffer{make([]byte, len(request))}
+	}
+	c.w = copy(c.in.bytes, request)
+	c.settle(&c.reading)
+	c.blank()
+	var scan http1.Scan
+	size, err := scan.End(c.pending())
+	if c.begin(size); err != nil || c.asked == nil {
+		return
+	}
+	c.answer()
+	c.rest()
+	c.spare()
 }
