@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -11,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
-	"unsafe"
 
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/variable"
@@ -39,9 +39,9 @@ const (
 // AccessLog is one line per request, written by one goroutine: requests only append to
 // one of a few buffers. It is safe for concurrent use.
 type AccessLog struct {
-	format  *variable.Template
-	write   func(b []byte, v variable.Value) []byte
-	text    func(b []byte, s string) []byte
+	format  *variable.Line
+	missing string // stands for what is absent or empty
+	escape  func(b []byte, at int) []byte
 	path    string // empty: out
 	out     io.Writer
 	file    *os.File
@@ -70,11 +70,11 @@ func NewAccessLog(path string, out io.Writer, format string, json bool) (*Access
 		}
 	}
 	l := &AccessLog{
-		format: variable.CompileTemplate(format), write: plainValue, text: plainText, path: path, out: out,
+		format: variable.CompileLine(format), missing: "-", escape: escapePlain, path: path, out: out, // as in nginx's logs
 		wake: make(chan struct{}, 1), reopen: make(chan struct{}, 1),
 	}
 	if json {
-		l.write, l.text = jsonValue, jsonText
+		l.missing, l.escape = "", escapeJSON
 	}
 	if path != "" {
 		if err := l.open(); err != nil {
@@ -106,7 +106,7 @@ func (l *AccessLog) Record(x *exchange.Exchange) {
 		return
 	}
 	before := len(s.lines)
-	s.lines = append(l.format.AppendFunc(s.lines, x, l.write, l.text), '\n')
+	s.lines = append(l.format.Append(s.lines, x, l.missing, l.escape), '\n')
 	full := before < shardFull && len(s.lines) >= shardFull
 	s.mu.Unlock()
 	if full {
@@ -117,69 +117,48 @@ func (l *AccessLog) Record(x *exchange.Exchange) {
 	}
 }
 
-// plainValue writes a value as nginx's logs do; what is absent or empty is a dash.
-func plainValue(b []byte, v variable.Value) []byte {
-	at := len(b)
-	if b = v.Append(b); len(b) == at {
-		return append(b, '-')
-	}
-	if v.IsPlain() || harmless(view(b[at:])) {
+// escapePlain escapes b[at:] as nginx's logs do.
+func escapePlain(b []byte, at int) []byte {
+	if harmless(b[at:]) {
 		return b
 	}
-	// Few values need it, so that only they are copied.
-	return appendEscaped(b[:at], string(b[at:]))
+	return appendEscaped(b[:at], string(b[at:])) // few values need it, so that only they are copied
 }
 
-func plainText(b []byte, s string) []byte {
-	switch {
-	case s == "":
-		return append(b, '-')
-	case harmless(s):
-		return append(b, s...)
-	}
-	return appendEscaped(b, s)
-}
-
-// jsonValue writes a value as the inside of a JSON string; what is absent is nothing.
-func jsonValue(b []byte, v variable.Value) []byte {
-	at := len(b)
-	b = v.Append(b)
-	if v.IsPlain() || harmless(view(b[at:])) {
+// escapeJSON makes b[at:] the inside of a JSON string.
+func escapeJSON(b []byte, at int) []byte {
+	if harmless(b[at:]) {
 		return b
 	}
 	return appendJSON(b[:at], string(b[at:]))
 }
 
-func jsonText(b []byte, s string) []byte {
-	if harmless(s) {
-		return append(b, s...)
+// harmless reports whether no byte of p is one that appendEscaped escapes. It looks at eight
+// at a time, at the end also at some that it has seen.
+func harmless(p []byte) bool {
+	if len(p) < 8 {
+		for _, c := range p {
+			if unsafeByte[c] {
+				return false
+			}
+		}
+		return true
 	}
-	return appendJSON(b, s)
+	for rest := p; len(rest) >= 8; rest = rest[8:] {
+		if harmful(binary.LittleEndian.Uint64(rest)) {
+			return false
+		}
+	}
+	return !harmful(binary.LittleEndian.Uint64(p[len(p)-8:]))
 }
 
-// harmless reports whether no byte of s is one that appendEscaped escapes. It looks at eight
-// at a time: of those that come behind a harmful one, another may seem to be.
-func harmless(s string) bool {
+// harmful reports whether one of eight bytes is to be escaped. Of those that come behind a
+// harmful one, another may seem to be.
+func harmful(w uint64) bool {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	for len(s) >= 8 {
-		w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-		quote, slash, del := w^ones*'"', w^ones*'\\', w^ones*0x7f
-		if (w|(w-ones*' ')&^w|(quote-ones)&^quote|(slash-ones)&^slash|(del-ones)&^del)&highs != 0 {
-			return false
-		}
-		s = s[8:]
-	}
-	for i := range len(s) {
-		if unsafeByte[s[i]] {
-			return false
-		}
-	}
-	return true
+	quote, slash, del := w^ones*'"', w^ones*'\\', w^ones*0x7f
+	return (w|(w-ones*' ')&^w|(quote-ones)&^quote|(slash-ones)&^slash|(del-ones)&^del)&highs != 0
 }
-
-// view is p as a string, for as long as p is not changed.
-func view(p []byte) string { return unsafe.String(unsafe.SliceData(p), len(p)) }
 
 // unsafeByte marks what appendEscaped escapes.
 var unsafeByte = func() (t [256]bool) {

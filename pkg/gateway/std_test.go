@@ -223,7 +223,7 @@ func TestAClientThatStallsInABodyIsTold(t *testing.T) {
 }
 
 func TestARefusedRequestIsLoggedWithAnID(t *testing.T) {
-	w := newWorld(t, func(o *Options) { o.AccessLog.format = variable.CompileTemplate("$status [$apisix_request_id]") })
+	w := newWorld(t, func(o *Options) { o.AccessLog.format = variable.CompileLine("$status [$apisix_request_id]") })
 	if res, _ := w.do("GET", "/"+strings.Repeat("x", 300), ""); res.StatusCode != 414 {
 		t.Errorf("got %d", res.StatusCode)
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"os"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -111,102 +110,6 @@ var plain = map[string]Getter{
 	"ssl_client_v_remain":     ofClient(func(c *x509.Certificate) string { return daysLeft(c.NotAfter) }),
 	"ssl_client_raw_cert":     ofClient(func(c *x509.Certificate) string { return pemOf(c) }),
 	"ssl_client_escaped_cert": ofClient(func(c *x509.Certificate) string { return escapedCert(pemOf(c)) }),
-}
-
-// words reads a variable of one exchange that is always a text; empty: it has no value.
-type words func(*exchange.Exchange) string
-
-// texts are those of plain that logs mostly have, without the Value around them.
-var texts = map[string]words{
-	"route_id":          func(x *exchange.Exchange) string { return x.Facts.RouteID },
-	"route_name":        func(x *exchange.Exchange) string { return x.Facts.RouteName },
-	"service_id":        func(x *exchange.Exchange) string { return x.Facts.ServiceID },
-	"matched_uri":       func(x *exchange.Exchange) string { return x.Facts.MatchedURI },
-	"consumer_name":     func(x *exchange.Exchange) string { return x.Facts.ConsumerName },
-	"balancer_ip":       func(x *exchange.Exchange) string { return x.Facts.BalancerIP },
-	"apisix_request_id": func(x *exchange.Exchange) string { return x.ID },
-	"request_type":      func(x *exchange.Exchange) string { return x.Facts.RequestType },
-	"request_llm_model": func(x *exchange.Exchange) string { return x.Facts.LLM.RequestModel },
-	"llm_model":         func(x *exchange.Exchange) string { return x.Facts.LLM.Model },
-	"upstream_scheme":   func(x *exchange.Exchange) string { return x.Facts.UpstreamScheme },
-	"upstream_host":     func(x *exchange.Exchange) string { return x.Facts.UpstreamHost },
-	"upstream_uri":      func(x *exchange.Exchange) string { return x.Facts.UpstreamURI },
-	"request_method":    func(x *exchange.Exchange) string { return x.Request.Method },
-	"uri":               func(x *exchange.Exchange) string { return x.Request.Path },
-	"request_id":        func(x *exchange.Exchange) string { return x.ID },
-	"scheme":            func(x *exchange.Exchange) string { return x.Request.Scheme },
-	"server_protocol":   func(x *exchange.Exchange) string { return x.Request.Proto },
-	"http_host":         func(x *exchange.Exchange) string { return x.Request.Host },
-	"time_local":        func(x *exchange.Exchange) string { return second(x).local },
-	"time_iso8601":      func(x *exchange.Exchange) string { return second(x).iso },
-	"remote_addr":       remoteText,
-	"remote_user":       remoteName,
-	"upstream_addr":     upstreamText,
-}
-
-// figures writes a variable of one exchange that is always a text of digits and the like; nothing:
-// it has no value.
-type figures func(b []byte, x *exchange.Exchange) []byte
-
-// numbers are those of plain that logs mostly have, without the Value around them.
-var numbers = map[string]figures{
-	"status": func(b []byte, x *exchange.Exchange) []byte {
-		if n := x.Response.Status; n != 0 {
-			return strconv.AppendInt(b, int64(n), 10)
-		}
-		return append(b, "000"...)
-	},
-	"body_bytes_sent": func(b []byte, x *exchange.Exchange) []byte { return strconv.AppendInt(b, x.Response.Sent, 10) },
-	"request_time":    func(b []byte, x *exchange.Exchange) []byte { return appendMillis(b, max(x.Took().Milliseconds(), 0)) },
-	"upstream_status": func(b []byte, x *exchange.Exchange) []byte {
-		if list := x.Facts.Attempts; len(list) == 1 && list[0].Status != 0 {
-			return strconv.AppendInt(b, int64(list[0].Status), 10)
-		}
-		return upstreamStatus(x).Append(b)
-	},
-	"upstream_response_time": func(b []byte, x *exchange.Exchange) []byte {
-		if list := x.Facts.Attempts; len(list) == 1 && list[0].Response != 0 {
-			return appendMillis(b, max(list[0].Response.Milliseconds(), 0))
-		}
-		return responseTime(x).Append(b)
-	},
-}
-
-// remoteText is the address as the engine wrote it, once for a connection.
-func remoteText(x *exchange.Exchange) string {
-	if x.Request.RemoteIP != "" && x.Request.Remote.IsValid() {
-		return x.Request.RemoteIP
-	}
-	return address(x.Request.Remote.Addr()).String()
-}
-
-func remoteName(x *exchange.Exchange) string {
-	if !x.Request.Header.Has("Authorization") {
-		return ""
-	}
-	return remoteUser(x).String()
-}
-
-func upstreamText(x *exchange.Exchange) string {
-	if list := x.Facts.Attempts; len(list) == 1 {
-		return list[0].Addr
-	}
-	return upstreamAddr(x).String()
-}
-
-// textual returns what reads the text of a variable; nil: its getter is the only way.
-func textual(name string) words {
-	if w, ok := texts[name]; ok {
-		return w
-	}
-	if name, ok := strings.CutPrefix(name, "http_"); ok && name != "" {
-		name, separator := headerNamed(name)
-		if name == "host" {
-			return texts["http_host"]
-		}
-		return func(x *exchange.Exchange) string { return joined(&x.Request.Header, name, separator) }
-	}
-	return nil
 }
 
 // hostname is asked for when a name is compiled: it does not change while a process runs.

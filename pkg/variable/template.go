@@ -14,10 +14,9 @@ type Template struct {
 }
 
 type part struct {
-	text     string  // of a variable: what stands for it when it has no value, if fallback
-	get      Getter  // nil: text
-	words    words   // instead of get where only the text matters; nil: get alone
-	figures  figures // the same for a text of digits and the like
+	text     string // of a variable: what stands for it when it has no value, if fallback
+	name     string // of the variable
+	get      Getter // nil: text
 	fallback bool
 }
 
@@ -54,10 +53,7 @@ func CompileTemplate(text string) *Template {
 		if !known {
 			get = nothing
 		}
-		p.get = get
-		if !p.fallback {
-			p.words, p.figures = textual(name), numbers[name]
-		}
+		p.name, p.get = name, get
 		t.parts = append(t.parts, p)
 		begin, i = end, end-1
 	}
@@ -120,30 +116,6 @@ func pathByte(b byte) bool {
 // Append appends the text with every variable filled in.
 func (t *Template) Append(b []byte, x *exchange.Exchange) []byte {
 	b, _ = t.append(b, x)
-	return b
-}
-
-// AppendFunc is Append where write writes the variables, those without a value too: for
-// formats that escape them. Those that are texts are written by text, which gets nothing where
-// there is no value. In those that are numbers no format has anything to escape.
-func (t *Template) AppendFunc(
-	b []byte, x *exchange.Exchange, write func(b []byte, v Value) []byte, text func(b []byte, s string) []byte,
-) []byte {
-	for i := range t.parts {
-		switch p := &t.parts[i]; {
-		case p.get == nil:
-			b = append(b, p.text...)
-		case p.words != nil:
-			b = text(b, p.words(x))
-		case p.figures != nil:
-			at := len(b)
-			if b = p.figures(b, x); len(b) == at {
-				b = text(b, "")
-			}
-		default:
-			b = write(b, p.value(x))
-		}
-	}
 	return b
 }
 

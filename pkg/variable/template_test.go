@@ -1,7 +1,6 @@
 package variable_test
 
 import (
-	"strconv"
 	"testing"
 	"time"
 
@@ -68,20 +67,8 @@ func TestMissingVariablesHaveATextOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestTemplatesLetTheCallerEscape(t *testing.T) {
-	got := variable.CompileTemplate(`"$arg_q" $nope "$http_x_one" $http_x_none`).AppendFunc(nil, request(), func(b []byte, v variable.Value) []byte {
-		if v.IsNil() {
-			return append(b, "null"...)
-		}
-		return strconv.AppendQuote(b, v.String())
-	}, strconv.AppendQuote)
-	if want := `""x y"" null ""1"" ""`; string(got) != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
-// Those that are written as texts are what their getters say.
-func TestTextsAreWhatTheirVariablesSay(t *testing.T) {
+// What lines write is what getters say.
+func TestLinesAreWhatTheirVariablesSay(t *testing.T) {
 	full, empty := request(), &exchange.Exchange{}
 	full.Facts.Attempts = []exchange.Attempt{{Addr: "a:1"}, {Addr: "b:2"}}
 	single := request()
@@ -96,9 +83,8 @@ func TestTextsAreWhatTheirVariablesSay(t *testing.T) {
 			if name == "msec" || get == nil {
 				continue
 			}
-			write := func(b []byte, v variable.Value) []byte { return v.Append(b) }
-			text := func(b []byte, s string) []byte { return append(b, s...) }
-			if got, want := string(variable.CompileTemplate("${"+name+"}").AppendFunc(nil, x, write, text)), get(x).String(); got != want {
+			same := func(b []byte, _ int) []byte { return b }
+			if got, want := string(variable.CompileLine("${"+name+"}").Append(nil, x, "", same)), get(x).String(); got != want {
 				t.Errorf("%s: got %q, want %q", name, got, want)
 			}
 		}

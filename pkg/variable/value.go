@@ -92,12 +92,6 @@ func (v Value) IsNil() bool { return v.kind == isNil }
 // IsText reports whether the value is a text.
 func (v Value) IsText() bool { return v.kind >= isText && v.kind <= isLine }
 
-// IsPlain reports whether the value's text is of digits, dots, colons and the like, in which
-// no format has anything to escape.
-func (v Value) IsPlain() bool {
-	return v.kind == isDigits || v.kind == isMillis || v.kind == isAddr && v.addr.Zone() == ""
-}
-
 // IsNumber reports whether the value is a number, not a text that reads as one.
 func (v Value) IsNumber() bool { return v.kind == isNumber }
 

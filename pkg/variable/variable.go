@@ -123,6 +123,12 @@ func hex(c byte) byte {
 	return 16
 }
 
+// ofHeader returns NAME of http_NAME.
+func ofHeader(variable string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(variable, "http_")
+	return name, ok && name != ""
+}
+
 func header(name string) (Getter, error) {
 	name, separator := headerNamed(name)
 	if name == "host" {
@@ -165,17 +171,12 @@ func fields(h *exchange.Header, name, separator string) Value {
 	return Text(all)
 }
 
-// joined is fields as a text.
-func joined(h *exchange.Header, name, separator string) string {
-	all, _ := together(h, name, separator)
-	return all
-}
-
+// together is fields as a text, and how many there are.
 func together(h *exchange.Header, name, separator string) (all string, n int) {
 	list := h.Fields()
 	for i := range list {
 		f := &list[i]
-		if !spelled(f.Name, name) {
+		if len(f.Name) != len(name) || !spelled(f.Name, name) { // most differ by their length alone
 			continue
 		}
 		if n++; n == 1 {
@@ -187,11 +188,9 @@ func together(h *exchange.Header, name, separator string) (all string, n int) {
 	return all, n
 }
 
-// spelled reports whether underscored(field) is name, without making it.
+// spelled reports whether underscored(field), which has the length of name, is name, without
+// making it.
 func spelled(field, name string) bool {
-	if len(field) != len(name) {
-		return false
-	}
 	for i := range len(field) {
 		c := field[i]
 		switch {
