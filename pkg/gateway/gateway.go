@@ -256,7 +256,7 @@ func (g *Gateway) admit(c *plugin.Context, snap *route.Snapshot) bool {
 		return false
 	}
 	for _, f := range r.Header.Fields() {
-		if strings.IndexByte(f.Name, '_') >= 0 && identityTwin(f.Name) {
+		if f.Name != "" && f.Name[0]|0x20 == 'x' && identityTwin(f.Name) { // as all of them begin
 			r.Header.DelFunc(func(f exchange.Field) bool { return identityTwin(f.Name) })
 			break
 		}

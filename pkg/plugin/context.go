@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/rs/zerolog"
@@ -78,17 +79,36 @@ func (c *Context) Attach(id *Identity) {
 	c.consumer, c.credID = consumer, id.Credential
 	c.Facts.ConsumerName, c.Facts.ConsumerGroupID, c.Facts.CredentialID = consumer.Name, consumer.GroupID, id.Credential
 	h := &c.Request.Header
-	h.Set("X-Consumer-Username", consumer.Name)
+	if slices.ContainsFunc(h.Fields(), tellsConsumer) {
+		h.DelFunc(tellsConsumer)
+	}
+	h.Add(headUsername, consumer.Name)
 	if id.Credential != "" {
-		h.Set("X-Credential-Identifier", id.Credential)
-	} else {
-		h.Del("X-Credential-Identifier")
+		h.Add(headCredential, id.Credential)
 	}
 	if consumer.CustomID != "" {
-		h.Set("X-Consumer-Custom-ID", consumer.CustomID)
-	} else {
-		h.Del("X-Consumer-Custom-ID")
+		h.Add(headCustomID, consumer.CustomID)
 	}
+}
+
+// What tells upstreams who the consumer is.
+const (
+	headUsername   = "X-Consumer-Username"
+	headCredential = "X-Credential-Identifier"
+	headCustomID   = "X-Consumer-Custom-ID"
+)
+
+// tellsConsumer reports whether a field is one of those.
+func tellsConsumer(f exchange.Field) bool {
+	switch len(f.Name) {
+	case len(headUsername):
+		return exchange.EqualName(f.Name, headUsername)
+	case len(headCredential):
+		return exchange.EqualName(f.Name, headCredential)
+	case len(headCustomID):
+		return exchange.EqualName(f.Name, headCustomID)
+	}
+	return false
 }
 
 // Consumer is a consumer as requests see it: immutable.

@@ -578,13 +578,24 @@ func (e holderEdit) add(list []holder) {
 	}
 }
 
-func (e holderEdit) apply(old map[string]tree[[]holder]) map[string]tree[[]holder] {
+// presented is what clients may present to an auth plugin, and who they are then.
+type presented struct {
+	plugin string
+	keys   tree[[]holder]
+}
+
+func (e holderEdit) apply(old []presented) []presented {
 	if len(e) == 0 {
 		return old
 	}
-	now := maps.Clone(old)
+	now := slices.Clone(old)
 	for name, changes := range e {
-		edit := now[name].edit()
+		at := slices.IndexFunc(now, func(p presented) bool { return p.plugin == name })
+		if at < 0 {
+			at = len(now)
+			now = append(now, presented{plugin: name})
+		}
+		edit := now[at].keys.edit()
 		for key, change := range changes {
 			before, _ := edit.get(key)
 			var list []holder
@@ -601,7 +612,7 @@ func (e holderEdit) apply(old map[string]tree[[]holder]) map[string]tree[[]holde
 				edit.set(key, list)
 			}
 		}
-		now[name] = edit.commit()
+		now[at].keys = edit.commit()
 	}
 	return now
 }

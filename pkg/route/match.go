@@ -67,13 +67,14 @@ func compileHost(host string) hostPattern {
 }
 
 func (p *hostPattern) match(q *query) bool {
-	host := q.host
-	if p.raw {
-		host = q.x.Request.Host
+	if p.any {
+		return true
+	}
+	host := q.x.Request.Host
+	if !p.raw {
+		host = q.hostName()
 	}
 	switch {
-	case p.any:
-		return true
 	case len(host) < len(p.text) || !p.wild && len(host) != len(p.text):
 		return false
 	}
@@ -109,23 +110,36 @@ type matcher struct {
 	paths  tree[*leaf]    // of routes without hosts; of all routes unless byHost
 }
 
-// query is one request being matched. It stays on the stack.
+// query is one request being matched. It stays on the stack. What only some routes ask for is
+// made when the first does.
 type query struct {
 	x      *exchange.Exchange
 	path   string
-	host   string
-	addr   netip.Addr
-	method uint16
+	host   string // see hostName
+	method uint16 // see methodBit
+	hosted bool   // host is there
 	byHost bool
 }
 
-func (m *matcher) match(x *exchange.Exchange) *Route {
-	q := query{
-		x: x, path: x.Request.Path, host: variable.Host(x.Request.Host), addr: x.Request.Remote.Addr().Unmap(),
-		method: methodBit(x.Request.Method), byHost: m.byHost,
+// hostName is the host that is asked for.
+func (q *query) hostName() string {
+	if !q.hosted {
+		q.host, q.hosted = variable.Host(q.x.Request.Host), true
 	}
+	return q.host
+}
+
+func (q *query) methodBit() uint16 {
+	if q.method == 0 {
+		q.method = methodBit(q.x.Request.Method)
+	}
+	return q.method
+}
+
+func (m *matcher) match(x *exchange.Exchange) *Route {
+	q := query{x: x, path: x.Request.Path, byHost: m.byHost}
 	if m.byHost && m.hosts.root != nil {
-		if r := q.underHost(m.hosts.root, q.host); r != nil {
+		if r := q.underHost(m.hosts.root, q.hostName()); r != nil {
 			return r
 		}
 	}
@@ -189,11 +203,14 @@ func (q *query) first(list []*candidate) *Route {
 // match asks the conditions in the order of spec/03 §4.4.
 func (c *candidate) match(q *query) bool {
 	r := c.rule
-	if r.methods != 0 && r.methods&q.method == 0 {
+	if r.methods != 0 && r.methods&q.methodBit() == 0 {
 		return false
 	}
-	if len(r.addrs) > 0 && !slices.ContainsFunc(r.addrs, func(p netip.Prefix) bool { return p.Contains(q.addr) }) {
-		return false
+	if len(r.addrs) > 0 {
+		addr := q.x.Request.Remote.Addr().Unmap()
+		if !slices.ContainsFunc(r.addrs, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+			return false
+		}
 	}
 	if !q.byHost && !c.host.match(q) {
 		return false

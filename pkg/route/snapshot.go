@@ -33,7 +33,7 @@ type Snapshot struct {
 	upstreams tree[*Upstream] // by carrier: "upstreams/1", "services/2"
 	routes    tree[*compiled]
 	consumers tree[*compiledConsumer]
-	auth      map[string]tree[[]holder] // by plugin, then by key; copied when it changes
+	auth      []presented // of each plugin that found a consumer once; copied when it changes
 
 	matcher   matcher
 	names     serverNames
@@ -46,8 +46,8 @@ type Snapshot struct {
 func Empty(env Env) *Snapshot {
 	return &Snapshot{
 		matcher: matcher{byHost: env.Router == "" || env.Router == HostURI},
-		counts:  map[string]int{}, auth: map[string]tree[[]holder]{},
-		tls: &tlsConfigs{byName: map[string]weak.Pointer[tls.Config]{}},
+		counts:  map[string]int{},
+		tls:     &tlsConfigs{byName: map[string]weak.Pointer[tls.Config]{}},
 	}
 }
 
@@ -64,11 +64,15 @@ func (s *Snapshot) Global() (*plugin.Chain, error) { return s.global, s.globalEr
 // Find returns whom key belongs to under that auth plugin, nil if nobody. If several
 // items have the key, the one created first wins.
 func (s *Snapshot) Find(plugin, key string) *plugin.Identity {
-	list, _ := s.auth[plugin].get(key)
-	if len(list) == 0 {
-		return nil
+	for i := range s.auth { // a handful
+		if p := &s.auth[i]; p.plugin == plugin {
+			if list, _ := p.keys.get(key); len(list) > 0 {
+				return list[0].identity
+			}
+			break
+		}
 	}
-	return list[0].identity
+	return nil
 }
 
 // ByName returns the consumer of that name, nil if there is none.
