@@ -3,6 +3,7 @@ package prometheus
 import (
 	"maps"
 	"math"
+	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,6 +54,7 @@ type family struct {
 	extra  []int         // further labels: which of the configured variables
 	names  []string      // of all labels, in their order
 	bounds []int64       // of a histogram's buckets, in units
+	starts *starts       // of bounds
 	limit  int           // of series
 
 	mu    sync.Mutex
@@ -71,10 +73,10 @@ type info struct {
 // cell is one series. Requests add to it without a lock.
 type cell struct {
 	pairs   []*dto.LabelPair
-	n       atomic.Int64 // of a counter or gauge its value, of a histogram how many
-	sum     atomic.Int64
-	buckets []atomic.Int64 // each without those below it
+	n       atomic.Int64   // of a counter or gauge its value, of a histogram the sum
+	buckets []atomic.Int64 // each without those below it, the last without a bound
 	bounds  []int64
+	starts  *starts
 	used    atomic.Int64 // Unix seconds, where series expire
 	expires bool
 	gone    atomic.Bool
@@ -89,12 +91,29 @@ func (c *cell) add(n int64) {
 // observe adds one value, in units, to a histogram.
 func (c *cell) observe(v int64) {
 	v = max(v, 0)
-	if i, _ := slices.BinarySearch(c.bounds, v); i < len(c.buckets) {
-		c.buckets[i].Add(1)
+	i := int(c.starts[bits.Len64(uint64(v))])
+	for i < len(c.bounds) && c.bounds[i] < v {
+		i++
 	}
-	c.sum.Add(v)
-	c.n.Add(1)
+	c.buckets[i].Add(1)
+	c.n.Add(v)
 	c.touch()
+}
+
+// starts says for each number of binary digits where among bounds the bucket of such values is
+// looked for. Bounds mostly double, at the least, so that few are looked at.
+type starts [65]uint8
+
+func startsOf(bounds []int64) *starts {
+	var s starts
+	for digits := 1; digits < len(s); digits++ {
+		i := int(s[digits-1])
+		for i < min(len(bounds), math.MaxUint8) && uint64(bounds[i]) < 1<<(digits-1) {
+			i++
+		}
+		s[digits] = uint8(i)
+	}
+	return &s
 }
 
 func (c *cell) touch() {
@@ -130,9 +149,9 @@ func (f *family) cell(values []string) *cell {
 			return f.cells[joined]
 		}
 	}
-	c := &cell{bounds: f.bounds, expires: f.expire > 0}
+	c := &cell{bounds: f.bounds, starts: f.starts, expires: f.expire > 0}
 	if f.bounds != nil {
-		c.buckets = make([]atomic.Int64, len(f.bounds))
+		c.buckets = make([]atomic.Int64, len(f.bounds)+1)
 	}
 	for i := range values {
 		c.pairs = append(c.pairs, &dto.LabelPair{Name: &f.names[i], Value: &values[i]})
@@ -176,14 +195,13 @@ func (f *family) series(c *cell) *dto.Metric {
 	case dto.MetricType_GAUGE:
 		m.Gauge = &dto.Gauge{Value: ptr(float64(n))}
 	default:
-		h := &dto.Histogram{SampleSum: ptr(float64(c.sum.Load()) / f.scale)}
+		h := &dto.Histogram{SampleSum: ptr(float64(n) / f.scale)}
 		var below uint64
 		for i := range f.bounds {
 			below += uint64(c.buckets[i].Load())
 			h.Bucket = append(h.Bucket, &dto.Bucket{CumulativeCount: ptr(below), UpperBound: ptr(float64(f.bounds[i]) / f.scale)})
 		}
-		// Requests go on meanwhile; a total below a bucket would be no histogram.
-		h.SampleCount = ptr(max(uint64(n), below))
+		h.SampleCount = ptr(below + uint64(c.buckets[len(f.bounds)].Load()))
 		m.Histogram = h
 	}
 	return m

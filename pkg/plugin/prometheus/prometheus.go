@@ -8,10 +8,12 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"math/bits"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	dto "github.com/prometheus/client_model/go"
 
@@ -137,6 +139,7 @@ func New(attr json.RawMessage) (*Metrics, error) {
 		f.names, f.extra = append(f.names, more...), which
 		if bounds[i] != nil {
 			f.bounds = scaled(bounds[i], f.scale)
+			f.starts = startsOf(f.bounds)
 		}
 		m.families[i] = f
 	}
@@ -207,6 +210,19 @@ type view struct {
 	off      [families][labels]bool
 	unused   [labels]bool // off in every metric, so that requests need not be told apart by it
 	known    table[key, *series]
+	recent   [256]atomic.Pointer[series] // some of known, see spot
+}
+
+// spot is where among the recent series those stand that a request is one of. What configuration
+// names is the same text in memory from one request to the next, so that where it lies tells it
+// from others.
+func spot(f *exchange.Facts) int {
+	lies := func(s string) uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.StringData(s)))) }
+	h := lies(f.RouteID) ^ bits.RotateLeft64(lies(f.ConsumerName), 11) ^ bits.RotateLeft64(lies(f.BalancerIP), 23)
+	if m := f.LLM.RequestModel; m != "" {
+		h ^= uint64(len(m))<<8 ^ uint64(m[0])<<16 ^ uint64(m[len(m)-1])<<24 ^ uint64(m[len(m)/2])<<32
+	}
+	return int(h * 0x9e3779b97f4a7c15 >> 56)
 }
 
 // view returns the view of that metadata: the one in use if it is the same.
@@ -377,6 +393,28 @@ func (r *recorder) active(x *plugin.Context) *cell {
 
 // series returns what a request is one of as it stands.
 func (r *recorder) series(x *plugin.Context) *series {
+	f, plain := &x.Facts, len(r.m.variables.getters) == 0
+	recent := &r.view.recent[spot(f)]
+	if s := recent.Load(); plain && s != nil && r.of(s, f) {
+		return s
+	}
+	s := r.lookUp(x)
+	if plain {
+		recent.Store(s)
+	}
+	return s
+}
+
+// of reports whether a request is one of s, but for what variables say. Where labels are left
+// out or cut it may say that it is not.
+func (r *recorder) of(s *series, f *exchange.Facts) bool {
+	v := &s.key.values
+	name, serviceShown := r.shownNames(f)
+	return s.fits(f) && v[routeID] == f.RouteID && v[serviceID] == f.ServiceID && v[uri] == f.MatchedURI && v[host] == f.MatchedHost &&
+		v[route] == name && v[service] == serviceShown && v[routeName] == f.RouteName && v[serviceName] == f.ServiceName
+}
+
+func (r *recorder) lookUp(x *plugin.Context) *series {
 	var k key
 	r.fill(&k, x)
 	s, ok := r.view.known.get(&k)
@@ -400,16 +438,22 @@ func (r *recorder) shown(l label, value string) string {
 	return cut(value)
 }
 
+// shownNames are the values of the labels route and service.
+func (r *recorder) shownNames(f *exchange.Facts) (route, service string) {
+	route, service = f.RouteID, f.ServiceID
+	if r.preferName && f.RouteName != "" {
+		route = f.RouteName
+	}
+	if r.preferName && f.ServiceName != "" {
+		service = f.ServiceName
+	}
+	return route, service
+}
+
 // fill fills in what a request is told apart by.
 func (r *recorder) fill(k *key, x *plugin.Context) {
 	f, v := &x.Facts, &k.values
-	name, serviceShown := f.RouteID, f.ServiceID
-	if r.preferName && f.RouteName != "" {
-		name = f.RouteName
-	}
-	if r.preferName && f.ServiceName != "" {
-		serviceShown = f.ServiceName
-	}
+	name, serviceShown := r.shownNames(f)
 	v[route], v[service] = r.shown(route, name), r.shown(service, serviceShown)
 	v[routeID], v[serviceID] = r.shown(routeID, f.RouteID), r.shown(serviceID, f.ServiceID)
 	v[routeName], v[serviceName] = r.shown(routeName, f.RouteName), r.shown(serviceName, f.ServiceName)

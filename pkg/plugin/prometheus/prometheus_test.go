@@ -3,12 +3,15 @@ package prometheus
 import (
 	"encoding/json"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -466,5 +469,55 @@ func BenchmarkLog(b *testing.B) {
 				}
 			})
 		})
+	}
+}
+
+// Requests that differ in one thing alone are counted apart, in whatever order they come.
+func TestSeriesAreToldApartByEachLabel(t *testing.T) {
+	r := newRig(t, "", `{}`, "")
+	changes := []func(*exchange.Exchange){
+		func(*exchange.Exchange) {},
+		func(x *exchange.Exchange) { x.Facts.RouteID = "2" },
+		func(x *exchange.Exchange) { x.Facts.ServiceID = "s2" },
+		func(x *exchange.Exchange) { x.Facts.MatchedURI = "/b/*" },
+		func(x *exchange.Exchange) { x.Facts.MatchedHost = "b.test" },
+		func(x *exchange.Exchange) { x.Facts.ConsumerName = "bob" },
+		func(x *exchange.Exchange) { x.Facts.BalancerIP = "other" },
+		func(x *exchange.Exchange) { x.Facts.RequestType = "ai_chat" },
+		func(x *exchange.Exchange) { x.Facts.LLM.RequestModel = "other" },
+		func(x *exchange.Exchange) { x.Facts.LLM.Model = "other" },
+	}
+	const rounds = 3
+	for range rounds {
+		for _, change := range changes {
+			r.count(func(x *exchange.Exchange) { toModel(x); change(x) })
+		}
+	}
+	all := regexp.MustCompile(`(?m)^apisix_http_status\{.*\} (\d+)$`).FindAllStringSubmatch(r.scrape(Sources{}), -1)
+	if len(all) != len(changes) {
+		t.Errorf("got %d series, want %d", len(all), len(changes))
+	}
+	for _, m := range all {
+		if m[1] != strconv.Itoa(rounds) {
+			t.Errorf("got %s requests, want %d: %s", m[1], rounds, m[0])
+		}
+	}
+}
+
+func TestAValueIsInTheFirstBucketThatIsAsLarge(t *testing.T) {
+	for _, bounds := range [][]int64{
+		scaled(latencyBuckets, micros), scaled(tokenBuckets, 1), {1}, {0, 0, 1}, {5, 6, 7, 8, 9, 1 << 40}, {math.MaxInt64},
+	} {
+		values := []int64{0, 1, math.MaxInt64}
+		for _, b := range bounds {
+			values = append(values, max(b-1, 0), b, b/2, b/4*3)
+		}
+		for _, v := range values {
+			c := &cell{bounds: bounds, starts: startsOf(bounds), buckets: make([]atomic.Int64, len(bounds)+1)}
+			c.observe(v)
+			if want, _ := slices.BinarySearch(bounds, v); c.buckets[want].Load() != 1 {
+				t.Errorf("%d among %v: not in the bucket %d", v, bounds, want)
+			}
+		}
 	}
 }
