@@ -18,9 +18,10 @@ func (h *Header) Len() int { return len(h.fields) }
 
 // Get returns the first value of name, "" if there is none. It does not allocate.
 func (h *Header) Get(name string) string {
-	for i := range h.fields {
-		if EqualName(h.fields[i].Name, name) {
-			return h.fields[i].Value
+	fields := h.fields
+	for i := range fields {
+		if f := &fields[i]; len(f.Name) == len(name) && EqualName(f.Name, name) { // nearly all differ by their length
+			return f.Value
 		}
 	}
 	return ""
@@ -28,8 +29,9 @@ func (h *Header) Get(name string) string {
 
 // Has reports whether a field of that name is present.
 func (h *Header) Has(name string) bool {
-	for i := range h.fields {
-		if EqualName(h.fields[i].Name, name) {
+	fields := h.fields
+	for i := range fields {
+		if f := &fields[i]; len(f.Name) == len(name) && EqualName(f.Name, name) {
 			return true
 		}
 	}

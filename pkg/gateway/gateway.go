@@ -7,6 +7,7 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"net/http"
@@ -22,6 +23,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/http1"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/route"
 	"github.com/gosix/gosix/pkg/upstream"
@@ -278,41 +280,27 @@ func sendAway(c *plugin.Context, status int, cause error) {
 func wellFormed(r *exchange.Request) error {
 	switch {
 	// PRI is the word that HTTP/2 begins with (RFC 9113 §11.6).
-	case r.Method == "" || r.Method == "PRI" || !each(r.Method, inMethod):
+	case r.Method == "PRI" || !http1.Token(r.Method):
 		return errMethod
-	case !each(r.Target, inTarget) || r.Target == "*" && r.Method != http.MethodOptions:
+	case !http1.Visible(r.Target) || strings.IndexByte(r.Target, '#') >= 0 || r.Target == "*" && r.Method != http.MethodOptions:
 		return errTarget
-	case !each(r.Host, inHost):
+	case !hostBytes(r.Host):
 		return errHost
 	}
 	return nil
 }
 
-// What a byte may stand in.
-const (
-	inMethod = 1 << iota
-	inTarget
-	inHost
-)
-
-var allowed = func() (t [256]uint8) {
-	for b := range t {
-		if b > ' ' && b != '#' && b != 0x7f {
-			t[b] |= inTarget
-		}
-		if b > ' ' && b < 0x7f && strings.IndexByte(`/?#@\"<>`, byte(b)) < 0 {
-			t[b] |= inHost
-		}
-		if b|0x20 >= 'a' && b|0x20 <= 'z' || b >= '0' && b <= '9' || b > 0 && b < 0x7f && strings.IndexByte("!#$%&'*+-.^_`|~", byte(b)) >= 0 {
-			t[b] |= inMethod
-		}
+// inHost marks the bytes that may stand in a host.
+var inHost = func() (t [256]bool) {
+	for b := '!'; b < 0x7f; b++ {
+		t[b] = !strings.ContainsRune(`/?#@\"<>`, b)
 	}
 	return t
 }()
 
-func each(s string, in uint8) bool {
+func hostBytes(s string) bool {
 	for i := range len(s) {
-		if allowed[s[i]]&in == 0 {
+		if !inHost[s[i]] {
 			return false
 		}
 	}
@@ -423,7 +411,7 @@ func (s *idSource) init() {
 func (s *idSource) next(text *[32]byte) {
 	n := s.count.Add(1) * 0x9e3779b97f4a7c15 // an odd factor: a bijection that spreads the counter
 	copy(text[:], s.prefix[:])
-	for i := range 16 {
-		text[16+i] = "0123456789abcdef"[n>>(60-4*i)&15]
-	}
+	var spread [8]byte
+	binary.BigEndian.PutUint64(spread[:], n)
+	hex.Encode(text[16:], spread[:])
 }

@@ -62,11 +62,12 @@ func CleanPath(raw string) (string, bool) {
 
 // clean reports whether a path needs neither decoding nor resolving.
 func clean(p string) bool {
-	for i := 0; i < len(p); i++ {
-		switch p[i] {
-		case '%', 0:
+	for i := range len(p) {
+		switch b := p[i]; {
+		case b > '/': // as letters and digits are
+		case b == '%' || b == 0:
 			return false
-		case '/':
+		case b == '/':
 			if i+1 < len(p) && (p[i+1] == '/' || p[i+1] == '.') {
 				return false
 			}

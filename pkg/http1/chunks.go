@@ -94,7 +94,7 @@ func (c *Chunks) begin(line []byte) error {
 	if !extended {
 		digits = bytes.TrimRight(digits, " \t") // some pad it
 	}
-	if len(digits) == 0 || len(digits) > 15 || !Value(extension) {
+	if len(digits) == 0 || len(digits) > 15 || !Value(text(extension)) {
 		return errChunkSize
 	}
 	var total int64
@@ -133,7 +133,7 @@ func (c *Chunks) trailer(line []byte) error {
 	if c.excess += len(line) + 2; c.excess > maxTrailer {
 		return Error("trailer is larger than " + strconv.Itoa(maxTrailer) + " bytes")
 	}
-	if name, content, ok := bytes.Cut(line, []byte{':'}); !ok || !Token(name) || !Value(content) {
+	if name, content, ok := bytes.Cut(line, []byte{':'}); !ok || !Token(name) || !Value(text(content)) {
 		return Error("trailer line")
 	}
 	return nil

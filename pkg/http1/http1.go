@@ -32,8 +32,11 @@ func Token[T string | []byte](s T) bool {
 }
 
 // Value reports whether s may stand as a header's value: no control characters but tabs.
-func Value[T string | []byte](s T) bool {
-	for i := 0; i < len(s); i++ {
+func Value(s string) bool {
+	for len(s) >= 8 && !below(word(s), ' ') {
+		s = s[8:]
+	}
+	for i := range len(s) { // what is left, or all from eight bytes on in which a tab may be
 		if class[s[i]]&isValue == 0 {
 			return false
 		}
@@ -42,13 +45,33 @@ func Value[T string | []byte](s T) bool {
 }
 
 // Visible reports whether s has neither spaces nor control characters.
-func Visible[T string | []byte](s T) bool {
+func Visible(s string) bool {
+	for ; len(s) >= 8; s = s[8:] {
+		if below(word(s), ' '+1) {
+			return false
+		}
+	}
 	for i := 0; i < len(s); i++ {
 		if s[i] <= ' ' || s[i] == 0x7f {
 			return false
 		}
 	}
 	return true
+}
+
+// word is the first eight bytes of s, the first the lowest.
+func word(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
+// below reports whether one of eight bytes is below c, which is at most 0x80, or is 0x7f. Of those
+// behind such a one, another may seem to be.
+func below(w, c uint64) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	del := w ^ ones*0x7f
+	return ((w-ones*c)&^w|(del-ones)&^del)&highs != 0
 }
 
 // host reports whether s may stand in Host. It is lax, as net/http is: names of all kinds,

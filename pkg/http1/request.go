@@ -123,10 +123,10 @@ func (r *Request) Parse(head []byte, h *exchange.Header) error {
 		for len(v) > 0 && (v[len(v)-1] == ' ' || v[len(v)-1] == '\t') {
 			v = v[:len(v)-1]
 		}
-		if !Value(v) {
+		name, value := text(line[:n]), text(v)
+		if !Value(value) {
 			return errValue
 		}
-		name, value := text(line[:n]), text(v)
 		h.Add(name, value)
 		if err := f.see(name, value); err != nil {
 			return err

@@ -220,6 +220,9 @@ func (v Value) Append(b []byte) []byte {
 
 // appendMillis writes milliseconds as seconds with three decimals.
 func appendMillis(b []byte, ms int64) []byte {
+	if ms < 10 { // as of most answers out of memory
+		return append(b, '0', '.', '0', '0', '0'+byte(ms))
+	}
 	b = append(strconv.AppendInt(b, ms/1000, 10), '.')
 	return append(b, '0'+byte(ms/100%10), '0'+byte(ms/10%10), '0'+byte(ms%10))
 }
