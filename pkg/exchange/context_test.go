@@ -54,3 +54,14 @@ func TestAContextEndsOnce(t *testing.T) {
 		t.Error("Ends does not say what Done does")
 	}
 }
+
+func TestNowIsBehindStart(t *testing.T) {
+	x := new(exchange.Exchange)
+	x.Reset(context.Background(), nil)
+	for range 3 {
+		before, now, after := time.Now(), x.Now(), time.Now()
+		if now.Before(before) || now.After(after) || now.Sub(x.Start) < 0 {
+			t.Errorf("got %v, want one between %v and %v", now, before, after)
+		}
+	}
+}

@@ -41,6 +41,10 @@ func (x *Exchange) Reset(ctx context.Context, sink Sink) {
 	clear(x.slots)
 }
 
+// Now is what time it is: Start, and what has passed since by the monotonic clock, which is one
+// look at a clock where time.Now has two.
+func (x *Exchange) Now() time.Time { return x.Start.Add(time.Since(x.Start)) }
+
 // Took is the time from Start to End, or to now.
 func (x *Exchange) Took() time.Duration {
 	if x.End.IsZero() {

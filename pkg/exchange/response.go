@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"net"
-	"time"
 )
 
 // Sink is what an engine offers below a Response. Calls come from one goroutine.
@@ -45,16 +44,15 @@ const (
 // ErrAborted is writing to an answer that was broken off.
 var ErrAborted = errors.New("response was aborted")
 
-// Response is the answer on its way to the client. It records status, bytes and the
-// time of the first byte. Not safe for concurrent use.
+// Response is the answer on its way to the client. It records status and
+// bytes. Not safe for concurrent use.
 type Response struct {
 	Status int    // 0 until somebody decided
 	Header Header // may be changed until the head went out
 	Length int64  // of the body in bytes, -1 unknown
 	Origin Origin
 
-	Sent      int64     // body bytes handed to the engine
-	FirstByte time.Time // when the head went out
+	Sent int64 // body bytes handed to the engine
 
 	sink      Sink
 	hook      HeadHook
@@ -111,7 +109,7 @@ func (r *Response) Commit() error {
 	if bodyless(r.Status) {
 		r.noBody = true
 	}
-	r.committed, r.FirstByte = true, time.Now()
+	r.committed = true
 	if err := r.sink.WriteHead(r.Status, &r.Header, r.Length); err != nil {
 		r.err = err
 	}
@@ -214,7 +212,7 @@ func (r *Response) Abort() {
 func (r *Response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c, rw, err := r.sink.Hijack()
 	if err == nil {
-		r.committed, r.finished, r.FirstByte = true, true, time.Now()
+		r.committed, r.finished = true, true
 	}
 	return c, rw, err
 }

@@ -90,7 +90,7 @@ func (s *fastSink) WriteHead(status int, h *exchange.Header, length int64) error
 		b = appendField(b, f)
 	}
 	if !dated {
-		b = append(b, s.c.e.dateLine(s.x.Response.FirstByte)...)
+		b = append(b, s.c.e.dateLine()...)
 	}
 	s.frame(b, length)
 	return s.err
@@ -418,13 +418,11 @@ type date struct {
 	line   string
 }
 
-func (e *Fast) dateLine(now time.Time) string {
-	if now.IsZero() {
-		now = time.Now()
-	}
-	d := e.date.Load()
-	if d == nil || d.second != now.Unix() {
-		d = &date{now.Unix(), "Date: " + now.UTC().Format(http.TimeFormat) + "\r\n"}
+// dateLine may be late by the time between two looks of the table.
+func (e *Fast) dateLine() string {
+	second, d := e.table.second.Load(), e.date.Load()
+	if d == nil || d.second != second {
+		d = &date{second, "Date: " + time.Unix(second, 0).UTC().Format(http.TimeFormat) + "\r\n"}
 		e.date.Store(d)
 	}
 	return d.line

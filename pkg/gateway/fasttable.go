@@ -15,6 +15,7 @@ import (
 type h1table struct {
 	tick   atomic.Int64 // ns between two looks
 	clock  atomic.Int64 // ns since begin, as of the last look
+	second atomic.Int64 // the same by the calendar: Unix seconds
 	begin  time.Time
 	ending atomic.Bool
 	grace  atomic.Int64 // ns, while it ends
@@ -73,7 +74,7 @@ func (t *h1table) add(c *h1conn) bool {
 	t.count++
 	if !t.sweeping {
 		t.sweeping = true
-		t.clock.Store(int64(time.Since(t.begin)))
+		t.strike()
 		go t.sweep()
 	}
 	return true
@@ -104,12 +105,19 @@ func (t *h1table) sweep() {
 		case <-timer.C:
 		case <-t.poke:
 		}
-		t.clock.Store(int64(time.Since(t.begin)))
+		t.strike()
 		if !t.look() {
 			return
 		}
 		timer.Reset(t.interval())
 	}
+}
+
+// strike sets the clocks.
+func (t *h1table) strike() {
+	now := time.Now()
+	t.clock.Store(int64(now.Sub(t.begin)))
+	t.second.Store(now.Unix())
 }
 
 func (t *h1table) interval() time.Duration {

@@ -17,7 +17,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 	"unsafe"
 
 	"github.com/rs/zerolog"
@@ -123,7 +122,7 @@ func (g *Gateway) turnAway(x *exchange.Exchange, status int) {
 	x.Response.Header.Set("Connection", "close")
 	x.Response.Header.Set("Server", g.o.Server)
 	plugin.Exit(status, nil).Answer(&x.Response)
-	x.End = time.Now()
+	x.End = x.Now()
 	if g.o.AccessLog != nil {
 		g.o.AccessLog.Record(x)
 	}
@@ -355,7 +354,7 @@ func (g *Gateway) lastWord(c *plugin.Context) {
 // finish completes the answer and runs what comes after it.
 func (g *Gateway) finish(c *plugin.Context) {
 	g.complete(c)
-	c.End = time.Now()
+	c.End = c.Now()
 	c.RunLog()
 	if err := c.Request.Misread; err != nil {
 		c.Log.Warn().Err(err).Str("route", c.Facts.RouteID).Str("request", c.ID).Msg("request could not be read for its variables")

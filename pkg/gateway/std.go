@@ -473,7 +473,7 @@ func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error 
 		out["Content-Length"] = s.value(strconv.FormatInt(length, 10))
 	}
 	if _, dated := out["Date"]; !dated && status >= 200 {
-		out["Date"] = s.dates.value(s.answer.FirstByte) // net/http would format one for each answer
+		out["Date"] = s.dates.value(time.Now()) // net/http would format one for each answer
 	}
 	if _, typed := out["Content-Type"]; !typed && status >= 200 {
 		out["Content-Type"] = nil // nil keeps net/http from guessing
@@ -603,11 +603,8 @@ type dated struct {
 	value  []string // nobody changes it
 }
 
-// value returns the value for a time, that of now if it is zero.
+// value returns the value for a time.
 func (d *dates) value(at time.Time) []string {
-	if at.IsZero() {
-		at = time.Now()
-	}
 	l := d.last.Load()
 	if l == nil || l.second != at.Unix() {
 		l = &dated{at.Unix(), []string{at.UTC().Format(http.TimeFormat)}}

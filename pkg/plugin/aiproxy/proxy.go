@@ -167,9 +167,9 @@ func (p *proxy) ask(ctx context.Context, c *plugin.Context, w *pending, t *try) 
 	if req == nil {
 		return
 	}
-	begin := time.Now()
+	begin := c.Now()
 	if p.send(ctx, w, t, req, begin); t.ended.IsZero() {
-		t.ended = time.Now()
+		t.ended = c.Now()
 	}
 	t.took = t.ended.Sub(begin)
 	t.record.Response = t.took
