@@ -410,12 +410,7 @@ func (c *h1conn) serveHere(fd uintptr, n int) bool {
 	c.w = n
 	c.settle(&c.reading)
 	c.blank()
-	var scan http1.Scan
-	size, err := scan.End(c.pending())
-	if err != nil || size == 0 || size > c.mostHead() {
-		return false
-	}
-	if c.begin(size); c.asked == nil {
+	if !c.beginWhole() {
 		return false
 	}
 	if h := &c.asked.head; h.Upgrade || h.Length < 0 || h.Length > int64(c.w-c.r) {
@@ -491,6 +486,22 @@ func (c *h1conn) begin(n int) {
 	c.asked = x
 }
 
+// beginWhole is begin for a head that came whole, as nearly all do. It reports false for any other,
+// and for what is none.
+func (c *h1conn) beginWhole() bool {
+	e := c.e
+	x := e.pool.Get().(*fastExchange)
+	x.Reset(context.Background(), &x.sink)
+	n := x.head.ParseWhole(c.pending(), &x.Request.Header)
+	if n == 0 || n > c.mostHead() || x.head.Expect == http1.ExpectUnknown {
+		e.pool.Put(x)
+		return false
+	}
+	c.fill(x, n)
+	c.asked = x
+	return true
+}
+
 // answer serves the request that is asked.
 func (c *h1conn) answer() {
 	e, x := c.e, c.asked
@@ -511,7 +522,9 @@ func (c *h1conn) answer() {
 	}
 	c.posted = x.head.Method == http.MethodPost
 	x.Request.Body.Release()
-	x.sink, x.body, x.head = fastSink{}, fastBody{}, http1.Request{}
+	x.sink = fastSink{} // each by itself: together they would be made elsewhere and copied
+	x.body = fastBody{}
+	x.head = http1.Request{}
 	e.pool.Put(x)
 	c.release()
 }

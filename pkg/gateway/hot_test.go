@@ -26,7 +26,6 @@ import (
 	"github.com/gosix/gosix/pkg/drivers"
 	"github.com/gosix/gosix/pkg/drivers/openai"
 	"github.com/gosix/gosix/pkg/exchange"
-	"github.com/gosix/gosix/pkg/http1"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/plugin/aiproxy"
 	"github.com/gosix/gosix/pkg/plugin/keyauth"
@@ -471,12 +470,9 @@ func (c *h1conn) comes(request []byte) {
 	c.w = copy(c.in.bytes, request)
 	c.settle(&c.reading)
 	c.blank()
-	var scan http1.Scan
-	size, err := scan.End(c.pending())
-	if c.begin(size); err != nil || c.asked == nil {
-		return
+	if c.beginWhole() {
+		c.answer()
 	}
-	c.answer()
 	c.rest()
 	c.spare()
 }

@@ -95,44 +95,65 @@ func (r *Request) ParseLine(head []byte) (int, error) {
 // Parse reads a head with its empty line, as Scan found it, and adds its fields to h. The
 // error is a *Refusal.
 func (r *Request) Parse(head []byte, h *exchange.Header) error {
-	*r = Request{}
-	at, err := r.ParseLine(head)
+	n, err := r.parse(head, h)
+	if err == nil && n != len(head) {
+		err = errHeaderLine
+	}
+	return err
+}
+
+// ParseWhole reads the head at the beginning of p in one pass, without a Scan, and returns its
+// size with its empty line. 0: its end is not there, or it cannot be served, which is for Scan
+// and Parse to say.
+func (r *Request) ParseWhole(p []byte, h *exchange.Header) int {
+	n, err := r.parse(p, h)
 	if err != nil {
-		return err
+		return 0
+	}
+	return n
+}
+
+func (r *Request) parse(p []byte, h *exchange.Header) (int, error) {
+	*r = Request{}
+	at, err := r.ParseLine(p)
+	if err != nil {
+		return 0, err
 	}
 	f := fields{r: r, length: -1}
-	for rest := head[at : len(head)-2]; len(rest) > 0; {
-		end := bytes.IndexByte(rest, '\n')
-		if end < 1 || rest[end-1] != '\r' {
-			return errHeaderLine
+	for {
+		length := bytes.IndexByte(p[at:], '\n') - 1
+		if length < 0 || p[at+length] != '\r' {
+			return 0, errHeaderLine
 		}
-		line := rest[:end-1]
-		rest = rest[end+1:]
+		line := p[at : at+length]
+		at += length + 2
+		if length == 0 {
+			return at, f.judge()
+		}
 		// A folded line begins with white space and has no name, so it is refused too.
 		n := 0
 		for n < len(line) && class[line[n]]&isToken != 0 {
 			n++
 		}
 		if n == 0 || n == len(line) || line[n] != ':' {
-			return errHeaderLine
+			return 0, errHeaderLine
 		}
-		v := line[n+1:]
-		for len(v) > 0 && (v[0] == ' ' || v[0] == '\t') {
-			v = v[1:]
+		begin, end := n+1, len(line)
+		for begin < end && (line[begin] == ' ' || line[begin] == '\t') {
+			begin++
 		}
-		for len(v) > 0 && (v[len(v)-1] == ' ' || v[len(v)-1] == '\t') {
-			v = v[:len(v)-1]
+		for end > begin && (line[end-1] == ' ' || line[end-1] == '\t') {
+			end--
 		}
-		name, value := text(line[:n]), text(v)
+		name, value := text(line[:n]), text(line[begin:end])
 		if !Value(value) {
-			return errValue
+			return 0, errValue
 		}
 		h.Add(name, value)
 		if err := f.see(name, value); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return f.judge()
 }
 
 // fields is what the header says of the framing, the connection and the host.

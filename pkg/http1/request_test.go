@@ -9,6 +9,7 @@ import (
 	"net/http/httputil"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -142,7 +143,8 @@ func TestAHeadComesInPieces(t *testing.T) {
 	}
 }
 
-// FuzzRequest holds that net/http reads whatever is read here, as the same request.
+// FuzzRequest holds that net/http reads whatever is read here, as the same request, and that one
+// pass over it reads no more and no less.
 func FuzzRequest(f *testing.F) {
 	for _, head := range []string{
 		"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -157,6 +159,13 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		got, h, size, err := read(text)
+		var whole http1.Request
+		var same exchange.Header
+		if n := whole.ParseWhole([]byte(text), &same); err == nil && n != size || err != nil && n != 0 {
+			t.Fatalf("in one pass %d bytes were read, in two %d, %v", n, size, err)
+		} else if n > 0 && (whole != got || !slices.Equal(same.Fields(), h.Fields())) {
+			t.Fatalf("in one pass %+v was read, in two %+v", whole, got)
+		}
 		if err != nil || size == 0 || got.Method == http.MethodConnect {
 			return
 		}
