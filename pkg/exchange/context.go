@@ -8,7 +8,7 @@ import (
 )
 
 // A Context is that of one exchange, for engines that do not get one from elsewhere. It ends
-// once, by Cancel. It costs one small allocation and has no goroutine; it is never used again
+// once, by Cancel. It costs a small allocation at the most and has no goroutine; it is never used again
 // for another exchange, since whoever works for this one may hold it for longer. It is safe
 // for concurrent use.
 type Context struct {
@@ -33,6 +33,23 @@ type Values interface{ Value(key any) any }
 
 // NewContext returns a context that has not ended. values may be nil.
 func NewContext(values Values) *Context { return &Context{values: values} }
+
+// Contexts makes contexts of which a few lie together, so that memory is taken for all of them at
+// once and stays until none is held any more. The zero value is ready; it is for one goroutine at
+// a time.
+type Contexts struct{ left []Context }
+
+// New returns a context as NewContext does.
+func (c *Contexts) New(values Values) *Context {
+	const together = 4 // more would be an object of another kind to the collector
+	if len(c.left) == 0 {
+		c.left = make([]Context, together)
+	}
+	one := &c.left[0]
+	c.left = c.left[1:]
+	one.values = values
+	return one
+}
 
 // Cancel ends the context for a reason: context.Canceled, or another that is one too, as
 // ErrEnding. The first reason counts.

@@ -65,3 +65,17 @@ func TestNowIsBehindStart(t *testing.T) {
 		}
 	}
 }
+
+func TestContextsThatLieTogetherEndEachByItself(t *testing.T) {
+	var made exchange.Contexts
+	list := make([]*exchange.Context, 10)
+	for i := range list {
+		list[i] = made.New(values{"n": i})
+	}
+	list[3].Cancel(context.Canceled)
+	for i, ctx := range list {
+		if n, _ := ctx.Value("n").(int); n != i || (ctx.Err() != nil) != (i == 3) {
+			t.Errorf("context %d: got %d, %v", i, n, ctx.Err())
+		}
+	}
+}

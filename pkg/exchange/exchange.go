@@ -27,6 +27,9 @@ type Exchange struct {
 	Start time.Time
 	End   time.Time // when the answer was complete or broken off; zero: it is not
 
+	// Kept is what those who serve exchanges keep from one to the next; engines leave it alone.
+	Kept any
+
 	ctx   context.Context
 	slots []any
 }

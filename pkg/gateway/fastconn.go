@@ -465,6 +465,8 @@ type fastExchange struct {
 	head http1.Request
 	sink fastSink
 	body fastBody
+
+	contexts exchange.Contexts
 }
 
 // begin makes the request whose head has n bytes the next that is asked, unless it is none.
@@ -506,7 +508,7 @@ func (c *h1conn) beginWhole() bool {
 func (c *h1conn) answer() {
 	e, x := c.e, c.asked
 	c.asked = nil
-	ctx := exchange.NewContext(c)
+	ctx := x.contexts.New(c)
 	x.SetContext(ctx)
 	c.ctx.Store(ctx)
 	e.serving.Add(1)

@@ -126,6 +126,9 @@ func (s *fastSink) frame(b []byte, length int64) {
 }
 
 func (s *fastSink) statusLine(b []byte, status int) []byte {
+	if status == http.StatusOK && !s.x.head.Old {
+		return append(b, "HTTP/1.1 200 OK\r\n"...)
+	}
 	if s.x.head.Old {
 		b = append(b, "HTTP/1.0 "...)
 	} else {

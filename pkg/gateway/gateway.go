@@ -52,15 +52,14 @@ type Options struct {
 
 // Gateway serves exchanges. It is safe for concurrent use.
 type Gateway struct {
-	o        Options
-	contexts sync.Pool // *request
-	proxies  sync.Pool // *proxying
-	ids      idSource
-	onHead   func(*plugin.Context)
-	panics   atomic.Int64
+	o       Options
+	proxies sync.Pool // *proxying
+	ids     idSource
+	onHead  func(*plugin.Context)
+	panics  atomic.Int64
 }
 
-// request is what a request needs beside its exchange; pooled.
+// request is what a request needs beside its exchange; it stays with that for the next one.
 type request struct {
 	plugin.Context
 	id [32]byte // the exchange's ID lies here
@@ -69,7 +68,6 @@ type request struct {
 // New returns a gateway that serves what o.Router has in force.
 func New(o Options) *Gateway {
 	g := &Gateway{o: o}
-	g.contexts.New = func() any { return new(request) }
 	g.proxies.New = func() any { return new(proxying) }
 	g.onHead = g.lastWord
 	g.ids.init()
@@ -86,7 +84,11 @@ func (g *Gateway) Requests() int64 { return int64(g.ids.count.Load() - g.ids.sta
 // Serve answers one exchange: when it returns, the answer is complete or broken off,
 // the log phase has run and the access log has its line.
 func (g *Gateway) Serve(x *exchange.Exchange) {
-	r := g.contexts.Get().(*request)
+	r, ok := x.Kept.(*request)
+	if !ok {
+		r = new(request)
+		x.Kept = r
+	}
 	c := &r.Context
 	g.ids.next(&r.id)
 	x.ID = unsafe.String(&r.id[0], len(r.id)) // valid like the rest of the exchange
@@ -108,9 +110,8 @@ func (g *Gateway) Serve(x *exchange.Exchange) {
 		whole = g.guarded(c, snap, err)
 	}
 	g.finish(c)
-	if whole {
-		// Else what panicked may have left a goroutine behind that uses the rooms.
-		g.contexts.Put(r)
+	if !whole {
+		x.Kept = nil // what panicked may have left a goroutine behind that uses the rooms
 	}
 }
 
