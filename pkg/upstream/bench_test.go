@@ -330,7 +330,7 @@ func BenchmarkHeadWrite(b *testing.B) {
 }
 
 func BenchmarkHeadParse(b *testing.B) {
-	o, raw := &outgoing{}, []byte(benchHead+"Content-Length: 1024\r\nConnection: keep-alive\r\nCache-Control: no-cache, must-revalidate\r\n"+
+	o, raw := new(text), []byte(benchHead+"Content-Length: 1024\r\nConnection: keep-alive\r\nCache-Control: no-cache, must-revalidate\r\n"+
 		"X-Ratelimit-Remaining-Requests: 9999\r\nX-Ratelimit-Remaining-Tokens: 149999984\r\nVia: 1.1 provider\r\n\r\n")
 	res := &Response{}
 	res.req = benchRequest(nil)

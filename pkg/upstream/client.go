@@ -38,6 +38,7 @@ const (
 type Client struct {
 	o        Options
 	outgoing sync.Pool // *outgoing
+	texts    sync.Pool // *text
 	pieces   sync.Pool // *piece
 
 	hooks  hooks
@@ -63,6 +64,7 @@ func NewClient(o Options) *Client {
 	}
 	c := &Client{o: o, seed: maphash.MakeSeed()}
 	c.outgoing.New = func() any { return &outgoing{buf: make([]byte, 0, 4<<10)} }
+	c.texts.New = func() any { return new(text) }
 	c.pieces.New = func() any { return new(piece) }
 	for i := range c.shards {
 		c.shards[i].pools = map[poolKey]*pool{}
@@ -85,7 +87,7 @@ func NewClient(o Options) *Client {
 // be noticed 20 ms late.
 func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	o := c.outgoing.Get().(*outgoing)
-	defer c.recycle(o)
+	defer func() { c.recycle(o) }()
 	if err := o.assemble(r); err != nil {
 		return nil, &Error{Op: OpSend, Addr: r.Target.Addr, Err: err}
 	}
@@ -108,6 +110,9 @@ kept:
 			break
 		}
 		res, failed := c.try(ctx, r, o, k)
+		if k.swap.gone {
+			o = nil // it was sent whole, and has another by now
+		}
 		switch {
 		case failed == nil:
 			return res, nil
@@ -122,6 +127,12 @@ kept:
 	if err != nil {
 		return nil, err
 	}
+	if o == nil {
+		o = c.outgoing.Get().(*outgoing)
+		if err := o.assemble(r); err != nil {
+			return nil, &Error{Op: OpSend, Addr: r.Target.Addr, Err: err}
+		}
+	}
 	res, failed := c.try(ctx, r, o, k)
 	if failed != nil {
 		return nil, failed
@@ -129,15 +140,19 @@ kept:
 	return res, nil
 }
 
+// recycle takes back what nothing is sent of any more; nil: it was taken back before.
 func (c *Client) recycle(o *outgoing) {
-	if o.lent {
-		return // until the sender has ended
+	if o == nil || o.lent {
+		return // or not until the sender has ended
 	}
 	if o.piece != nil {
 		c.pieces.Put(o.piece)
 		o.piece = nil
 	}
 	clear(o.vec[:cap(o.vec)]) // bodies must not stay in memory for it
+	if exchange.Scribbles {
+		exchange.Scribble(o.buf[:cap(o.buf)])
+	}
 	if cap(o.buf) <= 2*recordSize {
 		c.outgoing.Put(o)
 	}
@@ -172,7 +187,7 @@ const earlyWait = 250 * time.Millisecond
 
 // try sends a request on a connection and reads the head of the answer.
 func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Response, *Error) {
-	k.wrote, k.answered = false, false
+	k.wrote, k.answered, k.swap.gone = false, false, false
 	o.stage(k, r)
 	swapped := k.swapping(o)
 	// This is why a request is hardly ever written to a connection that is gone, nor gets an
@@ -199,6 +214,7 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 		if k.reading.beginAt(wait, k.taken) {
 			k.setRead()
 		}
+		k.swap.lender = c
 		gone, sent, read := k.exchange(o)
 		switch {
 		case gone:
@@ -209,7 +225,7 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 			sendErr, swapped = &Error{Op: OpSend, Addr: k.addr, Err: sent, Timeout: timedOut(sent)}, false
 		case read != nil:
 			return nil, res.fail(&Error{Op: OpHead, Addr: k.addr, Timeout: timedOut(read), Err: read})
-		case o.rest != nil:
+		case !k.swap.gone && o.rest != nil:
 			swapped = false
 		}
 	}
@@ -217,7 +233,7 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 		sendErr = k.send(r, o)
 	}
 	for sendErr == answering {
-		final, err := res.glimpse(&c.o, o)
+		final, err := res.glimpse()
 		switch {
 		case err != nil:
 			return nil, res.fail(&Error{Op: OpHead, Addr: k.addr, Timeout: timedOut(err), Err: err})
@@ -253,7 +269,7 @@ func (c *Client) try(ctx context.Context, r *Request, o *outgoing, k *conn) (*Re
 	if !swapped {
 		k.limitRead(wait)
 	}
-	if err := res.finalHead(&c.o, o); err != nil {
+	if err := res.finalHead(); err != nil {
 		if sendErr != nil {
 			return nil, res.fail(sendErr)
 		}

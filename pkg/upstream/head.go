@@ -23,11 +23,11 @@ const maxInformational = 8
 
 // glimpse is finalHead for what is there already. It does not wait; false means that the
 // head of a final answer is not there yet, and that reading goes on later.
-func (res *Response) glimpse(o *Options, out *outgoing) (bool, error) {
+func (res *Response) glimpse() (bool, error) {
 	k := res.conn
 	k.limitRead(0)
 	k.eager = true
-	err := res.finalHead(o, out)
+	err := res.finalHead()
 	k.eager = false
 	if err != nil && timedOut(err) {
 		return false, nil
@@ -36,13 +36,17 @@ func (res *Response) glimpse(o *Options, out *outgoing) (bool, error) {
 }
 
 // finalHead reads up to the head of the final answer.
-func (res *Response) finalHead(o *Options, out *outgoing) error {
+func (res *Response) finalHead() error {
+	c := res.client
 	for ; res.informed < maxInformational; res.informed++ {
-		raw, err := res.conn.head(o.HeaderBytes)
+		raw, err := res.conn.head(c.o.HeaderBytes)
 		if err != nil {
 			return err
 		}
-		if err := res.parse(out.keep(raw), o.HeaderFields); err != nil {
+		t := c.texts.Get().(*text)
+		kept := t.keep(raw)
+		c.texts.Put(t)
+		if err := res.parse(kept, c.o.HeaderFields); err != nil {
 			return err
 		}
 		switch {

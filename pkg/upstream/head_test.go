@@ -27,7 +27,7 @@ func TestEveryCharacterInEveryPlaceOfAValue(t *testing.T) {
 }
 
 func TestTextThatIsKeptIsNotChanged(t *testing.T) {
-	o := &outgoing{}
+	o := new(text)
 	var kept, want []string
 	for i := range 100 {
 		p := []byte(strings.Repeat(string(rune('a'+i%26)), 1+i*37%(2*ownText)))

@@ -26,9 +26,10 @@ type outgoing struct {
 	ended  bool   // nothing follows framed
 	whole  bool   // nothing follows what is staged
 	lent   bool   // a sender uses it
-
-	text []byte // memory for the heads of answers; what is used of it is theirs
 }
+
+// text is memory for the heads of answers. What is used of it is theirs.
+type text []byte
 
 // Memory for the heads of answers, in bytes, and from what size on a head has its own: a
 // short string that somebody keeps must not keep much more.
@@ -38,16 +39,16 @@ const (
 )
 
 // keep returns a copy of p that nobody changes.
-func (o *outgoing) keep(p []byte) string {
+func (t *text) keep(p []byte) string {
 	if len(p) >= ownText {
 		return string(p)
 	}
-	if cap(o.text)-len(o.text) < len(p) {
-		o.text = make([]byte, 0, textSlab)
+	if cap(*t)-len(*t) < len(p) {
+		*t = make([]byte, 0, textSlab)
 	}
-	from := len(o.text)
-	o.text = append(o.text, p...)
-	return view(o.text[from:])
+	from := len(*t)
+	*t = append(*t, p...)
+	return view((*t)[from:])
 }
 
 var (

@@ -18,11 +18,17 @@ import (
 // look follows.
 type swap struct {
 	step func(socket uintptr) bool // bound once; nil: there is no short way
-	out  net.Buffers               // to write
+	o    *outgoing                 // to write
+	out  net.Buffers               // of it
 	n    int                       // bytes read, in the end
 	sent int                       // bytes written
 	err  error                     // of writing, or of reading once all was written
 	at   swapPart
+
+	// lender takes o back as soon as it is sent: while the answer is on its way, the memory
+	// serves another request, and is in the processor's reach. nil: nobody does.
+	lender *Client
+	gone   bool // it was taken back
 }
 
 type swapPart uint8
@@ -46,17 +52,19 @@ func (k *conn) swapping(o *outgoing) bool {
 // something is left of o.rest and sent by send. The limit of reading is set.
 func (k *conn) exchange(o *outgoing) (dead bool, sent, read error) {
 	s := &k.swap
-	s.out, s.n, s.sent, s.err, s.at = o.rest, 0, 0, nil, swapBegins
+	s.o, s.out, s.n, s.sent, s.err, s.at = o, o.rest, 0, 0, nil, swapBegins
 	err := k.raw.Read(s.step)
-	s.out = nil
+	s.o, s.out = nil, nil
 	k.wrote = s.sent > 0
-	o.pass(s.sent)
+	if !s.gone {
+		o.pass(s.sent)
+	}
 	switch {
 	case s.at == swapDead:
 		return true, nil, nil
 	case s.at == swapBegins:
 		return false, err, nil // cancelled before
-	case o.rest != nil:
+	case !s.gone && o.rest != nil:
 		return false, k.fault("write", s.err), nil
 	case s.at == swapSent && err != nil:
 		if !timedOut(err) || k.cancelled.Load() || !k.reading.early() {

@@ -37,6 +37,10 @@ func (k *conn) oneStep(fd uintptr) bool {
 		if s.err == syscall.EAGAIN {
 			s.err = nil
 		}
+		if whole && s.lender != nil {
+			s.lender.recycle(s.o)
+			s.o, s.out, s.gone = nil, nil, true
+		}
 		return !whole // else an answer can come
 	}
 	k.makeRoom()
