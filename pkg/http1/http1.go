@@ -7,6 +7,7 @@ package http1
 
 import (
 	"bytes"
+	"math/bits"
 	"strconv"
 	"strings"
 )
@@ -22,56 +23,71 @@ const (
 )
 
 // Token reports whether s is one (RFC 9110 §5.6.2), as names and methods are.
-func Token[T string | []byte](s T) bool {
-	for i := 0; i < len(s); i++ {
-		if class[s[i]]&isToken == 0 {
-			return false
-		}
-	}
-	return len(s) > 0
-}
+func Token[T string | []byte](s T) bool { return len(s) > 0 && tokenEnd(s, 0) == len(s) }
 
 // Value reports whether s may stand as a header's value: no control characters but tabs.
-func Value(s string) bool {
-	for len(s) >= 8 && !below(word(s), ' ') {
-		s = s[8:]
-	}
-	for i := range len(s) { // what is left, or all from eight bytes on in which a tab may be
-		if class[s[i]]&isValue == 0 {
-			return false
-		}
-	}
-	return true
-}
+func Value(s string) bool { return valueEnd(s, 0) == len(s) }
 
 // Visible reports whether s has neither spaces nor control characters.
-func Visible(s string) bool {
-	for ; len(s) >= 8; s = s[8:] {
-		if below(word(s), ' '+1) {
-			return false
-		}
+func Visible(s string) bool { return visibleEnd(s, 0) == len(s) }
+
+// tokenEnd returns where the token ends that begins at i; len(p): it may go on.
+func tokenEnd[T string | []byte](p T, i int) int {
+	for i < len(p) && class[p[i]]&isToken != 0 {
+		i++
 	}
-	for i := 0; i < len(s); i++ {
-		if s[i] <= ' ' || s[i] == 0x7f {
-			return false
+	return i
+}
+
+// valueEnd returns where the first byte from i on is that may stand in no value; len(s): there is
+// none.
+func valueEnd[T string | []byte](s T, i int) int {
+	for i+8 <= len(s) {
+		odd := below(word(s[i:i+8]), ' ')
+		if odd == 0 {
+			i += 8
+			continue
 		}
+		i += bits.TrailingZeros64(odd) / 8
+		if s[i] != '\t' {
+			return i
+		}
+		i++
 	}
-	return true
+	for i < len(s) && class[s[i]]&isValue != 0 {
+		i++
+	}
+	return i
+}
+
+// visibleEnd returns where the first byte from i on is that is a space or a control character;
+// len(s): there is none.
+func visibleEnd[T string | []byte](s T, i int) int {
+	for i+8 <= len(s) {
+		if odd := below(word(s[i:i+8]), ' '+1); odd != 0 {
+			return i + bits.TrailingZeros64(odd)/8
+		}
+		i += 8
+	}
+	for i < len(s) && s[i] > ' ' && s[i] != 0x7f {
+		i++
+	}
+	return i
 }
 
 // word is the first eight bytes of s, the first the lowest.
-func word(s string) uint64 {
+func word[T string | []byte](s T) uint64 {
 	_ = s[7]
 	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
 		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
-// below reports whether one of eight bytes is below c, which is at most 0x80, or is 0x7f. Of those
-// behind such a one, another may seem to be.
-func below(w, c uint64) bool {
+// below marks those of eight bytes that are below c, which is at most 0x80, or are 0x7f, with their
+// highest bits. Of those behind the first, others may be marked.
+func below(w, c uint64) uint64 {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	del := w ^ ones*0x7f
-	return ((w-ones*c)&^w|(del-ones)&^del)&highs != 0
+	return ((w-ones*c)&^w | (del-ones)&^del) & highs
 }
 
 // host reports whether s may stand in Host. It is lax, as net/http is: names of all kinds,

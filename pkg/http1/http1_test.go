@@ -16,6 +16,11 @@ func TestEachByteIsJudgedWhereverItStands(t *testing.T) {
 					if got, want := Value(s), c == '\t' || c >= ' ' && c != 0x7f; got != want {
 						t.Fatalf("Value(%q): got %v", s, got)
 					}
+					token := strings.ContainsRune("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", rune(c)) &&
+						(length == 1 || around == "a")
+					if got := Token(s); got != token {
+						t.Fatalf("Token(%q): got %v", s, got)
+					}
 					visible := c > ' ' && c != 0x7f && (length == 1 || around > " ")
 					if got := Visible(s); got != visible {
 						t.Fatalf("Visible(%q): got %v", s, got)

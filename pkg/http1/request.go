@@ -1,7 +1,6 @@
 package http1
 
 import (
-	"bytes"
 	"net/http"
 	"strings"
 	"unsafe"
@@ -64,32 +63,26 @@ func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 // ParseLine reads the request line at the beginning of head, which has its end, and returns
 // its size with that. The error is a *Refusal.
 func (r *Request) ParseLine(head []byte) (int, error) {
-	end := bytes.IndexByte(head, '\n')
-	if end < 1 || head[end-1] != '\r' {
+	i := tokenEnd(head, 0)
+	if i == 0 || i == len(head) || head[i] != ' ' {
 		return 0, errRequestLine
 	}
-	line := head[:end-1]
-	i := bytes.IndexByte(line, ' ')
-	if i < 0 {
+	j := visibleEnd(head, i+1)
+	if j == i+1 || j == len(head) || head[j] != ' ' {
 		return 0, errRequestLine
 	}
-	j := i + 1 + bytes.IndexByte(line[i+1:], ' ')
-	if j == i || !Token(line[:i]) {
+	p := head[j+1:]
+	const version = len("HTTP/1.1")
+	if len(p) < version+2 || p[version] != '\r' || p[version+1] != '\n' || string(p[:5]) != "HTTP/" ||
+		p[6] != '.' || p[5] < '0' || p[5] > '9' || p[7] < '0' || p[7] > '9' {
 		return 0, errRequestLine
 	}
-	r.Method, r.Target, r.Proto = text(line[:i]), text(line[i+1:j]), text(line[j+1:])
-	if r.Target == "" || !Visible(r.Target) {
-		return 0, errRequestLine
-	}
-	p := r.Proto
-	if len(p) != len("HTTP/1.1") || p[:5] != "HTTP/" || p[6] != '.' || p[5] < '0' || p[5] > '9' || p[7] < '0' || p[7] > '9' {
-		return 0, errRequestLine
-	}
+	r.Method, r.Target, r.Proto = text(head[:i]), text(head[i+1:j]), text(p[:version])
 	if p[5] != '1' {
 		return 0, errVersion
 	}
 	r.Old = p[7] == '0'
-	return end + 1, nil
+	return j + 1 + version + 2, nil
 }
 
 // Parse reads a head with its empty line, as Scan found it, and adds its fields to h. The
@@ -121,38 +114,34 @@ func (r *Request) parse(p []byte, h *exchange.Header) (int, error) {
 	}
 	f := fields{r: r, length: -1}
 	for {
-		length := bytes.IndexByte(p[at:], '\n') - 1
-		if length < 0 || p[at+length] != '\r' {
-			return 0, errHeaderLine
-		}
-		line := p[at : at+length]
-		at += length + 2
-		if length == 0 {
-			return at, f.judge()
-		}
 		// A folded line begins with white space and has no name, so it is refused too.
-		n := 0
-		for n < len(line) && class[line[n]]&isToken != 0 {
-			n++
-		}
-		if n == 0 || n == len(line) || line[n] != ':' {
+		colon := tokenEnd(p, at)
+		if colon == len(p) || p[colon] != ':' || colon == at {
+			if colon == at && at+1 < len(p) && p[at] == '\r' && p[at+1] == '\n' {
+				return at + 2, f.judge()
+			}
 			return 0, errHeaderLine
 		}
-		begin, end := n+1, len(line)
-		for begin < end && (line[begin] == ' ' || line[begin] == '\t') {
-			begin++
-		}
-		for end > begin && (line[end-1] == ' ' || line[end-1] == '\t') {
-			end--
-		}
-		name, value := text(line[:n]), text(line[begin:end])
-		if !Value(value) {
+		begin, end := colon+1, valueEnd(p, colon+1)
+		switch {
+		case end+1 >= len(p) || p[end] == '\n':
+			return 0, errHeaderLine
+		case p[end] != '\r' || p[end+1] != '\n':
 			return 0, errValue
 		}
+		name, next := text(p[at:colon]), end+2
+		for begin < end && (p[begin] == ' ' || p[begin] == '\t') {
+			begin++
+		}
+		for end > begin && (p[end-1] == ' ' || p[end-1] == '\t') {
+			end--
+		}
+		value := text(p[begin:end])
 		h.Add(name, value)
 		if err := f.see(name, value); err != nil {
 			return 0, err
 		}
+		at = next
 	}
 }
 
