@@ -1,6 +1,7 @@
 package variable
 
 import (
+	"encoding/binary"
 	"strconv"
 
 	"github.com/gosix/gosix/pkg/exchange"
@@ -17,6 +18,7 @@ type Line struct {
 // field is a variable with the text in front of it.
 type field struct {
 	before string
+	word   uint64 // before, as eight bytes in memory are read, if it has no more
 	writer
 }
 
@@ -34,7 +36,9 @@ func CompileLine(text string) *Line {
 			l.end += p.text
 			continue
 		}
-		l.fields = append(l.fields, field{l.end, p.writer()})
+		var word [8]byte
+		copy(word[:], l.end)
+		l.fields = append(l.fields, field{l.end, binary.LittleEndian.Uint64(word[:]), p.writer()})
 		l.end = ""
 	}
 	return l
@@ -59,8 +63,13 @@ func (p *part) writer() writer {
 func (l *Line) Append(b []byte, x *exchange.Exchange, missing string, escape func(b []byte, at int) []byte) []byte {
 	for i := range l.fields {
 		f := &l.fields[i]
-		b = append(b, f.before...)
-		at := len(b)
+		at := len(b) + len(f.before)
+		if len(f.before) <= 8 && cap(b)-len(b) >= 8 { // most are shorter than what it takes to copy them
+			binary.LittleEndian.PutUint64(b[len(b):len(b)+8], f.word)
+			b = b[:at]
+		} else {
+			b = append(b, f.before...)
+		}
 		switch b = f.write(b, x); {
 		case len(b) == at:
 			b = append(b, missing...)

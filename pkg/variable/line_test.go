@@ -18,13 +18,17 @@ func TestLinesLetTheCallerEscape(t *testing.T) {
 		{"there is nothing to escape in numbers", "$status $body_bytes_sent", "200 0"},
 		{"text alone", `a "b"`, `a "b"`},
 		{"nothing", "", ""},
+		{"texts of all lengths", "1$status-234567$status-2345678$status-23456789$status$status", "1200-234567200-2345678200-23456789200200"},
 		{"text at both ends", "<$request_method>", `<"POST">`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			x := request()
 			x.Response.Status = 200
-			if got := string(variable.CompileLine(tt.format).Append(nil, x, "null", quote)); got != tt.want {
-				t.Errorf("got %s, want %s", got, tt.want)
+			l := variable.CompileLine(tt.format)
+			for room := range 80 { // in what is left of the memory
+				if got := string(l.Append(make([]byte, 0, room), x, "null", quote)); got != tt.want {
+					t.Errorf("with %d bytes of room: got %s, want %s", room, got, tt.want)
+				}
 			}
 		})
 	}
