@@ -70,6 +70,23 @@ func TestAccessLogLines(t *testing.T) {
 	})
 }
 
+// Values are looked at several bytes at a time; what is escaped does not depend on where it
+// stands.
+func TestEachByteIsEscapedWhereverItStands(t *testing.T) {
+	for length := range 20 {
+		for at := range length {
+			for c := range 256 {
+				for _, around := range []string{"a", " ", "~"} {
+					s := strings.Repeat(around, at) + string([]byte{byte(c)}) + strings.Repeat(around, length-at-1)
+					if got, want := harmless([]byte(s)), !unsafeByte[c]; got != want {
+						t.Fatalf("%q: got %v", s, got)
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestAccessLogIsReopened(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
 	l, err := NewAccessLog(path, nil, "$status", false)

@@ -85,7 +85,9 @@ type cell struct {
 // add adds to a counter or gauge.
 func (c *cell) add(n int64) {
 	c.n.Add(n)
-	c.touch()
+	if c.expires {
+		c.touch()
+	}
 }
 
 // observe adds one value, in units, to a histogram.
@@ -97,7 +99,9 @@ func (c *cell) observe(v int64) {
 	}
 	c.buckets[i].Add(1)
 	c.n.Add(v)
-	c.touch()
+	if c.expires {
+		c.touch()
+	}
 }
 
 // starts says for each number of binary digits where among bounds the bucket of such values is
@@ -116,10 +120,8 @@ func startsOf(bounds []int64) *starts {
 	return &s
 }
 
+// touch notes that somebody added to a series that expires.
 func (c *cell) touch() {
-	if !c.expires {
-		return
-	}
 	if now := time.Now().Unix(); c.used.Load() != now {
 		c.used.Store(now)
 	}
