@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -320,21 +319,11 @@ func (c *h1conn) more() error {
 	}
 }
 
-const defaultHeaderBytes = 1 << 20 // net/http's
-
 var errHeadTooLarge = &http1.Refusal{Status: http.StatusRequestHeaderFieldsTooLarge, Reason: ""}
-
-// mostHead is how many bytes a head may have.
-func (c *h1conn) mostHead() int {
-	if most := c.e.std.limits.HeaderBytes; most > 0 {
-		return most
-	}
-	return defaultHeaderBytes
-}
 
 // head reads until the end of a head and returns its size.
 func (c *h1conn) head() (int, error) {
-	most := c.mostHead()
+	most := c.e.std.limits.mostHead()
 	var scan http1.Scan
 	begun, lined := time.Time{}, false
 	for {
@@ -495,7 +484,7 @@ func (c *h1conn) beginWhole() bool {
 	x := e.pool.Get().(*fastExchange)
 	x.Reset(context.Background(), &x.sink)
 	n := x.head.ParseWhole(c.pending(), &x.Request.Header)
-	if n == 0 || n > c.mostHead() || x.head.Expect == http1.ExpectUnknown {
+	if n == 0 || n > c.e.std.limits.mostHead() || x.head.Expect == http1.ExpectUnknown {
 		e.pool.Put(x)
 		return false
 	}
@@ -539,38 +528,19 @@ func (c *h1conn) run(x *fastExchange) {
 			x.sink.Abort()
 		}
 	}()
-	if status := c.refuse(x); status != 0 {
+	if status := c.e.std.limits.refuse(&x.Request); status != 0 {
 		c.e.std.gateway.turnAway(&x.Exchange, status)
 		return
 	}
 	c.e.std.gateway.Serve(&x.Exchange)
 }
 
-// refuse returns the status for a request above a limit, 0 for all others.
-func (c *h1conn) refuse(x *fastExchange) int {
-	l := &c.e.std.limits
-	if l.URIBytes > 0 && len(x.head.Target) > l.URIBytes {
-		return http.StatusRequestURITooLong
-	}
-	if l.HeaderFields > 0 && x.Request.Header.Len() > l.HeaderFields {
-		return http.StatusRequestHeaderFieldsTooLarge
-	}
-	return 0
-}
-
 func (c *h1conn) fill(x *fastExchange, n int) {
-	q, h := &x.Request, &x.head
-	q.Method, q.Target, q.Proto, q.Host = h.Method, h.Target, h.Proto, h.Host
-	q.Path, q.RawQuery, _ = strings.Cut(h.Target, "?")
-	if q.Path == "" || q.Path[0] != '/' {
-		q.Path, _ = pathOf(h.Target)
-	}
-	q.Remote, q.Local, q.RemoteIP, q.LocalPort = c.remote, c.local, c.remoteIP, c.localPort
-	q.Scheme = "http"
+	q := &x.Request
+	c.connection.fill(q, &x.head, n)
 	if c.tls != nil {
 		q.TLS, q.Scheme, q.ClientVerify = c.tls, "https", c.clientVerify(c.tls)
 	}
-	q.HeadBytes = int64(n)
 	c.r += n
 	c.keep = c.r
 }

@@ -5,22 +5,22 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/http1"
 	"github.com/gosix/gosix/pkg/socket"
 )
 
-// heads reads along what net/http reads from a connection with HTTP/1. net/http forgives
-// what leaves the end of a request open to doubt, and does not tell: of a length beside an
-// encoding, of a second length that is equal, of an encoding in HTTP/1.0, of lines that end
-// with a bare LF or are folded, and of a Host that differs from the host of the target.
-// Whoever stands before this gateway may have read such a request otherwise, so that it is
-// to be refused. What net/http refuses by itself is none of the business here.
+// heads stands between a connection with HTTP/1 and net/http, and reads the heads of requests
+// in its place, as the engine fast does: with the same parser, which is strict where net/http
+// forgives what leaves the end of a request open to doubt, and into memory of the exchange.
+// net/http gets a head with what it acts on, and no body that came with its head. What is no
+// request it gets as it came; what of that it takes, ServeHTTP refuses.
 //
 // It also spares net/http the wait for a client that leaves while it is answered: see
 // attendance.
@@ -28,84 +28,300 @@ import (
 // Reads come one after the other, but not from one goroutine alone.
 type heads struct {
 	net.Conn
-	token uint64                           // by which it is watched; 0: it is not
-	ctx   atomic.Pointer[exchange.Context] // of the request that is being answered
-	quiet atomic.Bool                      // all of it was read, and nothing behind it
-	fin   atomic.Bool                      // the client has sent its last byte
+	engine *Std
+	token  uint64                           // by which it is watched; 0: it is not
+	ctx    atomic.Pointer[exchange.Context] // of the request that is being answered
+	whole  atomic.Bool                      // a request was read to its end, and nothing behind it
+	fin    atomic.Bool                      // the client has sent its last byte
+	broken atomic.Bool                      // a read for a client that leaves has ended so
+	asked  *stdExchange                     // whose head was read, for ServeHTTP
 
-	broken atomic.Bool // a read for a client that leaves has ended so
+	mu    sync.Mutex
+	probe socket.Probe
 
-	off      atomic.Bool  // nothing is read along any more
-	doubtful atomic.Int64 // the number of the request, from 1 on, that is to be refused; 0: none
-
-	mu     sync.Mutex
-	number int64 // of the request that is being read
 	at     place
-	left   int64  // bytes to come of what is no line
-	line   []byte // the beginning of a line whose end has not come
-	head   headFacts
-	probe  socket.Probe
+	next   *stdExchange // of which some bytes came; nil: none
+	ahead  bool         // they were not looked at
+	scan   http1.Scan   // of its head
+	given  int          // bytes of its first line that net/http has
+	blank  int          // bytes of empty lines that it may begin with
+	left   int64        // bytes of a body to come
+	chunks http1.Chunks
+	part   []byte // the beginning of a line between chunks
+	out    []byte // of this net/http has sent bytes
+	sent   int
 }
 
-// headFacts is what is kept of a head.
-type headFacts struct {
-	old, chunked        bool // of HTTP/1.0; with an encoding
-	lengths             int  // fields
-	length              int64
-	hosts               int
-	host, authority     string // authority: of a target in absolute form
-	absolute, malformed bool   // malformed: net/http will refuse it
-}
-
-// place is where in a request something stands.
+// place is what a connection is read for.
 type place uint8
 
 const (
-	inRequestLine place = iota
-	inFields
-	inBody
-	inChunkSize
-	inChunk
-	inTrailer
+	atHead place = iota
+	atBody
+	atChunks
+	unread  // net/http, or somebody else, gets all as it comes
+	spoiled // net/http gets what it refuses
 )
 
-// maxLine is how long a line may be that comes in pieces, in bytes: more than any limit of
-// net/http's here.
-const maxLine = 2 << 20
+// mostBlank is how many bytes of empty lines net/http takes behind the body of a POST, which some
+// clients send.
+const mostBlank = 4
+
+// keptOut is how much memory a connection keeps for what net/http gets, in bytes.
+const keptOut = 512
 
 // Read implements net.Conn.
 func (h *heads) Read(p []byte) (int, error) {
-	// Of one byte, and between two requests: net/http waits for the client to leave. No byte
-	// and no error end that wait, and nothing else.
-	if len(p) == 1 && h.token != 0 && h.between() {
-		h.quiet.Store(true)
+	for {
+		if h.sent < len(h.out) {
+			n := copy(p, h.out[h.sent:])
+			h.sent += n
+			return n, nil
+		}
+		if cap(h.out) > keptOut {
+			h.out = nil
+		}
+		h.out, h.sent = h.out[:0], 0
+		switch h.at {
+		case atHead:
+			// Of one byte, and between two requests: net/http waits for the client to leave. No
+			// byte and no error end that wait, and nothing else.
+			if len(p) == 1 && h.token != 0 && h.whole.Load() {
+				return 0, nil
+			}
+			if n, err := h.readHead(p); n > 0 || err != nil {
+				return n, err
+			}
+		case atBody:
+			n, err := h.Conn.Read(p[:min(int64(len(p)), h.left)])
+			if h.left -= int64(n); h.left == 0 {
+				h.end(nil)
+			}
+			return n, err
+		case atChunks:
+			n, err := h.Conn.Read(p)
+			if n == 0 {
+				return 0, err
+			}
+			if n = h.chunked(p, n); n > 0 {
+				return n, nil
+			}
+		case unread:
+			return h.Conn.Read(p)
+		case spoiled:
+			for i := range p {
+				p[i] = 'x'
+			}
+			return len(p), nil
+		}
+	}
+}
+
+// readHead reads from a head, and returns how much of it net/http gets.
+func (h *heads) readHead(p []byte) (int, error) {
+	wait := len(p) == 1 // where a part of the next request is there, that wait is a read after all
+	if !h.ahead || wait {
+		n, err := h.Conn.Read(p)
+		switch {
+		case n > 0:
+		case wait:
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				h.broken.Store(true) // first: begin looks in the other order
+				if ctx := h.ctx.Load(); ctx != nil {
+					ctx.Cancel(context.Canceled)
+				}
+			}
+			return 0, err
+		case h.next != nil && h.given < len(h.next.text):
+			h.handOver() // it does not become a head
+			return 0, nil
+		default:
+			return 0, err
+		}
+		h.take(p[:n])
+	}
+	if h.next == nil {
+		return 0, nil
+	}
+	if wait && h.given == 0 {
+		h.given = copy(p, h.next.text)
+		return h.given, nil
+	}
+	h.ahead = false
+	return h.look(p), nil
+}
+
+// take keeps what came of the next request.
+func (h *heads) take(p []byte) {
+	if h.next == nil {
+		for ; h.blank > 0 && len(p) > 0 && (p[0] == '\r' || p[0] == '\n'); h.blank-- {
+			p = p[1:]
+		}
+		if len(p) == 0 {
+			return
+		}
+		h.whole.Store(false)
+		h.next, h.scan, h.given = h.engine.exchange(), http1.Scan{}, 0
+	}
+	h.next.text = append(h.next.text, p...)
+	h.ahead = true
+}
+
+// look judges what is there of a head, and gives net/http what it may have. Before the end of a
+// head that is the first line as it comes: the limits of time that net/http sets depend on it.
+func (h *heads) look(p []byte) int {
+	x, most := h.next, h.engine.limits.mostHead()
+	size, err := h.scan.End(x.text)
+	switch {
+	case err != nil:
+		h.refuse(http.StatusBadRequest)
+	case size > most || size == 0 && len(x.text) >= most:
+		h.at = spoiled
+	case size > 0:
+		return h.parse(p, size)
+	default:
+		line := len(x.text)
+		if h.scan.FirstLine() {
+			line = bytes.IndexByte(x.text, '\n') + 1
+		}
+		h.out = append(h.out, x.text[h.given:line]...)
+		h.given = line
+	}
+	return 0
+}
+
+// refuse leaves a request to net/http, and to ServeHTTP if net/http takes it.
+func (h *heads) refuse(status int) {
+	x := h.next
+	x.refused, h.asked = status, x
+	h.handOver()
+}
+
+// handOver leaves the connection to who has it now, with what has come.
+func (h *heads) handOver() {
+	h.whole.Store(false)
+	h.at = unread
+	if x := h.next; x != nil {
+		h.out, h.next = append(h.out, x.text[h.given:]...), nil
+	}
+}
+
+// parse makes the request whose head has size bytes the one that is asked.
+func (h *heads) parse(p []byte, size int) int {
+	x := h.next
+	x.Reset(context.Background(), &x.sink)
+	if err := x.head.Parse(x.text[:size], &x.Request.Header); err != nil {
+		refusal, _ := errors.AsType[*http1.Refusal](err)
+		h.refuse(refusal.Status)
+		return 0
+	}
+	h.next, h.asked, h.blank = nil, x, 0
+	if x.head.Method == http.MethodPost {
+		h.blank = mostBlank
+	}
+	x.size = size
+	length, came := x.head.Length, x.text[size:]
+	if length > 0 && length <= int64(len(came)) {
+		x.Request.Body.SetBytes(came[:length:length])
+		came, length, x.whole = came[length:], 0, true
+	}
+	h.out = x.brief(h.out)
+	n := copy(p, h.out[h.given:])
+	h.sent = h.given + n
+	switch {
+	case length == 0:
+		h.end(came)
+	case length > 0:
+		h.at, h.left = atBody, length-int64(len(came))
+		n += h.give(p[n:], came)
+	default:
+		h.at, h.chunks, h.part = atChunks, http1.Chunks{}, h.part[:0]
+		n += h.give(p[n:], h.follow(came))
+	}
+	return n
+}
+
+// give hands bytes over that net/http may have, to p as far as they fit.
+func (h *heads) give(p, b []byte) (n int) {
+	if h.sent == len(h.out) {
+		n = copy(p, b)
+	}
+	h.out = append(h.out, b[n:]...)
+	return n
+}
+
+// chunked hands over what came of a body in chunks.
+func (h *heads) chunked(p []byte, n int) int {
+	if len(h.part) == 0 {
+		return len(h.follow(p[:n]))
+	}
+	b := append(h.part, p[:n]...)
+	h.part = nil
+	return h.give(p, h.follow(b))
+}
+
+// follow goes over what came of a body in chunks, and returns what of it net/http may have: all
+// but the beginning of a line, and what is behind the end. It is given no chunk that the engine
+// fast would not take, but what it does not take either.
+func (h *heads) follow(p []byte) []byte {
+	for n := 0; ; {
+		size, more, err := h.chunks.Advance(p[n:])
+		if err != nil {
+			h.at = spoiled
+			return p[:n]
+		}
+		n += size
+		data := int(min(h.chunks.Left, int64(len(p)-n)))
+		switch {
+		case h.chunks.Done:
+			h.end(p[n:])
+			return p[:n]
+		case more || data == 0:
+			h.part = append(h.part[:0], p[n:]...)
+			return p[:n]
+		}
+		n += data
+		h.chunks.Took(data)
+	}
+}
+
+// end is that of a request; behind it came the beginning of the next one.
+func (h *heads) end(came []byte) {
+	h.at = atHead
+	h.take(came)
+	if h.next == nil {
+		h.whole.Store(true)
 		if h.fin.Load() {
 			h.departed()
 		}
-		return 0, nil
 	}
-	n, err := h.Conn.Read(p)
-	// Where a part of the next request is there, that wait is a read after all.
-	if err != nil && len(p) == 1 && !errors.Is(err, os.ErrDeadlineExceeded) {
-		h.broken.Store(true) // first: begin looks in the other order
-		if ctx := h.ctx.Load(); ctx != nil {
-			ctx.Cancel(context.Canceled)
-		}
-	}
-	if n > 0 {
-		h.quiet.Store(false)
-		if !h.off.Load() {
-			h.follow(p[:n])
-		}
-	}
-	return n, err
 }
 
-// between reports whether a request was read to its end, and nothing behind it.
-func (h *heads) between() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.at == inRequestLine && len(h.line) == 0 && h.number > 0 && !h.off.Load()
+// brief appends the head that net/http gets, which begins as the one that came: the first line,
+// how long the body is that follows, and what becomes of the connection.
+func (x *stdExchange) brief(b []byte) []byte {
+	r := &x.head
+	b = append(b, x.text[:bytes.IndexByte(x.text, '\n')+1]...)
+	b = append(b, "Host:\r\n"...)
+	switch {
+	case r.Chunked:
+		b = append(b, "Transfer-Encoding:chunked\r\n"...)
+	case r.Length > 0 && !x.whole:
+		b = append(strconv.AppendInt(append(b, "Content-Length:"...), r.Length, 10), "\r\n"...)
+	}
+	switch {
+	case r.Close && !r.Old:
+		b = append(b, "Connection:close\r\n"...)
+	case r.KeepAlive:
+		b = append(b, "Connection:keep-alive\r\n"...)
+	}
+	switch {
+	case r.Expect == http1.ExpectUnknown:
+		b = append(b, "Expect:?\r\n"...)
+	case r.Expect == http1.ExpectContinue && !x.whole:
+		b = append(b, "Expect:100-continue\r\n"...)
+	}
+	return append(b, "\r\n"...)
 }
 
 // CloseWrite is asked for by net/http.
@@ -118,165 +334,3 @@ func (h *heads) CloseWrite() error {
 
 // NetConn returns the connection beneath, as that of *tls.Conn does.
 func (h *heads) NetConn() net.Conn { return h.Conn }
-
-func (h *heads) follow(p []byte) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for len(p) > 0 && !h.off.Load() {
-		if h.at == inBody || h.at == inChunk {
-			n := min(h.left, int64(len(p)))
-			p = p[n:]
-			if h.left -= n; h.left > 0 {
-				return
-			}
-			if h.at == inBody {
-				h.at = inRequestLine
-			} else {
-				h.at = inChunkSize
-			}
-			continue
-		}
-		i := bytes.IndexByte(p, '\n')
-		if i < 0 {
-			if h.line = append(h.line, p...); len(h.line) > maxLine {
-				h.off.Store(true)
-			}
-			return
-		}
-		line, here := p[:i+1], p[:i+1]
-		p = p[i+1:]
-		if len(h.line) > 0 {
-			h.line = append(h.line, line...)
-			line = h.line
-		}
-		h.take(line, here)
-		h.line = h.line[:0]
-	}
-}
-
-// doubt ends the reading: the connection ends with this request.
-func (h *heads) doubt() {
-	h.doubtful.Store(h.number)
-	h.off.Store(true)
-}
-
-// take reads a line, with its end; here is what of it net/http has not read yet.
-func (h *heads) take(line, here []byte) {
-	text, crlf := bytes.CutSuffix(line, []byte("\r\n"))
-	switch h.at {
-	case inRequestLine:
-		if line[0] <= '\r' && len(bytes.TrimRight(line, "\r\n")) == 0 {
-			return // net/http takes some of them between two requests
-		}
-		if bytes.HasPrefix(line, []byte("PRI ")) {
-			h.off.Store(true) // HTTP/2, or what no route takes
-			return
-		}
-		h.number++
-		h.head = headFacts{}
-		h.at = inFields
-		if !crlf {
-			h.doubt()
-			return
-		}
-		h.requestLine(text)
-	case inFields:
-		switch {
-		case !crlf, len(text) > 0 && (text[0] == ' ' || text[0] == '\t'):
-			h.doubt()
-		case len(text) > 0:
-			h.field(text)
-		default:
-			h.end()
-		}
-	case inChunkSize:
-		h.chunk(text, here)
-	case inTrailer:
-		if len(text) == 0 {
-			h.at = inRequestLine
-		}
-	}
-}
-
-func (h *heads) requestLine(text []byte) {
-	_, rest, _ := bytes.Cut(text, []byte{' '})
-	target, version, _ := bytes.Cut(rest, []byte{' '})
-	h.head.old = string(version) == "HTTP/1.0"
-	if len(target) == 0 || target[0] == '/' {
-		return
-	}
-	if _, after, found := bytes.Cut(target, []byte("://")); found {
-		if i := bytes.IndexAny(after, "/?#"); i >= 0 {
-			after = after[:i]
-		}
-		h.head.absolute, h.head.authority = true, string(after)
-	}
-}
-
-func (h *heads) field(text []byte) {
-	if value, is := valueOf(text, "Host"); is {
-		h.head.hosts++
-		if h.head.absolute { // nothing else asks for it
-			h.head.host = string(value)
-		}
-	} else if value, is := valueOf(text, "Content-Length"); is {
-		h.head.lengths++
-		n, err := strconv.ParseUint(string(value), 10, 63)
-		h.head.length, h.head.malformed = int64(n), h.head.malformed || err != nil
-	} else if _, is := valueOf(text, "Transfer-Encoding"); is {
-		h.head.chunked = true
-	}
-}
-
-// valueOf returns the value of a field of that name.
-func valueOf(text []byte, name string) (value []byte, is bool) {
-	n := len(name)
-	if len(text) <= n || text[n] != ':' || !exchange.EqualName(string(text[:n]), name) {
-		return nil, false
-	}
-	for value = text[n+1:]; len(value) > 0 && (value[0] == ' ' || value[0] == '\t'); {
-		value = value[1:]
-	}
-	for len(value) > 0 && (value[len(value)-1] == ' ' || value[len(value)-1] == '\t') {
-		value = value[:len(value)-1]
-	}
-	return value, true
-}
-
-// end judges a head, and finds where the next one begins.
-func (h *heads) end() {
-	f := &h.head
-	switch {
-	case f.lengths > 1, f.chunked && (f.lengths > 0 || f.old),
-		f.absolute && (f.hosts != 1 || !strings.EqualFold(f.host, f.authority)):
-		h.doubt()
-	case f.malformed:
-		h.off.Store(true)
-	case f.chunked:
-		h.at = inChunkSize
-	case f.length > 0:
-		h.at, h.left = inBody, f.length
-	default:
-		h.at = inRequestLine
-	}
-}
-
-// chunk reads the size of a chunk. net/http would take one above all measure, and wait for
-// its bytes; it is made to refuse it.
-func (h *heads) chunk(text, here []byte) {
-	if i := bytes.IndexAny(text, "; \t"); i >= 0 {
-		text = text[:i]
-	}
-	n, err := strconv.ParseUint(string(text), 16, 62)
-	switch {
-	case errors.Is(err, strconv.ErrRange):
-		here[0] = 'x'
-		h.off.Store(true)
-	case err != nil:
-		h.off.Store(true)
-	case n == 0:
-		h.at = inTrailer
-	default:
-		h.at, h.left = inChunk, int64(n)+2 // with the end of its line
-	}
-}

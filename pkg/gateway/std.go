@@ -21,6 +21,7 @@ import (
 	"github.com/gosix/gosix/pkg/certificate"
 	"github.com/gosix/gosix/pkg/drain"
 	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/http1"
 )
 
 // Limits are what a client may ask of an engine. Zero values mean none.
@@ -120,7 +121,7 @@ func NewStd(g *Gateway, l Limits, h2c bool, errorLog zerolog.Logger) *Std {
 		DisableGeneralOptionsHandler: true,
 	}
 	e.drain = drain.Attach(&e.server)
-	e.drain.Above = func(c net.Conn) net.Conn { return &heads{Conn: c} }
+	e.drain.Above = func(c net.Conn) net.Conn { return &heads{Conn: c, engine: e} }
 	return e
 }
 
@@ -128,7 +129,6 @@ func NewStd(g *Gateway, l Limits, h2c bool, errorLog zerolog.Logger) *Std {
 type connection struct {
 	conn                net.Conn
 	heads               *heads // nil over TLS
-	requests            int64  // of HTTP/1, counted where they are served
 	remote, local       netip.AddrPort
 	remoteIP, localPort string
 
@@ -199,29 +199,76 @@ func (e *Std) shutdown(ctx context.Context, others *h1table) error {
 	return err
 }
 
+// stdExchange is an exchange with what the engine needs for it; pooled.
 type stdExchange struct {
 	exchange.Exchange
 	sink stdSink
 	body bodyReader
+
+	// Of a request whose head was read here.
+	text    []byte // what came, as long as the exchange; it begins with the head
+	head    http1.Request
+	size    int  // of the head
+	whole   bool // all of the body is in text
+	refused int  // status, if it is none to be served; 0: it is one
+}
+
+// exchange returns one that has everything from the last but for its memory.
+func (e *Std) exchange() *stdExchange { return e.pool.Get().(*stdExchange) }
+
+// keptText is how much memory an exchange keeps for what comes, in bytes.
+const keptText = 16 << 10
+
+// release gives an exchange back that is over.
+func (e *Std) release(x *stdExchange) {
+	x.Request.Body.Release()
+	x.sink.reset()
+	if exchange.Scribbles {
+		exchange.Scribble(x.text)
+	}
+	if cap(x.text) > keptText {
+		x.text = nil
+	}
+	x.text = x.text[:0]
+	x.body, x.head, x.size, x.whole, x.refused = bodyReader{}, http1.Request{}, 0, false, 0
+	e.pool.Put(x)
 }
 
 // ServeHTTP makes an exchange of a request of net/http.
 func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.serving.Add(1)
 	defer e.serving.Add(-1)
-	x := e.pool.Get().(*stdExchange)
+	a, _ := r.Context().Value(connKey{}).(*connection)
 	// HTTP/2 has a timer for each stream instead of deadlines that only calls notice.
 	timers := r.ProtoMajor >= 2
+	var h *heads // has read the head; nil: net/http has
+	var x *stdExchange
+	if !timers {
+		h = a.heads
+	}
+	if h != nil {
+		x, h.asked = h.asked, nil
+	}
+	if x == nil {
+		x = e.exchange()
+		x.Reset(r.Context(), &x.sink)
+		if h != nil { // net/http takes something behind what was refused
+			x.refused = http.StatusBadRequest
+		}
+	}
 	control := w.(controlled)
 	x.sink.w, x.sink.control, x.sink.stall, x.sink.timers = w, control, e.limits.WriteStall, timers
 	x.sink.tunnels, x.sink.drain, x.sink.ctx = &e.tunnels, e.drain, r.Context()
 	x.sink.answer, x.sink.dates = &x.Response, &e.dates
-	x.Reset(r.Context(), &x.sink)
-	a, _ := r.Context().Value(connKey{}).(*connection)
-	if !timers {
-		a.requests++
+	status := 0
+	if h != nil && x.refused == 0 {
+		x.SetContext(r.Context())
+		a.fill(&x.Request, &x.head, x.size)
+		status = e.limits.refuse(&x.Request)
+	} else {
+		status = e.read(x, r, a)
 	}
-	if h := a.heads; !timers && h != nil && h.token != 0 {
+	if h != nil && h.token != 0 {
 		ctx := h.begin(r, a)
 		x.SetContext(ctx)
 		defer func() {
@@ -229,12 +276,9 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			ctx.Cancel(context.Canceled)
 		}()
 	}
-	e.fill(&x.Exchange, r, a)
 	if r.Body != nil && r.Body != http.NoBody {
 		x.body.body, x.body.control, x.body.gap, x.body.timers = r.Body, control, e.limits.BodyRead, timers
-		if x.body.expected = r.Header.Get("Expect") != ""; !timers {
-			x.body.heads = a.heads
-		}
+		x.body.expected, x.body.heads = r.Header.Get("Expect") != "", h
 		x.sink.body = &x.body
 		x.Request.Body.SetSource(&x.body, r.ContentLength)
 		// Whoever waits to be asked for a body, and has sent it all the same, is not asked before
@@ -243,7 +287,7 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			_, _ = x.Request.Body.Bytes(0) // what is in memory can be sent with its head, and again
 		}
 	}
-	if status := e.refuse(&x.Exchange, r, a); status != 0 {
+	if status != 0 {
 		x.body.begun.Store(true) // where it ends is not known, or not to be trusted
 		e.gateway.turnAway(&x.Exchange, status)
 	} else {
@@ -256,11 +300,8 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		e.tunnels.done(x.sink.away)
 	}
-	x.Request.Body.Release()
 	aborted, cut := x.sink.aborted, x.sink.written
-	x.sink.reset()
-	x.body = bodyReader{}
-	e.pool.Put(x)
+	e.release(x)
 	if aborted {
 		if cut && !r.ProtoAtLeast(1, 1) {
 			reset(r.Context())
@@ -292,27 +333,23 @@ func reset(ctx context.Context) {
 	}
 }
 
-// refuse returns the status for a request above a limit, or for one that can be read in two
-// ways, 0 for all others.
-func (e *Std) refuse(x *exchange.Exchange, r *http.Request, a *connection) int {
-	if r.ProtoMajor >= 2 {
-		if ambiguous(r) {
-			return http.StatusBadRequest
-		}
-	} else if u := r.URL; a.heads != nil && a.heads.doubtful.Load() == a.requests || u.Scheme != "" && (u.Host == "" || u.User != nil) {
-		return http.StatusBadRequest
-	}
-	if e.limits.URIBytes > 0 && len(r.RequestURI) > e.limits.URIBytes {
+// refuse returns the status for a request above a limit, 0 for all others.
+func (l *Limits) refuse(q *exchange.Request) int {
+	if l.URIBytes > 0 && len(q.Target) > l.URIBytes {
 		return http.StatusRequestURITooLong
 	}
-	most := e.limits.HeaderFields
-	if most > 0 && r.Host != "" {
-		most++ // net/http takes it out of the header
-	}
-	if most > 0 && x.Request.Header.Len() > most {
+	if l.HeaderFields > 0 && q.Header.Len() > l.HeaderFields {
 		return http.StatusRequestHeaderFieldsTooLarge
 	}
 	return 0
+}
+
+// mostHead is how many bytes a head may have.
+func (l *Limits) mostHead() int {
+	if l.HeaderBytes > 0 {
+		return l.HeaderBytes
+	}
+	return http.DefaultMaxHeaderBytes
 }
 
 // ambiguous reports whether a request of HTTP/2 is malformed (RFC 9113 §8.2.2, §8.3.1) in a
@@ -339,7 +376,11 @@ func ambiguous(r *http.Request) bool {
 	return r.Method != http.MethodConnect && target != "*" && (target == "" || target[0] != '/')
 }
 
-func (e *Std) fill(x *exchange.Exchange, r *http.Request, a *connection) {
+// read takes a request over as net/http has read it, and returns the status for one that can be
+// read in two ways, or is above a limit; 0 for all others.
+func (e *Std) read(x *stdExchange, r *http.Request, a *connection) int {
+	refused := x.refused
+	x.Reset(r.Context(), &x.sink)
 	q := &x.Request
 	q.Method, q.Host, q.Proto, q.Target = r.Method, r.Host, r.Proto, r.RequestURI
 	q.RawQuery, q.TLS, q.Scheme = r.URL.RawQuery, r.TLS, "http"
@@ -360,11 +401,30 @@ func (e *Std) fill(x *exchange.Exchange, r *http.Request, a *connection) {
 			size += len(name) + len(v) + 4
 		}
 	}
+	q.HeadBytes = int64(size)
+	status := e.limits.refuse(q)
 	// net/http takes Host out of the header; for plugins and variables it is one.
 	if r.Host != "" {
 		q.Header.Add("Host", r.Host)
 	}
-	q.HeadBytes = int64(size)
+	switch {
+	case refused != 0:
+		return refused
+	case r.ProtoMajor >= 2 && ambiguous(r), r.ProtoMajor < 2 && r.URL.Scheme != "" && (r.URL.Host == "" || r.URL.User != nil):
+		return http.StatusBadRequest
+	}
+	return status
+}
+
+// fill says what a request is whose head was read here.
+func (a *connection) fill(q *exchange.Request, h *http1.Request, size int) {
+	q.Method, q.Target, q.Proto, q.Host = h.Method, h.Target, h.Proto, h.Host
+	q.Path, q.RawQuery, _ = strings.Cut(h.Target, "?")
+	if q.Path == "" || q.Path[0] != '/' {
+		q.Path, _ = pathOf(h.Target)
+	}
+	q.Remote, q.Local, q.RemoteIP, q.LocalPort = a.remote, a.local, a.remoteIP, a.localPort
+	q.Scheme, q.HeadBytes = "http", int64(size)
 }
 
 // bodyReader gives every read of a body its own deadline: a client that stalls is cut,
@@ -403,7 +463,7 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 }
 
 // here reports whether all of the body has come, so that no read waits for it.
-func (b *bodyReader) here() bool { return b.heads != nil && b.heads.between() }
+func (b *bodyReader) here() bool { return b.heads != nil && b.heads.whole.Load() }
 
 var errInterrupted = errors.New("request body is not read any more")
 
@@ -586,8 +646,7 @@ func (s *stdSink) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	if h, ok := conn.(*heads); ok {
-		h.off.Store(true)
-		h.quiet.Store(false) // who has it now sees the client leave
+		h.handOver() // who has it now sees the client leave
 	}
 	s.away = conn
 	_ = conn.SetDeadline(time.Time{})

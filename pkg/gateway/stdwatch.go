@@ -104,7 +104,7 @@ func (h *heads) begin(r *http.Request, a *connection) *exchange.Context {
 	if h.broken.Load() {
 		ctx.Cancel(context.Canceled)
 	}
-	if h.quiet.Load() && h.fin.Load() {
+	if h.whole.Load() && h.fin.Load() {
 		h.departed()
 	}
 	return ctx
@@ -122,7 +122,7 @@ func (a *connection) Value(key any) any {
 // before it left comes first.
 func (h *heads) departed() {
 	ctx := h.ctx.Load()
-	if ctx == nil || !h.quiet.Load() {
+	if ctx == nil || !h.whole.Load() {
 		return
 	}
 	h.mu.Lock()
