@@ -57,7 +57,7 @@ func BenchmarkWriteAnswer(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		x.sink = fastSink{}
-		x.sink.begin(c, x)
+		x.sink.serve(c, x)
 		if x.sink.WriteHead(200, &h, 1024) != nil {
 			b.Fatal("head")
 		}

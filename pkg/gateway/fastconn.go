@@ -548,7 +548,7 @@ func (c *h1conn) fill(x *fastExchange, n int) {
 // serveBody makes the request's body ready.
 func (c *h1conn) serveBody(x *fastExchange) {
 	h := &x.head
-	x.sink.begin(c, x)
+	x.sink.serve(c, x)
 	c.large = h.Length > 0 && h.Length <= largeBody && x.Request.HeadBytes+h.Length > bufferSize
 	if c.large && h.Expect != http1.ExpectContinue {
 		c.collect(int(h.Length))

@@ -20,7 +20,8 @@ import (
 // in its place, as the engine fast does: with the same parser, which is strict where net/http
 // forgives what leaves the end of a request open to doubt, and into memory of the exchange.
 // net/http gets a head with what it acts on, and no body that came with its head. What is no
-// request it gets as it came; what of that it takes, ServeHTTP refuses.
+// request it gets as it came; what of that it takes, ServeHTTP refuses. Nor does net/http write
+// answers: see stdSink.writeHead.
 //
 // It also spares net/http the wait for a client that leaves while it is answered: see
 // attendance.
@@ -50,6 +51,8 @@ type heads struct {
 	part   []byte // the beginning of a line between chunks
 	out    []byte // of this net/http has sent bytes
 	sent   int
+
+	mute bool // what net/http writes next is for nobody
 }
 
 // place is what a connection is read for.
@@ -322,6 +325,15 @@ func (x *stdExchange) brief(b []byte) []byte {
 		b = append(b, "Expect:100-continue\r\n"...)
 	}
 	return append(b, "\r\n"...)
+}
+
+// Write implements net.Conn.
+func (h *heads) Write(p []byte) (int, error) {
+	if h.mute {
+		h.mute = false
+		return len(p), nil
+	}
+	return h.Conn.Write(p)
 }
 
 // CloseWrite is asked for by net/http.

@@ -205,6 +205,8 @@ type stdExchange struct {
 	sink stdSink
 	body bodyReader
 
+	contexts exchange.Contexts
+
 	// Of a request whose head was read here.
 	text    []byte // what came, as long as the exchange; it begins with the head
 	head    http1.Request
@@ -259,7 +261,8 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	control := w.(controlled)
 	x.sink.w, x.sink.control, x.sink.stall, x.sink.timers = w, control, e.limits.WriteStall, timers
 	x.sink.tunnels, x.sink.drain, x.sink.ctx = &e.tunnels, e.drain, r.Context()
-	x.sink.answer, x.sink.dates = &x.Response, &e.dates
+	x.sink.dates = &e.dates
+	x.sink.heads, x.sink.direct.wire, x.sink.direct.head = h, &x.sink, &x.head
 	status := 0
 	if h != nil && x.refused == 0 {
 		x.SetContext(r.Context())
@@ -269,7 +272,8 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status = e.read(x, r, a)
 	}
 	if h != nil && h.token != 0 {
-		ctx := h.begin(r, a)
+		ctx := x.contexts.New(a)
+		h.begin(r, ctx)
 		x.SetContext(ctx)
 		defer func() {
 			h.ctx.Store(nil)
@@ -293,6 +297,7 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		e.gateway.Serve(&x.Exchange)
 	}
+	x.sink.finish()
 	x.sink.leave()
 	if x.sink.away != nil {
 		if a.heads != nil {
@@ -300,10 +305,10 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		e.tunnels.done(x.sink.away)
 	}
-	aborted, cut := x.sink.aborted, x.sink.written
+	aborted, cut, old := x.sink.aborted, x.sink.written, x.head.Old
 	e.release(x)
 	if aborted {
-		if cut && !r.ProtoAtLeast(1, 1) {
+		if cut && old {
 			reset(r.Context())
 		}
 		// The only way to make net/http break a connection off.
@@ -381,6 +386,7 @@ func ambiguous(r *http.Request) bool {
 func (e *Std) read(x *stdExchange, r *http.Request, a *connection) int {
 	refused := x.refused
 	x.Reset(r.Context(), &x.sink)
+	x.head = http1.Request{Method: r.Method, Old: !r.ProtoAtLeast(1, 1), Close: true} // the connection ends if that is HTTP/1
 	q := &x.Request
 	q.Method, q.Host, q.Proto, q.Target = r.Method, r.Host, r.Proto, r.RequestURI
 	q.RawQuery, q.TLS, q.Scheme = r.URL.RawQuery, r.TLS, "http"
@@ -494,6 +500,8 @@ func (b *bodyReader) drop() bool {
 // stdSink writes answers through net/http.
 type stdSink struct {
 	w       http.ResponseWriter
+	heads   *heads // over which direct goes to the client; nil: net/http writes the answer
+	direct  h1answer
 	control controlled
 	stall   time.Duration
 	timers  bool
@@ -506,13 +514,15 @@ type stdSink struct {
 	ctx     context.Context // of the request, from net/http
 	values  []string        // memory for the header
 	lasting bool            // of which another answer must not have it
-	answer  *exchange.Response
 	dates   *dates
 	pending int // bytes that net/http holds back
 }
 
 // WriteHead implements exchange.Sink.
 func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error {
+	if s.heads != nil && status >= 200 {
+		return s.writeHead(status, h, length)
+	}
 	out := s.w.Header()
 	if len(out) > 0 {
 		clear(out) // of what an informational answer said
@@ -533,7 +543,7 @@ func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error 
 		out["Content-Length"] = s.value(strconv.FormatInt(length, 10))
 	}
 	if _, dated := out["Date"]; !dated && status >= 200 {
-		out["Date"] = s.dates.value(time.Now()) // net/http would format one for each answer
+		out["Date"] = s.dates.get().value // net/http would format one for each answer
 	}
 	if _, typed := out["Content-Type"]; !typed && status >= 200 {
 		out["Content-Type"] = nil // nil keeps net/http from guessing
@@ -544,12 +554,7 @@ func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error 
 		s.unlimit()
 		return nil
 	}
-	// net/http would wait without limit for the rest of a body before it answers; of a
-	// connection that it closes it does not.
-	if !s.timers && s.body != nil && !s.body.ended.Load() && !s.body.drop() {
-		out["Connection"] = closing
-	}
-	if s.drain.Last(s.ctx) {
+	if s.last() {
 		out["Connection"] = closing
 	}
 	s.written = true
@@ -559,6 +564,70 @@ func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error 
 	s.w.WriteHeader(status) // over HTTP/1 nothing goes out yet
 	s.unlimit()
 	return nil
+}
+
+// writeHead begins an answer that net/http does not write. It is told of one without a body, and
+// what it writes of that stays here: it still decides what becomes of the connection.
+func (s *stdSink) writeHead(status int, h *exchange.Header, length int64) error {
+	d := &s.direct
+	d.close = d.head.Close || s.last()
+	d.begin(status, h, length, s.dates.get().line)
+	if d.close {
+		s.w.Header()["Connection"] = closing
+	}
+	s.w.WriteHeader(http.StatusNoContent) // the client is not asked for its body any more
+	s.written, s.heads.mute = true, true
+	return nil
+}
+
+// send implements h1wire.
+func (s *stdSink) send(parts ...[]byte) error {
+	if p := onlyOne(parts); p != nil {
+		return s.put(p)
+	}
+	size := 0
+	for _, p := range parts {
+		size += len(p)
+	}
+	if size <= largeSize {
+		b := largeBuffers.Get().(*h1buffer)
+		defer free(b)
+		together := b.bytes[:0]
+		for _, p := range parts {
+			together = append(together, p...)
+		}
+		return s.put(together)
+	}
+	for _, p := range parts {
+		if err := s.put(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *stdSink) put(p []byte) error {
+	s.limit()
+	_, s.direct.err = s.heads.Conn.Write(p)
+	return s.direct.err
+}
+
+// last reports whether the connection ends with the answer. net/http would wait without limit for
+// the rest of a body before it answers; of a connection that it closes it does not.
+func (s *stdSink) last() bool {
+	stays := s.timers || s.body == nil || s.body.ended.Load() || s.body.drop()
+	return s.drain.Last(s.ctx) || !stays
+}
+
+// finish completes the answer.
+func (s *stdSink) finish() {
+	if s.heads == nil || s.away != nil {
+		return
+	}
+	if !s.aborted && (!s.written || !s.direct.finish()) {
+		s.aborted = true
+	}
+	s.direct.drop()
 }
 
 var closing = []string{"close"}
@@ -599,7 +668,9 @@ func (s *stdSink) leave() {
 	if s.away != nil {
 		return
 	}
-	s.limit()
+	if s.heads == nil {
+		s.limit()
+	}
 	if !s.timers && s.body != nil && !s.body.ended.Load() {
 		_ = s.control.SetReadDeadline(time.Now().Add(lingerTime))
 	}
@@ -607,6 +678,9 @@ func (s *stdSink) leave() {
 
 // Write implements exchange.Sink.
 func (s *stdSink) Write(p []byte) (int, error) {
+	if s.heads != nil {
+		return s.direct.Write(p)
+	}
 	if s.pending += len(p); !s.timers && s.pending <= heldBack {
 		return s.w.Write(p) // nothing goes out
 	}
@@ -621,6 +695,9 @@ const heldBack = 2 << 10
 
 // Flush implements exchange.Sink.
 func (s *stdSink) Flush() error {
+	if s.heads != nil {
+		return s.direct.Flush()
+	}
 	s.pending = 0
 	s.limit()
 	err := s.control.FlushError()
@@ -654,22 +731,26 @@ func (s *stdSink) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, nil
 }
 
-// dates makes values of the header Date, one a second.
+// dates makes the header Date, one a second.
 type dates struct{ last atomic.Pointer[dated] }
 
+// dated is the header of a second.
 type dated struct {
 	second int64
+	line   string
 	value  []string // nobody changes it
 }
 
-// value returns the value for a time.
-func (d *dates) value(at time.Time) []string {
+// get returns the header of now.
+func (d *dates) get() *dated {
+	now := time.Now()
 	l := d.last.Load()
-	if l == nil || l.second != at.Unix() {
-		l = &dated{at.Unix(), []string{at.UTC().Format(http.TimeFormat)}}
+	if l == nil || l.second != now.Unix() {
+		text := now.UTC().Format(http.TimeFormat)
+		l = &dated{now.Unix(), "Date: " + text + "\r\n", []string{text}}
 		d.last.Store(l)
 	}
-	return l.value
+	return l
 }
 
 // errorWriter turns the lines of net/http's log into events of ours.

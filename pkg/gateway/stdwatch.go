@@ -93,10 +93,9 @@ func (a *attendance) end() {
 	}
 }
 
-// begin returns the context of a request. That of net/http would know nothing of a client
-// that leaves a connection that is watched.
-func (h *heads) begin(r *http.Request, a *connection) *exchange.Context {
-	ctx := exchange.NewContext(a)
+// begin makes ctx end with the client. That of net/http would know nothing of a client that
+// leaves a connection that is watched.
+func (h *heads) begin(r *http.Request, ctx *exchange.Context) {
 	h.ctx.Store(ctx)
 	if all := r.Context(); all.Err() != nil { // of all requests, if it is over this early
 		ctx.Cancel(context.Cause(all))
@@ -107,7 +106,6 @@ func (h *heads) begin(r *http.Request, a *connection) *exchange.Context {
 	if h.whole.Load() && h.fin.Load() {
 		h.departed()
 	}
-	return ctx
 }
 
 // Value implements exchange.Values.
