@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -228,7 +229,11 @@ func (h *heads) parse(p []byte, size int) int {
 		x.Request.Body.SetBytes(came[:length:length])
 		came, length, x.whole = came[length:], 0, true
 	}
-	h.out = x.brief(h.out)
+	if length == 0 && h.given == 0 && x.plain() {
+		h.out = append(h.out, least...)
+	} else {
+		h.out = x.brief(h.out)
+	}
 	n := copy(p, h.out[h.given:])
 	h.sent = h.given + n
 	switch {
@@ -300,7 +305,17 @@ func (h *heads) end(came []byte) {
 	}
 }
 
-// brief appends the head that net/http gets, which begins as the one that came: the first line,
+// least is what net/http gets for a request of which it has to know nothing: a method for which it
+// wants no Host, and so no field at all. The answer is not its business, nor what follows.
+const least = "CONNECT / HTTP/1.1\r\n\r\n"
+
+// plain reports whether net/http would take a request without a body, whatever is in it.
+func (x *stdExchange) plain() bool {
+	t := x.head.Target
+	return t[0] == '/' && strings.IndexByte(t, '%') < 0 && x.head.Expect != http1.ExpectUnknown
+}
+
+// brief appends the head that net/http gets of any other, which begins as the one that came: the first line,
 // how long the body is that follows, and what becomes of the connection.
 func (x *stdExchange) brief(b []byte) []byte {
 	r := &x.head

@@ -344,7 +344,7 @@ func TestARequestOverAConnectionAllocatesLittle(t *testing.T) {
 	if racetest.Enabled {
 		t.Skip("pools drop things under the race detector")
 	}
-	most := map[string]float64{EngineStd: 20, EngineFast: 5}[engineUnderTest]
+	most := map[string]float64{EngineStd: 12, EngineFast: 5}[engineUnderTest]
 	ask := asking(t, true, 1<<10)
 	for range 100 {
 		ask()
