@@ -43,7 +43,8 @@ const (
 )
 
 // Std is the engine made of net/http: it reads requests into exchanges and writes their
-// answers. HTTP/1.1, and HTTP/2 with or without TLS.
+// answers. HTTP/1.1, and HTTP/2 with or without TLS. Over HTTP/1 without TLS the heads of both
+// are read and written beside net/http, which has the connection and what bodies are to come.
 type Std struct {
 	gateway *Gateway
 	limits  Limits
@@ -497,7 +498,7 @@ func (b *bodyReader) drop() bool {
 	return ended
 }
 
-// stdSink writes answers through net/http.
+// stdSink writes answers through net/http, or past it to the connection.
 type stdSink struct {
 	w       http.ResponseWriter
 	heads   *heads // over which direct goes to the client; nil: net/http writes the answer
