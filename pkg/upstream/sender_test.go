@@ -265,7 +265,7 @@ func TestAProtocolIsSwitchedBehindTheRequest(t *testing.T) {
 
 // A server that acknowledges an upload at once and takes it all the same gets it whole.
 func TestAnAnswerThatEndsFirstDoesNotCutTheRequest(t *testing.T) {
-	const size = 32 << 20
+	const size = 16 << 20
 	for transport, over := range transports {
 		t.Run(transport, func(t *testing.T) {
 			read := make(chan int64, 1)
