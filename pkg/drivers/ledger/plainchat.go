@@ -35,12 +35,15 @@ func (l *Ledger) plainChat(body []byte) bool {
 		case usage:
 			// One of an outer object would contain that of an inner one, so that only the
 			// last one counts.
-			u, begin = l.Usage, skip(body, at)
-			length, err := u.read(body[begin:])
-			if end = begin + length; err != nil {
-				end = 0
+			u, begin, end = l.Usage, skip(body, at), 0
+			if begin == len(body) || body[begin] != '{' {
 				continue
 			}
+			length, err := u.read(body[begin:])
+			if err != nil {
+				return false // to go on could mean to read the rest for each of many
+			}
+			end = begin + length
 			at = end
 		}
 	}

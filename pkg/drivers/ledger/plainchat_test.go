@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -83,5 +84,17 @@ func TestABrokenUsageCountsForNothing(t *testing.T) {
 	l.Whole(fmt.Appendf(nil, `{"choices":[],"usage":{"total_tokens":%d,]}}`, 5))
 	if l.Usage != (Usage{}) || l.Raw != nil {
 		t.Errorf("got %+v, %q", l.Usage, l.Raw)
+	}
+}
+
+// Objects inside one another that never end are not read again from each of them.
+func TestAUsageThatNeverEndsIsReadOnce(t *testing.T) {
+	read := func(n int) float64 {
+		body := []byte(`{"choices":[],` + strings.Repeat(`"usage":{`, n))
+		l := New(protocol.OpenAIChat, false)
+		return testing.AllocsPerRun(1, func() { l.plainChat(body) })
+	}
+	if once, often := read(1), read(1000); once == 0 || often > once+10 {
+		t.Errorf("got %v errors' memory for a thousand of them, %v for one", often, once)
 	}
 }
