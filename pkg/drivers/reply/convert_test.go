@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -16,8 +17,10 @@ import (
 	"github.com/gosix/gosix/pkg/drivers/eventstream"
 	"github.com/gosix/gosix/pkg/drivers/openai"
 	"github.com/gosix/gosix/pkg/drivers/protocol"
+	"github.com/gosix/gosix/pkg/drivers/reply"
 	"github.com/gosix/gosix/pkg/drivers/sse"
 	"github.com/gosix/gosix/pkg/jsonedit"
+	"github.com/gosix/gosix/pkg/upstream"
 )
 
 // marks is a conversion that shows what it was asked for.
@@ -39,6 +42,43 @@ func (m *marks) Event(dst []byte, _ string, data []byte) []byte {
 }
 
 func (m *marks) Close(dst []byte) []byte { return append(dst, "event: close\n\n"...) }
+
+// stamped is one that shows when an answer is said to be made.
+type stamped struct {
+	marks
+	created int64
+}
+
+func (s *stamped) Stamp(_ string, created int64) { s.created = created }
+
+// The time of a head is counted from when the program began, which a clock that was set since
+// makes wrong.
+func TestAnAnswerIsMadeNowWhateverItsHeadSays(t *testing.T) {
+	client := upstream.NewClient(upstream.Options{})
+	defer client.Close()
+	d := openai.Providers()["openai"]
+	target := &upstream.Target{Addr: provider(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), NoKeepAlive: true}
+	call := drivertest.NewCall(t, &drivers.Instance{Driver: d, Target: target, Host: "a"}, "/", hello)
+	req, err := d.Request(call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := client.Do(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stamped{}
+	call.Answer = s
+	before := time.Now()
+	var answer reply.Reply
+	if err := answer.Begin(t.Context(), res, call, before.Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	answer.Close()
+	if s.created < before.Unix() {
+		t.Errorf("it was made %d s before it was", before.Unix()-s.created)
+	}
+}
 
 // played plays an answer to a client of Anthropic's through marks.
 func played(t *testing.T, client protocol.ID, m *marks, answer string) (drivertest.Result, error) {

@@ -117,7 +117,8 @@ func (r *Reply) Begin(ctx context.Context, res *upstream.Response, c *drivers.Ca
 	r.kind = res.Header.Get("Content-Type")
 	r.encoding = res.Header.Get("Content-Encoding")
 	if s, ok := c.Answer.(convert.Stamped); ok {
-		s.Stamp(requestID(&res.Header), r.begun.Unix())
+		// By the clock of the day: the time of the head tells only how long something took.
+		s.Stamp(requestID(&res.Header), time.Now().Unix())
 	}
 	// An error is no stream, whatever it says it is: it must be read to be judged.
 	if res.Status < 300 {
