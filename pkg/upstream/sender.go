@@ -89,6 +89,7 @@ func (res *Response) settle() {
 	}
 	k.sender.Store(nil)
 	res.unsent, res.sender = s.err != nil, nil
+	k.heard = 0 // for the server the connection is idle since the request ended
 	s.o.lent = false
 	res.client.recycle(s.o)
 }

@@ -280,11 +280,19 @@ func TestAnAnswerThatEndsFirstDoesNotCutTheRequest(t *testing.T) {
 				untilGone(c, r)
 			})
 			c := client(t, Options{})
-			if got := do(t, c, streamed(target, &pattern{n: size}, -1)); got != "accepted" {
-				t.Errorf("got %q", got)
+			res, err := c.Do(context.Background(), streamed(target, &pattern{n: size}, -1))
+			if err != nil {
+				t.Fatal(err)
 			}
-			if n := len(c.idle(target)); n != 1 {
-				t.Errorf("got %d idle connections, want the one", n)
+			came := res.Came
+			if got, err := io.ReadAll(res); string(got) != "accepted" || err != nil {
+				t.Errorf("got %q, %v", got, err)
+			}
+			_ = res.Close()
+			if idle := c.idle(target); len(idle) != 1 {
+				t.Errorf("got %d idle connections, want the one", len(idle))
+			} else if !idle[0].idleSince.time().After(came) {
+				t.Error("the connection is idle since the answer came, want since the request was sent")
 			}
 			if got := <-read; got != size {
 				t.Errorf("the server got %d bytes, want %d", got, size)
