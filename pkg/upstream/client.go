@@ -86,8 +86,13 @@ func NewClient(o Options) *Client {
 // The end of the context breaks off what is going on, until the response is closed. It may
 // be noticed 20 ms late.
 func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
+	var k *conn
 	o := c.outgoing.Get().(*outgoing)
-	defer func() { c.recycle(o) }()
+	defer func() {
+		if k == nil || !k.swap.gone { // try may have panicked behind it
+			c.recycle(o)
+		}
+	}()
 	if err := o.assemble(r); err != nil {
 		return nil, &Error{Op: OpSend, Addr: r.Target.Addr, Err: err}
 	}
@@ -105,8 +110,7 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	at := r.begun()
 kept:
 	for !r.Target.NoKeepAlive {
-		k := c.take(r.Target, at)
-		if k == nil {
+		if k = c.take(r.Target, at); k == nil {
 			break
 		}
 		res, failed := c.try(ctx, r, o, k)
@@ -123,8 +127,8 @@ kept:
 		}
 		break kept
 	}
-	k, err := c.dial(ctx, r)
-	if err != nil {
+	var err error
+	if k, err = c.dial(ctx, r); err != nil {
 		return nil, err
 	}
 	if o == nil {

@@ -222,3 +222,39 @@ func TestADeadlineThatComesTooEarlyDoesNotEndTheShortWay(t *testing.T) {
 		t.Errorf("got %v, want the answer", err)
 	}
 }
+
+// startling is a context that panics where the cause of a failure is looked for.
+type startling struct {
+	context.Context
+	asked int
+}
+
+func (s *startling) Err() error {
+	if s.asked++; s.asked > 1 {
+		panic("asked twice")
+	}
+	return nil
+}
+
+// Two requests must not be written to the same memory, whatever went wrong before them.
+func TestAPanicDoesNotGiveMemoryBackTwice(t *testing.T) {
+	target := serve(t, func(c net.Conn, r *bufio.Reader) {
+		if _, _, ok := request(r); ok {
+			write(c, answer("a"))
+			_, _, _ = request(r)
+		}
+	})
+	c := client(t, Options{})
+	do(t, c, post(target, "a"))
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Fatal("nothing panicked")
+			}
+		}()
+		_, _ = c.Do(&startling{Context: context.Background()}, post(target, "b"))
+	}()
+	if c.outgoing.Get() == c.outgoing.Get() {
+		t.Error("one memory was given back twice")
+	}
+}
