@@ -382,6 +382,27 @@ func TestTheClockOfAnExchange(t *testing.T) {
 	}
 }
 
+// A server that keeps no connection may be closing it, whenever a request began.
+func TestAConnectionThatIsNotKeptServesNoEarlierRequest(t *testing.T) {
+	var connections atomic.Int64
+	target := serve(t, func(c net.Conn, r *bufio.Reader) {
+		n := connections.Add(1)
+		for {
+			if _, _, ok := request(r); !ok {
+				return
+			}
+			write(c, fmt.Sprintf("HTTP/1.1 200 OK\r\nKeep-Alive: timeout=0\r\nContent-Length: 1\r\n\r\n%d", n))
+		}
+	})
+	c := client(t, Options{})
+	begin := time.Now()
+	do(t, c, post(target, "a"))
+	r := post(target, "b")
+	if r.Begin = begin; do(t, c, r) != "2" {
+		t.Error("it was used again")
+	}
+}
+
 func TestClosingTheClient(t *testing.T) {
 	gone := make(chan struct{}, 2)
 	target := serve(t, func(c net.Conn, r *bufio.Reader) {

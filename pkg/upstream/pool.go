@@ -145,7 +145,9 @@ func (c *Client) take(t *Target, at moment) *conn {
 	}
 }
 
-func (k *conn) young(at moment) bool { return at-k.idleSince < moment(k.idleLimit) }
+// young reports whether a connection was idle for less than its limit, at that moment. A request
+// may have begun before that: even then a limit that allows no idleness allows none.
+func (k *conn) young(at moment) bool { return max(at-k.idleSince, 1) < moment(k.idleLimit) }
 
 // alive reports whether an idle connection can be used: it is neither too old, nor did the
 // server close it or send what nobody asked for.
