@@ -15,7 +15,10 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/exchange"
+	"github.com/gosix/gosix/pkg/plugin"
+	"github.com/gosix/gosix/pkg/upstream"
 )
 
 // These run over both engines, as all tests of the package do.
@@ -279,6 +282,46 @@ func TestAnswersSayWhereTheyEnd(t *testing.T) {
 		}
 		if res.Header.Get("Server") != "gosix/test" || res.Header.Get("Date") == "" {
 			t.Errorf("%s %s: %v", tt.method, tt.path, res.Header)
+		}
+		if told := res.Header.Values("Content-Length"); (res.StatusCode == 204 || res.StatusCode == 304) && told != nil {
+			t.Errorf("%s %s: %d tells a length of %v", tt.method, tt.path, res.StatusCode, told)
+		}
+	}
+}
+
+func TestAnInformationalAnswerIsForItself(t *testing.T) {
+	link := strings.Repeat("x", 6000)
+	w := newWorldWith(t, Limits{}, nil, func(*upstream.Client, *balancer.Cache) []plugin.Definition {
+		return []plugin.Definition{{
+			Name: "hints", Version: "1", Priority: 1, Schema: []byte(`{"type":"object"}`),
+			New: func(*plugin.Build) (plugin.Phases, error) {
+				return plugin.Phases{Access: func(c *plugin.Context) error {
+					var h exchange.Header
+					h.Add("Link", link)
+					return c.Response.Inform(http.StatusEarlyHints, &h)
+				}}, nil
+			},
+		}}
+	})
+	w.put("routes/1", `{"uri":"/*","plugins":{"hints":{}},"upstream":`+nodes(backend(t, hello))+`}`)
+	for proto, hints := range map[string]int{"1.1": 1, "1.0": 0} {
+		c := w.dial()
+		for range 2 {
+			c.send("GET / HTTP/" + proto + "\r\nHost: x\r\nConnection: keep-alive\r\n\r\n")
+			for n := range hints + 1 {
+				res, err := http.ReadResponse(c.r, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, _ := io.ReadAll(res.Body)
+				status, said, links := http.StatusOK, "hello", ""
+				if n < hints {
+					status, said, links = http.StatusEarlyHints, "", link
+				}
+				if res.StatusCode != status || string(body) != said || res.Header.Get("Link") != links {
+					t.Fatalf("HTTP/%s: answer %d is a %d with %q", proto, n, res.StatusCode, body)
+				}
+			}
 		}
 	}
 }

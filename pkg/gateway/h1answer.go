@@ -79,7 +79,8 @@ func (s *h1answer) frame(b []byte, length int64) {
 	default:
 		s.framing = undecided
 	}
-	if length >= 0 && s.status != http.StatusNoContent {
+	// Of a 304 it would be that of what the client has (RFC 9110 §8.6), which nobody told.
+	if length >= 0 && !bodiless {
 		b = append(strconv.AppendInt(append(b, "Content-Length: "...), length, 10), '\r', '\n')
 	}
 	switch {

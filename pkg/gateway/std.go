@@ -524,10 +524,10 @@ func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error 
 	if s.heads != nil && status >= 200 {
 		return s.writeHead(status, h, length)
 	}
-	out := s.w.Header()
-	if len(out) > 0 {
-		clear(out) // of what an informational answer said
+	if status < 200 && s.direct.head.Old {
+		return nil // which knows of one answer alone (RFC 9110 §15.2)
 	}
+	out := s.w.Header()
 	for _, f := range h.Fields() {
 		// Two spellings of one name are one field to net/http.
 		name := http.CanonicalHeaderKey(f.Name)
@@ -540,7 +540,7 @@ func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error 
 			out[name] = s.value(f.Value)
 		}
 	}
-	if length >= 0 && status >= 200 && status != http.StatusNoContent {
+	if length >= 0 && status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified {
 		out["Content-Length"] = s.value(strconv.FormatInt(length, 10))
 	}
 	if _, dated := out["Date"]; !dated && status >= 200 {
@@ -553,6 +553,7 @@ func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error 
 		s.limit()
 		s.w.WriteHeader(status)
 		s.unlimit()
+		clear(out) // the answer has its own, and what net/http writes of that has to be short
 		return nil
 	}
 	if s.last() {
