@@ -12,7 +12,7 @@ import (
 
 // cell is a target and a body.
 type cell struct {
-	micros, ratio figure // of processor time per request, and to the first target in the same round
+	micros, ratio figure // of processor time per request, and to the first target around it
 	rate, busy    figure // requests a second; share of a processor
 	others        figure // share of that processor that others had
 	joined        figure // share of the events that came with another
@@ -84,45 +84,68 @@ func (b *bench) cost(ctx context.Context) error {
 func percent(f figure) string { return fmt.Sprintf("%.0f %%", 100*f.median()) }
 
 // rounds measures targets in turns. Ratios are to the first one that is named nginx, or else to
-// the first.
+// the first: it is measured before and after each of the others, since what a machine gives to one
+// program changes within seconds, and a ratio is to the mean of both.
 func (b *bench) rounds(ctx context.Context, what body, targets []*target) ([]cell, error) {
 	base := max(0, slices.IndexFunc(targets, func(t *target) bool { return t.name == "nginx" }))
 	cells := make([]cell, len(targets))
+	one := func(i, round int) (float64, error) {
+		t := targets[i]
+		if b.profile != "" && t.profiles != "" && round == 0 {
+			go func() {
+				if err := b.takeProfile(ctx, t, t.name+"-"+what.name); err != nil {
+					b.note(fmt.Sprintf("no profile of %s: %v", t.name, err))
+				}
+			}()
+		}
+		r, err := b.undisturbed(ctx, t, what)
+		if err != nil {
+			return 0, err
+		}
+		cells[i].take(r)
+		return perRequest(r), nil
+	}
 	for round := range b.count {
-		micros := make([]float64, len(targets))
+		before, err := one(base, round)
+		if err != nil {
+			return nil, err
+		}
+		if before > 0 {
+			cells[base].ratio = append(cells[base].ratio, 1)
+		}
 		for k := range targets {
-			// Nobody is always the one after the same neighbour.
 			i := (k + round) % len(targets)
-			t, c := targets[i], &cells[i]
-			if b.profile != "" && t.profiles != "" && round == 0 {
-				go func() {
-					if err := b.takeProfile(ctx, t, t.name+"-"+what.name); err != nil {
-						b.note(fmt.Sprintf("no profile of %s: %v", t.name, err))
-					}
-				}()
+			if i == base {
+				continue
 			}
-			r, err := b.undisturbed(ctx, t, what)
+			own, err := one(i, round)
 			if err != nil {
 				return nil, err
 			}
-			micros[i] = perRequest(r)
-			c.micros = append(c.micros, micros[i])
-			c.rate = append(c.rate, float64(r.Requests)/r.Wall.Seconds())
-			c.busy = append(c.busy, r.CPU.Seconds()/r.Wall.Seconds())
-			c.others = append(c.others, others(r))
-			c.joined = append(c.joined, r.Joined)
-			c.failed += r.Failed
-			if c.why == "" {
-				c.why = r.Why
+			after, err := one(base, round)
+			if err != nil {
+				return nil, err
 			}
-		}
-		for i := range targets {
-			if micros[base] > 0 {
-				cells[i].ratio = append(cells[i].ratio, micros[i]/micros[base])
+			if before+after > 0 {
+				cells[i].ratio = append(cells[i].ratio, 2*own/(before+after))
 			}
+			before = after
 		}
 	}
 	return cells, nil
+}
+
+// take adds what was measured in a window.
+func (c *cell) take(r measured) {
+	c.micros = append(c.micros, perRequest(r))
+	c.rate = append(c.rate, float64(r.Requests)/r.Wall.Seconds())
+	c.busy = append(c.busy, r.CPU.Seconds()/r.Wall.Seconds())
+	c.others = append(c.others, others(r))
+	c.joined = append(c.joined, r.Joined)
+	c.failed += r.Failed
+	if c.why == "" {
+		c.why = r.Why
+	}
 }
 
 func perRequest(r measured) float64 {
