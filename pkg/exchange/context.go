@@ -8,8 +8,8 @@ import (
 )
 
 // A Context is that of one exchange, for engines that do not get one from elsewhere. It ends
-// once, by Cancel. It costs a small allocation at the most and has no goroutine; it is never used again
-// for another exchange, since whoever works for this one may hold it for longer. It is safe
+// once, by Cancel. It costs a small allocation at the most and has no goroutine; it is never
+// used again for another exchange, since whoever works for this one may hold it for longer. It is safe
 // for concurrent use.
 type Context struct {
 	values Values
@@ -35,12 +35,20 @@ type Values interface{ Value(key any) any }
 func NewContext(values Values) *Context { return &Context{values: values} }
 
 // Contexts makes contexts of which a few lie together, so that memory is taken for all of them at
-// once and stays until none is held any more. The zero value is ready; it is for one goroutine at
-// a time.
-type Contexts struct{ left []Context }
+// once and stays until none is held any more. The first is by itself: who makes one alone, as a
+// stream that lasts, has no more than that. The zero value is ready; it is for one goroutine at a
+// time.
+type Contexts struct {
+	left  []Context
+	begun bool
+}
 
 // New returns a context as NewContext does.
 func (c *Contexts) New(values Values) *Context {
+	if !c.begun {
+		c.begun = true
+		return NewContext(values)
+	}
 	const together = 4 // more would be an object of another kind to the collector
 	if len(c.left) == 0 {
 		c.left = make([]Context, together)
