@@ -286,11 +286,6 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.body.expected, x.body.heads = r.Header.Get("Expect") != "", h
 		x.sink.body = &x.body
 		x.Request.Body.SetSource(&x.body, r.ContentLength)
-		// Whoever waits to be asked for a body, and has sent it all the same, is not asked before
-		// anybody wants it.
-		if !x.body.expected && x.body.here() && r.ContentLength > 0 {
-			_, _ = x.Request.Body.Bytes(0) // what is in memory can be sent with its head, and again
-		}
 	}
 	if status != 0 {
 		x.body.begun.Store(true) // where it ends is not known, or not to be trusted
