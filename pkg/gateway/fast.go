@@ -28,7 +28,6 @@ type Fast struct {
 	ended   sync.WaitGroup
 
 	accepted, open, serving atomic.Int64
-	date                    atomic.Pointer[date]
 }
 
 // NewFast returns an engine that feeds g. With h2c it speaks HTTP/2 on plain connections to

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/gosix/gosix/pkg/exchange"
 )
@@ -52,7 +50,8 @@ func (s *fastSink) WriteHead(status int, h *exchange.Header, length int64) error
 		s.asking.Lock()
 		defer s.asking.Unlock()
 	}
-	s.begin(status, h, length, c.e.dateLine())
+	// The date may be late by the time between two looks of the table.
+	s.begin(status, h, length, c.e.std.dates.at(c.e.table.second.Load()).line)
 	return s.err
 }
 
@@ -171,20 +170,4 @@ func (s *fastSink) end() {
 		}
 	}
 	s.drop()
-}
-
-// date is the header line of a second.
-type date struct {
-	second int64
-	line   string
-}
-
-// dateLine may be late by the time between two looks of the table.
-func (e *Fast) dateLine() string {
-	second, d := e.table.second.Load(), e.date.Load()
-	if d == nil || d.second != second {
-		d = &date{second, "Date: " + time.Unix(second, 0).UTC().Format(http.TimeFormat) + "\r\n"}
-		e.date.Store(d)
-	}
-	return d.line
 }

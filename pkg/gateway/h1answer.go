@@ -3,6 +3,8 @@ package gateway
 import (
 	"net/http"
 	"strconv"
+	"sync/atomic"
+	"time"
 
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/http1"
@@ -274,4 +276,25 @@ func appendField(b []byte, f exchange.Field) []byte {
 		}
 	}
 	return append(b, '\r', '\n')
+}
+
+// dates makes the header Date, one a second, for both engines.
+type dates struct{ last atomic.Pointer[dated] }
+
+// dated is the header of a second.
+type dated struct {
+	second int64
+	line   string
+	value  []string // nobody changes it
+}
+
+// at returns the header of a second since 1970.
+func (d *dates) at(second int64) *dated {
+	l := d.last.Load()
+	if l == nil || l.second != second {
+		text := time.Unix(second, 0).UTC().Format(http.TimeFormat)
+		l = &dated{second, "Date: " + text + "\r\n", []string{text}}
+		d.last.Store(l)
+	}
+	return l
 }

@@ -539,7 +539,7 @@ func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error 
 		out["Content-Length"] = s.value(strconv.FormatInt(length, 10))
 	}
 	if _, dated := out["Date"]; !dated && status >= 200 {
-		out["Date"] = s.dates.get().value // net/http would format one for each answer
+		out["Date"] = s.dates.at(time.Now().Unix()).value // net/http would format one for each answer
 	}
 	if _, typed := out["Content-Type"]; !typed && status >= 200 {
 		out["Content-Type"] = nil // nil keeps net/http from guessing
@@ -568,7 +568,7 @@ func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error 
 func (s *stdSink) writeHead(status int, h *exchange.Header, length int64) error {
 	d := &s.direct
 	d.close = d.head.Close || s.last()
-	d.begin(status, h, length, s.dates.get().line)
+	d.begin(status, h, length, s.dates.at(time.Now().Unix()).line)
 	if d.close {
 		s.w.Header()["Connection"] = closing
 	}
@@ -726,28 +726,6 @@ func (s *stdSink) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	_ = conn.SetDeadline(time.Time{})
 	s.tunnels.add(conn)
 	return conn, rw, nil
-}
-
-// dates makes the header Date, one a second.
-type dates struct{ last atomic.Pointer[dated] }
-
-// dated is the header of a second.
-type dated struct {
-	second int64
-	line   string
-	value  []string // nobody changes it
-}
-
-// get returns the header of now.
-func (d *dates) get() *dated {
-	now := time.Now()
-	l := d.last.Load()
-	if l == nil || l.second != now.Unix() {
-		text := now.UTC().Format(http.TimeFormat)
-		l = &dated{now.Unix(), "Date: " + text + "\r\n", []string{text}}
-		d.last.Store(l)
-	}
-	return l
 }
 
 // errorWriter turns the lines of net/http's log into events of ours.
