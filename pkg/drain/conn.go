@@ -20,6 +20,7 @@ import (
 type conn struct {
 	net.Conn // tcp; nil: the connection is only counted
 	tcp      *net.TCPConn
+	straight *straight // nil: tcp is read and written as it is
 	server   *Server
 	secure   bool
 
@@ -182,13 +183,20 @@ func (c *conn) CloseWrite() error { return c.tcp.CloseWrite() }
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
 	c.mu.Lock()
+	alone := c.in.waits == 0 && len(p) > 0
 	c.in.waits++
 	if !c.capped && c.in.late() {
 		_ = c.tellIn(c.in.asked)
 	}
 	c.mu.Unlock()
 	for {
-		n, err := c.tcp.Read(p)
+		var n int
+		var err error
+		if alone && c.straight != nil {
+			n, err = c.straight.read(p)
+		} else {
+			n, err = c.tcp.Read(p)
+		}
 		if again := c.judge(&n, &err, p); !again {
 			return n, err
 		}
@@ -236,6 +244,7 @@ func (c *conn) judge(n *int, err *error, p []byte) (again bool) {
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (n int, err error) {
 	c.mu.Lock()
+	alone := c.out.waits == 0
 	c.out.waits++
 	if c.out.late() {
 		_ = c.tellOut(c.out.asked)
@@ -243,7 +252,11 @@ func (c *conn) Write(p []byte) (n int, err error) {
 	c.mu.Unlock()
 	for again := true; again; {
 		var m int
-		m, err = c.tcp.Write(p[n:])
+		if alone && c.straight != nil {
+			m, err = c.straight.write(p[n:])
+		} else {
+			m, err = c.tcp.Write(p[n:])
+		}
 		n += m
 		again = c.wrote(err)
 	}

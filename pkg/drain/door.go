@@ -70,7 +70,11 @@ func (o *door) Accept() (net.Conn, error) {
 	if !ok {
 		return nc, nil
 	}
-	return &conn{Conn: t, tcp: t, server: o.server, secure: o.secure, mute: o.mute, fresh: true, waiting: !o.mute}, nil
+	c := &conn{Conn: t, tcp: t, server: o.server, secure: o.secure, mute: o.mute, fresh: true, waiting: !o.mute}
+	if !o.mute {
+		c.straight = straightOf(t)
+	}
+	return c, nil
 }
 
 // again sets how long the next client is waited for, while the door closes.
