@@ -175,6 +175,12 @@ func (h *heads) take(p []byte) {
 // head that is the first line as it comes: the limits of time that net/http sets depend on it.
 func (h *heads) look(p []byte) int {
 	x, most := h.next, h.engine.limits.mostHead()
+	if h.scan == (http1.Scan{}) { // most heads come whole
+		x.Reset(context.Background(), &x.sink)
+		if size := x.head.ParseWhole(x.text, &x.Request.Header); size > 0 && size <= most {
+			return h.ask(p, size)
+		}
+	}
 	size, err := h.scan.End(x.text)
 	switch {
 	case err != nil:
@@ -219,6 +225,12 @@ func (h *heads) parse(p []byte, size int) int {
 		h.refuse(refusal.Status)
 		return 0
 	}
+	return h.ask(p, size)
+}
+
+// ask hands over the request whose head was parsed.
+func (h *heads) ask(p []byte, size int) int {
+	x := h.next
 	h.next, h.asked, h.blank = nil, x, 0
 	if x.head.Method == http.MethodPost {
 		h.blank = mostBlank

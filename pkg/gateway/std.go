@@ -233,7 +233,9 @@ func (e *Std) release(x *stdExchange) {
 		x.text = nil
 	}
 	x.text = x.text[:0]
-	x.body, x.head, x.size, x.whole, x.refused = bodyReader{}, http1.Request{}, 0, false, 0
+	x.body = bodyReader{} // each by itself: together they would be made elsewhere and copied
+	x.head = http1.Request{}
+	x.size, x.whole, x.refused = 0, false, 0
 	e.pool.Put(x)
 }
 
