@@ -38,7 +38,7 @@ func TestConnectionsAreHeld(t *testing.T) {
 				})
 				patience := 10 * time.Second
 				if tt.fail > 0 {
-					patience = 200 * time.Millisecond
+					patience = 3 * time.Second // all others have their answers by then
 				}
 				h, err := Open(Options{Addr: addr, Request: []byte(request), Connections: 20, Events: tt.events, Hold: tt.hold, Patience: patience}, atOnce)
 				if err != nil {

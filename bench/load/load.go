@@ -196,14 +196,16 @@ func (d *driver) unanswered() bool {
 	return len(d.waiting) > 0 || slices.ContainsFunc(d.conns, func(c *conn) bool { return c != nil && c.busy && c.counts })
 }
 
-// until sends and reads until a time.
+// until sends and reads until a time. What was due before that is sent, however late this
+// process comes to it.
 func (d *driver) until(end time.Time) error {
 	for {
 		now := time.Now()
+		next := d.send(now)
 		if !now.Before(end) {
 			return nil
 		}
-		if err := d.wait(min(end.Sub(now), d.send(now))); err != nil {
+		if err := d.wait(min(end.Sub(now), next)); err != nil {
 			return err
 		}
 	}
