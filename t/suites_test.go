@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gosix/gosix/t/blocktest"
 	"github.com/gosix/gosix/t/blocktest/stage"
@@ -24,7 +25,7 @@ func TestSuites(t *testing.T) {
 		t.Run(folder, func(t *testing.T) {
 			for _, file := range suitesIn(t, folder) {
 				t.Run(filepath.Base(file), func(t *testing.T) {
-					blocks := prove(t, file)
+					blocks := prove(t, file, patience/2)
 					for _, r := range blocks {
 						t.Run(r.Name, func(t *testing.T) {
 							if r.Verdict != blocktest.OK {
@@ -46,7 +47,7 @@ func TestSuites(t *testing.T) {
 func TestAWrongExpectationIsNeverOK(t *testing.T) {
 	for _, file := range suitesIn(t, "mustfail") {
 		t.Run(filepath.Base(file), func(t *testing.T) {
-			for _, r := range prove(t, file) {
+			for _, r := range prove(t, file, 3*time.Second) {
 				t.Run(r.Name, func(t *testing.T) {
 					want := blocktest.OK
 					subject, wrong := strings.CutPrefix(r.Name, "wrong: ")
@@ -111,7 +112,7 @@ func TestTheExampleOfTheReadmeRuns(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := prove(t, file); len(got) < 2 || got[0].Verdict != blocktest.OK || got[1].Verdict != blocktest.OK {
+	if got := prove(t, file, patience/2); len(got) < 2 || got[0].Verdict != blocktest.OK || got[1].Verdict != blocktest.OK {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -153,9 +154,10 @@ func parsed(t *testing.T, file string) *blocktest.Suite {
 	return s
 }
 
-// prove runs a suite as a user does. Suites have fixed ports: where each can have a network
+// prove runs a suite as a user does. What logs and upstreams have may take the grace, which
+// blocks that are to fail take to its end. Suites have fixed ports: where each can have a network
 // of its own, they run beside each other; else one after another, if the ports are free.
-func prove(t *testing.T, file string) []blocktest.Result {
+func prove(t *testing.T, file string, grace time.Duration) []blocktest.Result {
 	t.Helper()
 	if stage.Isolate(new(exec.Cmd)) {
 		t.Parallel()
@@ -170,7 +172,7 @@ func prove(t *testing.T, file string) []blocktest.Result {
 	}
 	report := filepath.Join(t.TempDir(), "report.json")
 	cmd := exec.CommandContext(t.Context(), filepath.Join(programs, "prove"),
-		"-gosix", filepath.Join(programs, "gosix"), "-json", report, file)
+		"-gosix", filepath.Join(programs, "gosix"), "-log-grace", grace.String(), "-json", report, file)
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {

@@ -341,6 +341,9 @@ func (p *play) plan() (err error) {
 	}
 	if p.timeout == 0 {
 		p.timeout = 3 * time.Second
+		if p.direction != nil {
+			p.timeout = 20 * time.Second // ours do not wait for silence, and machines may be busy
+		}
 		if args := p.runner.program.settings.Calls["timeout"]; len(args) > 0 {
 			if p.timeout, err = seconds(args[0]); err != nil {
 				return fmt.Errorf("prologue: timeout: %w", err)

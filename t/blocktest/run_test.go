@@ -614,8 +614,8 @@ func TestABlockThatTakesTooLongIsNotOK(t *testing.T) {
 			if tt.stuck {
 				w.stuckAt = 1
 			}
-			got := runText(t, w, tt.text, RunOptions{BlockTime: 2 * time.Second})
-			if got[0].Verdict != NotOK || got[0].Why != "it took longer than 2s" || w.renewed != 1 {
+			got := runText(t, w, tt.text, RunOptions{BlockTime: 8 * time.Second})
+			if got[0].Verdict != NotOK || got[0].Why != "it took longer than 8s" || w.renewed != 1 {
 				t.Errorf("%+v, renewed %d times", got[0], w.renewed)
 			}
 			if got[1].Verdict != tt.next {

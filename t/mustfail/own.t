@@ -232,7 +232,7 @@ GET /a
 delay_ms: 60000
 --- request
 GET /a
---- timeout: 100ms
+--- timeout: 3
 --- abort
 --- ignore_response
 --- upstream_request a

@@ -180,7 +180,7 @@ Content-Type: text/html; charset=utf-8
 delay_ms: 60000
 --- admin
 PUT /apisix/admin/routes/1
-{"uri": "/*", "upstream": {"type": "roundrobin", "retries": 0, "timeout": {"connect": 1, "send": 1, "read": 0.2}, "nodes": {"$node_a": 1}}}
+{"uri": "/*", "upstream": {"type": "roundrobin", "retries": 0, "timeout": {"connect": 60, "send": 60, "read": 0.2}, "nodes": {"$node_a": 1}}}
 --- request
 GET /x
 --- error_code: 504
@@ -196,7 +196,7 @@ GET /x
 delay_ms: 60000
 --- admin
 PUT /apisix/admin/routes/1
-{"uri": "/*", "timeout": {"connect": 1, "send": 1, "read": 0.2}, "upstream": {"type": "roundrobin", "retries": 0,
+{"uri": "/*", "timeout": {"connect": 60, "send": 60, "read": 0.2}, "upstream": {"type": "roundrobin", "retries": 0,
  "timeout": {"connect": 60, "send": 60, "read": 60}, "nodes": {"$node_a": 1}}}
 --- request
 GET /x

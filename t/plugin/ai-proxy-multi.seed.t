@@ -234,7 +234,7 @@ data: [DONE]
 --- request
 POST /anything
 {"messages": [{"role": "system", "content": "some content"}]}
---- timeout: 2
+--- timeout: 3
 --- abort
 --- stream
 data: {"choices":[{"index":0,"delta":{"content":"one"},"finish_reason":null}]}

@@ -234,7 +234,7 @@ delay_ms: 60000
 --- request
 POST /v1/chat/completions
 {"stream":true,"model":"m","messages":[{"role":"user","content":"hi"}]}
---- timeout: 300ms
+--- timeout: 3
 --- abort
 --- error_code_like: ^$
 --- upstream_request a
@@ -258,7 +258,7 @@ data: [DONE]
 --- request
 POST /v1/chat/completions
 {"stream":true,"model":"m","messages":[{"role":"user","content":"hi"}]}
---- timeout: 1
+--- timeout: 3
 --- abort
 --- stream
 data: {"choices":[{"index":0,"delta":{"content":"one"},"finish_reason":null}]}

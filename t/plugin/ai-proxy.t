@@ -203,7 +203,7 @@ POST /v1/chat/completions
 delay_ms: 60000
 --- admin
 PUT /apisix/admin/routes/1
-{"uri": "/v1/chat/completions", "plugins": {"ai-proxy": {"provider": "openai-compatible", "timeout": 200,
+{"uri": "/v1/chat/completions", "plugins": {"ai-proxy": {"provider": "openai-compatible", "timeout": 3000,
   "auth": {"header": {"Authorization": "Bearer x"}}, "override": {"endpoint": "$upstream_llm"}}}}
 --- request
 POST /v1/chat/completions

@@ -187,7 +187,7 @@ func runChild(ctx context.Context, o options, file string, from int) (e ending) 
 	defer func() { _ = os.RemoveAll(dir) }()
 	args := []string{
 		"-child", file, "-from", strconv.Itoa(from), "-apisix-home", o.home, "-gosix", o.program,
-		"-block", o.block, "-block-time", o.blockTime.String(),
+		"-block", o.block, "-block-time", o.blockTime.String(), "-log-grace", o.logGrace.String(),
 	}
 	if o.failFast {
 		args = append(args, "-fail-fast")
@@ -304,7 +304,7 @@ func child(ctx context.Context, o options) error {
 	encoder := json.NewEncoder(os.Stdout)
 	var failed error
 	blocktest.Run(ctx, suite, o.home, world, blocktest.RunOptions{
-		Select: pick, FailFast: o.failFast, Root: world.Root(), BlockTime: o.blockTime,
+		Select: pick, FailFast: o.failFast, Root: world.Root(), BlockTime: o.blockTime, LogGrace: o.logGrace,
 		// A child that is cut off has told what it did.
 		OnBlock:  func(b *blocktest.Block) { failed = errors.Join(failed, encoder.Encode(line{Begin: b.Number})) },
 		OnResult: func(r blocktest.Result) { failed = errors.Join(failed, encoder.Encode(line{Result: &r})) },

@@ -35,10 +35,12 @@ type options struct {
 	jobs     int
 	// blockTime bounds one block.
 	blockTime time.Duration
-	tap       bool
-	verbose   bool
-	failFast  bool
-	restart   bool
+	// logGrace is how much longer than Test::Nginx what logs and upstreams have may take.
+	logGrace time.Duration
+	tap      bool
+	verbose  bool
+	failFast bool
+	restart  bool
 }
 
 func main() {
@@ -52,6 +54,7 @@ func main() {
 	flag.BoolVar(&o.restart, "restart", false, "start gosix for each block of a suite for the reference, whose blocks may rely on counters that begin anew")
 	flag.IntVar(&o.jobs, "j", runtime.NumCPU(), "files at once, where each can have a network of its own")
 	flag.DurationVar(&o.blockTime, "block-time", blocktest.BlockTime, "how long a block may take")
+	flag.DurationVar(&o.logGrace, "log-grace", time.Second, "how much longer than with Test::Nginx a wanted line of a log, or request of an upstream, may take")
 	flag.BoolVar(&o.tap, "tap", false, "print TAP")
 	flag.BoolVar(&o.verbose, "v", false, "print every block, and the whole of what failed")
 	flag.BoolVar(&o.failFast, "fail-fast", false, "stop a file at its first block that is not ok")

@@ -123,8 +123,8 @@ func TestEveryBlockHasAVerdictWhateverTheChildDoes(t *testing.T) {
 
 func TestAChildThatHangsIsEnded(t *testing.T) {
 	t.Setenv("PROVE_TEST_CHILD", "hang 2")
-	// The grace is over at once.
-	got := runFile(t.Context(), options{blockTime: -grace + 2*time.Second}, suite(t))
+	// The grace is over soon: it has to be long enough for a child to begin.
+	got := runFile(t.Context(), options{blockTime: -grace + 8*time.Second}, suite(t))
 	if verdicts(got) != "1 ok, 2 not ok, 3 ok, 4 ok" || !strings.Contains(got[1].Why, "hung") || !strings.Contains(got[1].Why, "fakeChild") {
 		t.Errorf("%+v", got)
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 // patience bounds waits for what must come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // A journal is the error log of a block: gosix's lines and the runner's, as nginx would have
 // written them, in the order they came. It is safe for concurrent use.

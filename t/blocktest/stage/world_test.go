@@ -238,7 +238,7 @@ server { listen 1986; location / { return 200 "hello"; } }
 --- request
 GET /hello
 --- response_body: hello
-`, blocktest.RunOptions{BlockTime: 6 * time.Second})
+`, blocktest.RunOptions{BlockTime: 15 * time.Second})
 	if got[0].Verdict != blocktest.OK || got[1].Verdict != blocktest.NotOK || got[2].Verdict != blocktest.OK {
 		t.Errorf("%+v", got)
 	}
