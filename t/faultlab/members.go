@@ -30,13 +30,13 @@ func replaced(ctx context.Context, r *Run) error {
 	change := func(what string) error {
 		path := fmt.Sprintf("/%s-%d", what, len(live))
 		began := time.Now()
-		if _, err := within(ctx, 30*time.Second, "a write is accepted", func() bool {
+		if _, err := within(ctx, settling, "a write is accepted", func() bool {
 			return w.Admins[len(live)%2].Call(ctx, http.MethodPut, "/routes"+path, w.route(path, "")).Status == http.StatusCreated
 		}); err != nil {
 			return err
 		}
 		again = append(again, time.Since(began))
-		took, err := w.LiveEverywhere(ctx, path, 30*time.Second)
+		took, err := w.LiveEverywhere(ctx, path, settling)
 		live = append(live, took)
 		return err
 	}
@@ -182,7 +182,7 @@ func (c *Cluster) add(ctx context.Context, m *Member) error {
 // for some seconds that all others are well.
 func patiently(ctx context.Context, what string, f func(ctx context.Context) error) error {
 	var last error
-	_, err := within(ctx, 60*time.Second, what, func() bool {
+	_, err := within(ctx, settling, what, func() bool {
 		try, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		if last = f(try); last == nil {

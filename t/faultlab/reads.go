@@ -30,7 +30,7 @@ func readYourWrites(ctx context.Context, r *Run) error {
 	if err := w.fill(ctx, routes, ""); err != nil {
 		return err
 	}
-	if _, err := w.Agree(ctx, 30*time.Second); err != nil {
+	if _, err := w.Agree(ctx, settling); err != nil {
 		return err
 	}
 	if err := pause(ctx, 3*time.Second); err != nil { // the first snapshots are on disk
@@ -258,7 +258,7 @@ func (w *World) nodes(ctx context.Context) (live []listedNode, err error) {
 // once a second.
 func (w *World) nodesAgree(ctx context.Context, what string) {
 	begin, last := time.Now(), ""
-	_, err := within(ctx, 10*time.Second, what, func() bool {
+	_, err := within(ctx, settling, what, func() bool {
 		list, err := w.nodes(ctx)
 		if err != nil || len(list) != len(w.Gateways) {
 			last = fmt.Sprintf("%d nodes are live: %v", len(list), err)
@@ -314,7 +314,7 @@ func (w *World) oneHangs(ctx context.Context) error {
 	}
 	w.Check("a node hangs: a write that is waited for is answered", fmt.Sprintf("%d, X-Gosix-Applied: %s, %d nodes in a table", a.Status, a.Applied, len(body.Nodes)), "202, 2/3, the one that lacks it", ok)
 	w.AtMost("… after a timeout of 1 s in", a.Took, 2*time.Second)
-	took, err := within(ctx, 20*time.Second, "a write is everywhere again", func() bool {
+	took, err := within(ctx, settling, "a write is everywhere again", func() bool {
 		return w.Admins[0].Call(ctx, http.MethodPut, "/routes/hangs?wait=applied&timeout=1s", w.route("/hangs", "")).Applied == "3/3"
 	})
 	if err != nil {
@@ -333,7 +333,7 @@ func (w *World) oneDies(ctx context.Context) error {
 		}
 	}
 	g.Process.Kill()
-	took, err := within(ctx, 30*time.Second, "nobody waits for a node that is gone", applied("2/2"))
+	took, err := within(ctx, settling, "nobody waits for a node that is gone", applied("2/2"))
 	if err != nil {
 		return err
 	}
@@ -341,10 +341,10 @@ func (w *World) oneDies(ctx context.Context) error {
 	if err := g.Start(); err != nil {
 		return err
 	}
-	if err := g.Listens(ctx, 20*time.Second); err != nil {
+	if err := g.Listens(ctx, settling); err != nil {
 		return err
 	}
-	took, err = within(ctx, 10*time.Second, "a write is everywhere again", applied("3/3"))
+	took, err = within(ctx, settling, "a write is everywhere again", applied("3/3"))
 	if err != nil {
 		return err
 	}
@@ -367,7 +367,7 @@ func (w *World) oneRefuses(ctx context.Context) error {
 	if err := w.Put(ctx, "/routes/refused", with(w.route("/refused", ""), `"plugins":{"key-auth":{}}`)); err != nil {
 		return err
 	}
-	took, err := within(ctx, 10*time.Second, "a node that rejects something alone is flagged", func() bool { all, one := flagged(); return all && one })
+	took, err := within(ctx, settling, "a node that rejects something alone is flagged", func() bool { all, one := flagged(); return all && one })
 	if err != nil {
 		return err
 	}
@@ -386,7 +386,7 @@ func (w *World) oneRefuses(ctx context.Context) error {
 	if err := g.restart(ctx, func(conf string) string { return strings.TrimSuffix(conf, without) }); err != nil {
 		return err
 	}
-	took, err = within(ctx, 10*time.Second, "nobody is flagged any more", func() bool { all, one := flagged(); return all && !one })
+	took, err = within(ctx, settling, "nobody is flagged any more", func() bool { all, one := flagged(); return all && !one })
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func size(ctx context.Context, r *Run) error {
 		if err := g.Start(); err != nil {
 			return 0, err
 		}
-		_, err := within(ctx, 60*time.Second, "the last route is served", func() bool { return w.Probe(g, fmt.Sprintf("/g%d", routes-1), "x") })
+		_, err := within(ctx, settling, "the last route is served", func() bool { return w.Probe(g, fmt.Sprintf("/g%d", routes-1), "x") })
 		return time.Since(began), err
 	}
 	stop := func() {
@@ -56,7 +56,7 @@ func size(ctx context.Context, r *Run) error {
 		return err
 	}
 	cpu := g.Process.CPU()
-	if _, err := within(ctx, 60*time.Second, "a snapshot is on disk", func() bool { return len(files(dir)) > 0 }); err != nil {
+	if _, err := within(ctx, settling, "a snapshot is on disk", func() bool { return len(files(dir)) > 0 }); err != nil {
 		return err
 	}
 	r.Quick(fmt.Sprintf("%d routes: loaded from etcd and served in", routes), took, load, 10*load)
@@ -121,7 +121,7 @@ func size(ctx context.Context, r *Run) error {
 	w.Watch = newObserver(50*time.Millisecond, w.Gateways...)
 	r.Later(func() { w.Watch.Stop() })
 	w.Watch.take(before)
-	if _, err := w.Agree(ctx, 30*time.Second); err != nil {
+	if _, err := w.Agree(ctx, settling); err != nil {
 		return err
 	}
 	if err := pause(ctx, time.Second); err != nil {

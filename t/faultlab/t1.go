@@ -53,13 +53,13 @@ func etcdDown(ctx context.Context, r *Run) error {
 		}
 		accepted := time.Now()
 		path := fmt.Sprintf("/back-%d", i)
-		if _, err := within(ctx, 30*time.Second, "a write is accepted", func() bool {
+		if _, err := within(ctx, settling, "a write is accepted", func() bool {
 			return w.Admins[i%len(w.Admins)].Call(ctx, http.MethodPut, "/routes"+path, w.route(path, "back")).Status == http.StatusCreated
 		}); err != nil {
 			return err
 		}
 		again = max(again, time.Since(accepted))
-		if _, err := w.LiveEverywhere(ctx, path, 30*time.Second); err != nil {
+		if _, err := w.LiveEverywhere(ctx, path, settling); err != nil {
 			return err
 		}
 		live = max(live, time.Since(accepted))

@@ -38,7 +38,7 @@ func ending(ctx context.Context, r *Run) error {
 		`"override":{"endpoint":"http://%s/v1/chat/completions?words=60&gap_ms=50"}}}}`, w.Upstream)); err != nil {
 		return err
 	}
-	if _, err := w.Agree(ctx, 5*time.Second); err != nil {
+	if _, err := w.Agree(ctx, settling); err != nil {
 		return err
 	}
 	g := w.Gateways[0]
@@ -88,7 +88,7 @@ func ending(ctx context.Context, r *Run) error {
 		if err := g.Start(); err != nil {
 			return err
 		}
-		if err := g.Listens(ctx, 20*time.Second); err != nil {
+		if err := g.Listens(ctx, settling); err != nil {
 			return err
 		}
 	}
@@ -191,7 +191,7 @@ func upgrade(ctx context.Context, r *Run) error {
 	if err != nil {
 		return err
 	}
-	if _, err := within(ctx, 10*time.Second, "the balancer has nodes", func() bool { return len(b.healthy()) == 3 }); err != nil {
+	if _, err := within(ctx, settling, "the balancer has nodes", func() bool { return len(b.healthy()) == 3 }); err != nil {
 		return err
 	}
 	load := NewLoad(Target{"balancer", b.Addr})
@@ -218,10 +218,10 @@ func upgrade(ctx context.Context, r *Run) error {
 			if err := g.Start(); err != nil {
 				return err
 			}
-			if err := g.Listens(ctx, 20*time.Second); err != nil {
+			if err := g.Listens(ctx, settling); err != nil {
 				return err
 			}
-			if _, err := within(ctx, 10*time.Second, "the balancer takes "+g.Name, func() bool { return slices.Contains(b.healthy(), g) }); err != nil {
+			if _, err := within(ctx, settling, "the balancer takes "+g.Name, func() bool { return slices.Contains(b.healthy(), g) }); err != nil {
 				return err
 			}
 		}

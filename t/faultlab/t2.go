@@ -30,12 +30,12 @@ func coldStart(ctx context.Context, r *Run) error {
 		if err := w.fill(ctx, routes, fmt.Sprint(version)); err != nil {
 			return err
 		}
-		if _, err := w.Agree(ctx, 30*time.Second); err != nil {
+		if _, err := w.Agree(ctx, settling); err != nil {
 			return err
 		}
 		// Written soon after the first change and after the last, which may be one; then nothing
 		// changes any more.
-		_, err := within(ctx, 60*time.Second, "a snapshot is written", func() bool {
+		_, err := within(ctx, settling, "a snapshot is written", func() bool {
 			now := files(dir)
 			return len(now) > 0 && (len(before) == 0 || now[len(now)-1] != before[len(before)-1])
 		})
@@ -110,7 +110,7 @@ func coldStart(ctx context.Context, r *Run) error {
 			}
 			continue
 		}
-		if _, err := within(ctx, 30*time.Second, "it serves from "+c.about, func() bool { return w.Probe(g, fmt.Sprintf("/g%d", routes-1), "x") }); err != nil {
+		if _, err := within(ctx, settling, "it serves from "+c.about, func() bool { return w.Probe(g, fmt.Sprintf("/g%d", routes-1), "x") }); err != nil {
 			return err
 		}
 		r.Quick(fmt.Sprintf("%s: %d routes served in", c.about, routes), time.Since(began), 2*time.Second, 20*time.Second)
@@ -136,7 +136,7 @@ func coldStart(ctx context.Context, r *Run) error {
 	if err := g.Start(); err != nil {
 		return err
 	}
-	if err := g.Listens(ctx, 20*time.Second); err != nil {
+	if err := g.Listens(ctx, settling); err != nil {
 		return err
 	}
 	if err := w.Etcd.Up(); err != nil {
@@ -149,7 +149,7 @@ func coldStart(ctx context.Context, r *Run) error {
 	if err := w.Put(ctx, "/routes/back", w.route("/back", "")); err != nil {
 		return err
 	}
-	if _, err := w.LiveEverywhere(ctx, "/back", 20*time.Second); err != nil {
+	if _, err := w.LiveEverywhere(ctx, "/back", settling); err != nil {
 		return err
 	}
 	r.AtMost("a node that serves from disk has a change after etcd accepts again in", time.Since(accepted), time.Second)
@@ -178,15 +178,15 @@ func (w *World) diskFull(ctx context.Context, dir string) error {
 	if err := g.Start(); err != nil {
 		return err
 	}
-	if err := g.Listens(ctx, 20*time.Second); err != nil {
+	if err := g.Listens(ctx, settling); err != nil {
 		return err
 	}
-	_, err := within(ctx, 30*time.Second, "the disk is full", func() bool { return g.metric("snapshot_errors_total") > 0 })
+	_, err := within(ctx, settling, "the disk is full", func() bool { return g.metric("snapshot_errors_total") > 0 })
 	w.Check("a full disk: snapshots that could not be written are counted", fmt.Sprint(g.metric("snapshot_errors_total")), "≥ 1", err == nil)
 	if err := w.Put(ctx, "/routes/full", w.route("/full", "")); err != nil {
 		return err
 	}
-	took, err := w.LiveEverywhere(ctx, "/full", 10*time.Second)
+	took, err := w.LiveEverywhere(ctx, "/full", settling)
 	if err != nil {
 		return err
 	}
@@ -219,7 +219,7 @@ func (n *Node) metric(name string) float64 {
 // settled waits until no file has changed for a while.
 func (w *World) settled(ctx context.Context, dir string) error {
 	last, since := "", time.Now()
-	_, err := within(ctx, 60*time.Second, "snapshots settle", func() bool {
+	_, err := within(ctx, settling, "snapshots settle", func() bool {
 		if now := sizes(dir, files(dir)); now != last {
 			last, since = now, time.Now()
 		}

@@ -27,7 +27,7 @@ func compaction(old bool) func(ctx context.Context, r *Run) error {
 				return err
 			}
 		}
-		if _, err := w.Agree(ctx, 10*time.Second); err != nil {
+		if _, err := w.Agree(ctx, settling); err != nil {
 			return err
 		}
 		lost := w.Gateways[0]
@@ -79,7 +79,7 @@ func compaction(old bool) func(ctx context.Context, r *Run) error {
 		if err := w.raw(ctx, "/routes/after", w.route("/after", "")); err != nil {
 			return err
 		}
-		took, err := w.LiveEverywhere(ctx, "/after", 10*time.Second)
+		took, err := w.LiveEverywhere(ctx, "/after", settling)
 		if err != nil {
 			return err
 		}
@@ -138,7 +138,7 @@ func hung(ctx context.Context, r *Run) error {
 			})
 			put <- took
 		}()
-		_, err := within(ctx, 60*time.Second, g.Name+" leaves a hung member", func() bool {
+		_, err := within(ctx, settling, g.Name+" leaves a hung member", func() bool {
 			now := w.attached(g)
 			return now != m
 		})
@@ -148,7 +148,7 @@ func hung(ctx context.Context, r *Run) error {
 		if err != nil {
 			return err
 		}
-		if _, err := w.LiveEverywhere(ctx, path, 10*time.Second); err != nil {
+		if _, err := w.LiveEverywhere(ctx, path, 30*time.Second); err != nil {
 			return err
 		}
 	}

@@ -34,7 +34,7 @@ func restored(ctx context.Context, r *Run) error {
 	if err := put(20, 60, "new"); err != nil {
 		return err
 	}
-	if _, err := w.Agree(ctx, 10*time.Second); err != nil {
+	if _, err := w.Agree(ctx, settling); err != nil {
 		return err
 	}
 	for i, extra := range [][]string{nil, {"--bump-revision", "1000000", "--mark-compacted"}} {
@@ -72,12 +72,12 @@ func (w *World) back(ctx context.Context, what string) error {
 	accepted := time.Now()
 	w.AgreeLine(ctx, "after "+what+": same digest everywhere in", accepted, 2*time.Second)
 	path := fmt.Sprintf("/back-%d", accepted.UnixMilli())
-	if _, err := within(ctx, 20*time.Second, "a write works", func() bool {
+	if _, err := within(ctx, settling, "a write works", func() bool {
 		return w.Admins[0].Call(ctx, http.MethodPut, "/routes"+path, w.route(path, "")).Status/100 == 2
 	}); err != nil {
 		return err
 	}
-	took, err := w.LiveEverywhere(ctx, path, 20*time.Second)
+	took, err := w.LiveEverywhere(ctx, path, settling)
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func otherCluster(ctx context.Context, r *Run) error {
 			return err
 		}
 	}
-	if _, err := w.Agree(ctx, 10*time.Second); err != nil {
+	if _, err := w.Agree(ctx, settling); err != nil {
 		return err
 	}
 	content, err := w.Etcd.Content(ctx)
@@ -169,7 +169,7 @@ func (w *World) wipe(ctx context.Context, how string, round int) error {
 			return err
 		}
 	}
-	if _, err := w.Agree(ctx, 10*time.Second); err != nil {
+	if _, err := w.Agree(ctx, settling); err != nil {
 		return err
 	}
 	before, err := w.Gateways[0].State(ctx)
@@ -193,7 +193,7 @@ func (w *World) wipe(ctx context.Context, how string, round int) error {
 		return err == nil && isHeld(s)
 	}
 	for _, g := range w.Gateways {
-		if _, err := within(ctx, 20*time.Second, g.Name+" holds an empty store back", func() bool { return held(g) }); err != nil {
+		if _, err := within(ctx, settling, g.Name+" holds an empty store back", func() bool { return held(g) }); err != nil {
 			return err
 		}
 	}
@@ -227,7 +227,7 @@ func (w *World) wipe(ctx context.Context, how string, round int) error {
 	if err := w.Put(ctx, "/routes"+path, w.route(path, "")); err != nil {
 		return err
 	}
-	took, err := w.LiveEverywhere(ctx, path, 10*time.Second)
+	took, err := w.LiveEverywhere(ctx, path, settling)
 	if err != nil {
 		return err
 	}

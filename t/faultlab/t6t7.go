@@ -20,7 +20,7 @@ func quorum(ctx context.Context, r *Run) error {
 	c := w.NewClients(8, 0, 12)
 	var back []time.Duration
 	writes := func(what string) (time.Duration, error) {
-		return within(ctx, 30*time.Second, what, func() bool {
+		return within(ctx, settling, what, func() bool {
 			return w.Admins[0].Call(ctx, "PUT", "/routes/probe", w.route("/probe", "")).Status/100 == 2
 		})
 	}
@@ -81,7 +81,7 @@ func quorum(ctx context.Context, r *Run) error {
 	if err := w.Put(ctx, "/routes/majority", w.route("/majority", "")); err != nil {
 		return err
 	}
-	if _, err := w.LiveEverywhere(ctx, "/majority", 30*time.Second); err != nil {
+	if _, err := w.LiveEverywhere(ctx, "/majority", settling); err != nil {
 		return err
 	}
 	r.AtMost("a change is live on 3 nodes after the majority is back in", time.Since(accepted), time.Second)
@@ -115,7 +115,7 @@ func adminKilled(ctx context.Context, r *Run) error {
 		if err := a.Start(); err != nil {
 			return err
 		}
-		if err := a.Listens(ctx, 20*time.Second); err != nil {
+		if err := a.Listens(ctx, settling); err != nil {
 			return err
 		}
 	}

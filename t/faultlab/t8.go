@@ -38,7 +38,7 @@ func churn(ctx context.Context, r *Run) error {
 			return err
 		}
 	}
-	if _, err := w.Agree(ctx, 20*time.Second); err != nil {
+	if _, err := w.Agree(ctx, settling); err != nil {
 		return err
 	}
 	// change changes keys for a while, one after the other, and returns what etcd made of it.

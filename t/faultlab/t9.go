@@ -68,7 +68,7 @@ func poisonPill(ctx context.Context, r *Run) error {
 			return err
 		}
 	}
-	if _, err := w.Agree(ctx, 10*time.Second); err != nil {
+	if _, err := w.Agree(ctx, settling); err != nil {
 		return err
 	}
 	// A thousand items in an order of chance.
@@ -108,7 +108,7 @@ func poisonPill(ctx context.Context, r *Run) error {
 	}
 	written := time.Now()
 	for _, g := range w.Gateways {
-		if _, err := within(ctx, 20*time.Second, g.Name+" applies it", func() bool {
+		if _, err := within(ctx, settling, g.Name+" applies it", func() bool {
 			s, err := g.State(ctx)
 			return err == nil && s.Revision >= revision
 		}); err != nil {
@@ -141,7 +141,7 @@ func poisonPill(ctx context.Context, r *Run) error {
 		return err
 	}
 	started := time.Now()
-	if err := cold.Listens(ctx, 20*time.Second); err != nil {
+	if err := cold.Listens(ctx, settling); err != nil {
 		return err
 	}
 	r.Quick("a node that starts into it serves in", time.Since(started), time.Second, 10*time.Second)
@@ -160,7 +160,7 @@ func poisonPill(ctx context.Context, r *Run) error {
 		delete(want, prefix+"/routes/"+name)
 	}
 	repaired := time.Now()
-	_, err = within(ctx, 10*time.Second, "", func() bool { return len(w.unlisted(ctx, want)) == 0 })
+	_, err = within(ctx, settling, "", func() bool { return len(w.unlisted(ctx, want)) == 0 })
 	if err != nil {
 		return fmt.Errorf("after the repair: %v", w.unlisted(ctx, want))
 	}

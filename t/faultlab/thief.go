@@ -177,7 +177,7 @@ func lostEvents(ctx context.Context, r *Run) error {
 			return err
 		}
 	}
-	if _, err := w.Agree(ctx, 10*time.Second); err != nil {
+	if _, err := w.Agree(ctx, settling); err != nil {
 		return err
 	}
 	// One is new, one changes, one goes; what comes after them arrives.
@@ -191,7 +191,7 @@ func lostEvents(ctx context.Context, r *Run) error {
 	if _, err := w.Etcd.KV.Delete(ctx, prefix+"/routes/s11"); err != nil {
 		return err
 	}
-	if _, err := within(ctx, 10*time.Second, "three events are stolen", func() bool { return w.Thief.Stolen() == 3 }); err != nil {
+	if _, err := within(ctx, settling, "three events are stolen", func() bool { return w.Thief.Stolen() == 3 }); err != nil {
 		return err
 	}
 	w.Thief.Steal("")
@@ -199,7 +199,7 @@ func lostEvents(ctx context.Context, r *Run) error {
 	if err := w.raw(ctx, "/routes/after", w.route("/after", "")); err != nil {
 		return err
 	}
-	if _, err := w.LiveEverywhere(ctx, "/after", 10*time.Second); err != nil {
+	if _, err := w.LiveEverywhere(ctx, "/after", settling); err != nil {
 		return err
 	}
 	victim := w.Gateways[0]
@@ -210,7 +210,7 @@ func lostEvents(ctx context.Context, r *Run) error {
 		}
 	}
 	r.None("3 events are lost on the way: nodes that are not as that makes them", wrong, len(w.Gateways))
-	took, err := within(ctx, 20*time.Second, "the table of nodes shows a digest that differs", func() bool {
+	took, err := within(ctx, settling, "the table of nodes shows a digest that differs", func() bool {
 		list, _ := w.nodes(ctx)
 		return slices.ContainsFunc(list, func(n listedNode) bool { return n.DigestDiffers })
 	})
