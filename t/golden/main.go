@@ -52,6 +52,7 @@ const settings = `apisix:
 plugin_attr: {prometheus: {export_addr: {port: 0}}}
 deployment:
   data_dir: %q
+  etcd: {timeout: 20}
   admin:
     admin_listen: {ip: 127.0.0.1, port: 0}
     admin_key:
@@ -97,6 +98,26 @@ func run(binary, corpus string, areas []string, skipFile string, verbose bool) e
 		failed, passed, err := node.replay(corpus, file, names)
 		if err != nil {
 			return err
+		}
+		// A replay waits some seconds for what it has written, which a busy machine may take.
+		var late []string
+		for _, name := range sorted(failed) {
+			if known[name] == "" {
+				late = append(late, name)
+			}
+		}
+		if len(late) > 0 {
+			again, right, err := node.replay(corpus, file, late)
+			if err != nil {
+				return err
+			}
+			for _, name := range late {
+				if again[name] == "" {
+					fmt.Printf("once more: %s passes; before: %s\n", name, failed[name])
+					delete(failed, name)
+				}
+			}
+			passed += right
 		}
 		surprises := 0
 		for _, name := range sorted(failed) {
