@@ -194,6 +194,7 @@ func (w *wireWorld) slow() {
 
 // tooSlow has a gateway of its own, which waits for nobody.
 func (w *wireWorld) tooSlow() {
+	const unread = 20 // times that a head may come too late itself, where the machine is busy
 	n := start(w.t, "gosix", wireSettings(w.engine, "  limits: {header_timeout: 0.3, body_timeout: 0.3, idle_timeout: 0.3}\n"))
 	w.routes(n)
 	const head = "POST /wire/x HTTP/1.1\r\nHost: wire.test\r\nX-Tag: "
@@ -214,24 +215,32 @@ func (w *wireWorld) tooSlow() {
 	} {
 		w.t.Run(name, func(t *testing.T) {
 			w := w.on(t)
-			c := w.dialTo(n)
-			if _, err := io.WriteString(c, tt.text); err != nil {
-				t.Fatal(err)
-			}
-			if tt.drip != "" {
-				gone := make(chan struct{})
-				defer func() { <-gone }()
-				go func() {
-					defer close(gone)
-					for range time.Tick(10 * time.Millisecond) {
-						if _, err := io.WriteString(c, tt.drip); err != nil {
-							return
+			try := func() ([]wireAnswer, error) {
+				c := w.dialTo(n)
+				_, _ = io.WriteString(c, tt.text)
+				if tt.drip != "" {
+					gone := make(chan struct{})
+					defer func() { <-gone }()
+					go func() {
+						defer close(gone)
+						for range time.Tick(10 * time.Millisecond) {
+							if _, err := io.WriteString(c, tt.drip); err != nil {
+								return
+							}
 						}
-					}
-				}()
+					}()
+				}
+				all, err := c.rest()
+				_ = c.Close()
+				return all, err
 			}
-			all, err := c.rest()
-			_ = c.Close()
+			all, err := try()
+			for range unread {
+				if !tt.told || err != nil || len(all) > 0 {
+					break
+				}
+				all, err = try()
+			}
 			if err != nil || len(all) > 1 || tt.told && len(all) == 0 ||
 				len(all) == 1 && (!all[0].closes || !slices.Contains([]int{400, 408, 431}, all[0].status) || tt.told && all[0].status != 408) {
 				t.Errorf("got %v, %v", all, err)
@@ -244,11 +253,16 @@ func (w *wireWorld) tooSlow() {
 		}
 	}
 	// A connection without a request ends by itself.
-	c := w.dialTo(n)
-	if _, err := io.WriteString(c, "GET /wire/x HTTP/1.1\r\nHost: wire.test\r\nX-Tag: idle\r\n\r\n"); err != nil {
-		w.t.Fatal(err)
+	var all []wireAnswer
+	var err error
+	for range unread {
+		c := w.dialTo(n)
+		_, _ = io.WriteString(c, "GET /wire/x HTTP/1.1\r\nHost: wire.test\r\nX-Tag: idle\r\n\r\n")
+		if all, err = c.rest(); err != nil || len(all) > 0 {
+			break
+		}
 	}
-	if all, err := c.rest(); err != nil || len(all) != 1 || all[0].to != "idle" {
+	if err != nil || len(all) != 1 || all[0].to != "idle" {
 		w.t.Errorf("got %v, %v, want an answer and an end", all, err)
 	}
 	// Its requests are not those of the other gateway's log.
