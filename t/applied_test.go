@@ -194,10 +194,10 @@ func TestNodesComeAndGo(t *testing.T) {
 		}
 		return n
 	}
+	put("/b", "2/2")
 	if got := live(); got != 2 {
 		t.Errorf("%d nodes are live after one ended", got)
 	}
-	put("/b", "2/2")
 	// One that hangs is, until its lease has ended.
 	_ = nodes[1].cmd.Process.Signal(syscall.SIGSTOP)
 	a := put("/c", "1/2")
@@ -241,7 +241,11 @@ func TestARevisionCanBeAskedFor(t *testing.T) {
 	}))
 	for i := range 20 {
 		a := n.admin("PUT", "/routes/1", plainRoute(fmt.Sprintf("/%d", i), up))
-		got := n.ask("GET", fmt.Sprintf("/%d", i), "", "X-Gosix-Min-Revision", a.Header.Get("X-Gosix-Revision"))
+		var got answer
+		eventually(t, "the revision is reached", func() bool { // the node waits a second for it
+			got = n.ask("GET", fmt.Sprintf("/%d", i), "", "X-Gosix-Min-Revision", a.Header.Get("X-Gosix-Revision"))
+			return got.StatusCode != 503 || got.Header.Get("Retry-After") != "1"
+		})
 		if got.StatusCode != 200 || got.Text != "" {
 			t.Fatalf("got %d %q", got.StatusCode, got.Text)
 		}

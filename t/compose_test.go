@@ -393,9 +393,13 @@ func (c *engine) put(t *testing.T, admin, path, body string) {
 	t.Helper()
 	for address := range c.file.Services[admin].published() {
 		n := &node{t: t, key: c.env["GOSIX_ADMIN_KEY"], Admin: address}
-		if a := n.admin("PUT", path, body); a.StatusCode >= 300 {
-			t.Fatalf("PUT %s through %s: %d %s", path, admin, a.StatusCode, a.Text)
-		}
+		eventually(t, fmt.Sprintf("PUT %s through %s", path, admin), func() bool {
+			a := n.admin("PUT", path, body)
+			if a.StatusCode >= 300 && a.StatusCode != http.StatusServiceUnavailable && a.StatusCode != http.StatusGatewayTimeout {
+				t.Fatalf("%d %s", a.StatusCode, a.Text)
+			}
+			return a.StatusCode < 300 // else etcd has had no time for it
+		})
 	}
 }
 
@@ -499,9 +503,9 @@ func alone(t *testing.T, dir string) {
 		}
 		return strings.Contains(c.node.log.String(), "gosix is running")
 	})
-	if err := c.command([]string{"gosix", "health", "-I", "http://127.0.0.1:9180/apisix/admin"}).Run(); err != nil {
-		t.Errorf("its Admin API does not answer inside: %v", err)
-	}
+	eventually(t, "its Admin API answers inside", func() bool {
+		return c.command([]string{"gosix", "health", "-I", "http://127.0.0.1:9180/apisix/admin"}).Run() == nil
+	})
 	// What holds for every container, seen from outside.
 	if err := os.WriteFile(filepath.Join(c.root, "etc/more"), nil, 0o600); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("writing to its root: %v, want that it is read-only", err)

@@ -49,8 +49,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+// patience is how long a test waits for what must come: nobody waits for it unless something
+// is wrong.
+const patience = time.Minute
 
 var eventually = timetest.Until
 
@@ -75,12 +76,13 @@ type node struct {
 
 const testKey = "test-admin-key-of-no-value-00001"
 
-// settings are those of every test: free ports, a known key. extra is YAML at the top level
-// that comes behind them; etcd is empty for an embedded one.
+// settings are those of every test: free ports, a known key; etcd is empty for an embedded
+// one. An etcd that the machine has no processor for is waited for: a write is refused in the
+// tests that are about that.
 func settings(dir, etcd string) string {
-	host := ""
+	host := storeTimeout
 	if etcd != "" {
-		host = "host: [" + etcd + "]"
+		host += ", host: [" + etcd + "]"
 	}
 	return fmt.Sprintf(`apisix:
   node_listen: [{ip: 127.0.0.1, port: 0, enable_http2: true}]
@@ -100,6 +102,9 @@ deployment:
   etcd: {%s}
 `, engineSetting(), filepath.Join(dir, "access.log"), dir, testKey, "viewer-"+testKey, host)
 }
+
+// storeTimeout is the time of a call of the store.
+const storeTimeout = "timeout: 20"
 
 // engineSetting is the setting for the engine that the tests are to run over, if one is named.
 func engineSetting() string {

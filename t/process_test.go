@@ -82,6 +82,8 @@ func TestAKeyIsMadeAndKept(t *testing.T) {
 	if strings.Contains(n.log.String(), n.key) {
 		t.Error("the log shows the key")
 	}
+	// They come behind ports.json, by a pipe of their own.
+	eventually(t, "the lines for people are there", func() bool { return strings.Count(n.out.String(), "\n") >= 7 })
 	if lines := strings.Count(n.out.String(), "\n"); lines != 7 {
 		t.Errorf("%d lines for people, want 7:\n%s", lines, n.out)
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gosix/gosix/t/fakellm"
 )
@@ -53,8 +54,12 @@ func TestReadme(t *testing.T) {
 			if !strings.Contains(command, put.Replace(want.line)) {
 				t.Fatalf("the README's order changed: %s", command)
 			}
-			if got := curl(t, n, preamble, command); !strings.Contains(got, want.want) {
-				t.Errorf("%s\nprints\n%s\nwant %q in it", command, got, want.want)
+			// What a node tells of itself follows what it does by a moment.
+			got := curl(t, n, preamble, command)
+			for end := time.Now().Add(patience); !strings.Contains(got, want.want); got = curl(t, n, preamble, command) {
+				if time.Now().After(end) {
+					t.Fatalf("%s\nprints\n%s\nwant %q in it", command, got, want.want)
+				}
 			}
 			head, err := os.ReadFile(filepath.Join(n.dir, "headers"))
 			if err != nil {

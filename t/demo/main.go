@@ -38,6 +38,7 @@ plugin_attr: {prometheus: {export_addr: {port: 0}}}
 deployment:
   data_dir: %q
   admin: {admin_listen: {ip: 127.0.0.1, port: 0}}
+  etcd: {timeout: 20}
 `
 
 const route = `{

@@ -51,6 +51,7 @@ func run(m *testing.M) int {
 %snginx_config: {http: {access_log: %q}}
 deployment:
   data_dir: %q
+  etcd: {timeout: 20}
   admin:
     admin_listen: {ip: 127.0.0.1, port: 0}
     admin_key: [{name: admin, key: %s, role: admin}]
