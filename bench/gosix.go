@@ -17,6 +17,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/gosix/gosix/internal/porttest"
 	"github.com/gosix/gosix/pkg/store"
 	"github.com/gosix/gosix/pkg/store/etcdstore"
 )
@@ -34,7 +35,7 @@ func (b *bench) startStore(ctx context.Context) error {
 	if b.store != nil {
 		return nil
 	}
-	port, err := freePort()
+	port, err := porttest.Free("127.0.0.1")
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ func (b *bench) startGosix(ctx context.Context, name, engine, at string, profile
 	var ports [5]int
 	for i := range ports {
 		var err error
-		if ports[i], err = freePort(); err != nil {
+		if ports[i], err = porttest.Free("127.0.0.1"); err != nil {
 			return nil, err
 		}
 	}

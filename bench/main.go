@@ -25,6 +25,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gosix/gosix/internal/porttest"
 	"github.com/gosix/gosix/pkg/store/etcdstore"
 )
 
@@ -303,7 +304,7 @@ func (b *bench) others(ctx context.Context) string {
 }
 
 func (b *bench) startProvider(ctx context.Context) error {
-	port, err := freePort()
+	port, err := porttest.Free("127.0.0.1")
 	if err != nil {
 		return err
 	}
@@ -387,7 +388,7 @@ func (b *bench) fresh(ctx context.Context, t *target) (*target, error) {
 // their own.
 func (b *bench) startFolder(ctx context.Context, name, as string) (*target, error) {
 	start := filepath.Join(b.root, "bench/gateways", name, "start")
-	port, err := freePort()
+	port, err := porttest.Free("127.0.0.1")
 	if err != nil {
 		return nil, err
 	}

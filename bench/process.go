@@ -150,14 +150,6 @@ func (p *process) until(ctx context.Context, what string, done func() bool) erro
 	}
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
-}
-
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gosix/gosix/internal/porttest"
 )
 
 // text is an upstream that answers with itself.
@@ -21,9 +23,13 @@ func plainRoute(uri, addr string) string {
 // An etcd, one admin and two gateways, each a process of its own.
 func TestCluster(t *testing.T) {
 	dir := t.TempDir()
-	store := etcd(t, dir, "")
+	port, err := porttest.Free("127.0.0.1") // it comes back to it
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := fmt.Sprintf("127.0.0.1:%d", port)
+	store := etcd(t, dir, listen)
 	defer func() { store.Close() }()
-	listen := strings.TrimPrefix(store.Endpoint(), "http://")
 	control := start(t, "admin", strings.Replace(settings("DIR", store.Endpoint()), storeTimeout, "timeout: 5", 1))
 	nodes := []*node{start(t, "gateway", settings("DIR", store.Endpoint())), start(t, "gateway", settings("DIR", store.Endpoint()))}
 	if control.Gateway != nil || nodes[0].Admin != "" {

@@ -88,7 +88,7 @@ func Run(o Options) (Result, error) { return newDriver(o).run() }
 
 func newDriver(o Options) *driver {
 	if o.Patience == 0 {
-		o.Patience = 5 * time.Second
+		o.Patience = 30 * time.Second
 	}
 	return &driver{Options: o, buffer: make([]byte, 256<<10)}
 }

@@ -8,13 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -22,6 +20,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+
+	"github.com/gosix/gosix/internal/porttest"
 )
 
 // Member is one etcd.
@@ -48,38 +48,6 @@ type Cluster struct {
 	state   string // of the initial cluster
 }
 
-// freePorts are those that freePort gives out: below those that the kernel gives to connections,
-// so that a program that is started again finds its own free.
-var freePorts = struct {
-	sync.Mutex
-	next int
-}{next: firstPort + rand.N(portCount)}
-
-const (
-	firstPort = 12000
-	portCount = 18000
-)
-
-// freePort finds a port that nobody has and that no one was given before: whoever was given
-// one may be about to listen there, or away for a while.
-func freePort(host string) (int, error) {
-	freePorts.Lock()
-	defer freePorts.Unlock()
-	for range portCount {
-		port := freePorts.next
-		if freePorts.next++; freePorts.next == firstPort+portCount {
-			freePorts.next = firstPort
-		}
-		l, err := net.Listen("tcp", net.JoinHostPort(host, fmt.Sprint(port)))
-		if err != nil {
-			continue
-		}
-		_ = l.Close()
-		return port, nil
-	}
-	return 0, errNoPort
-}
-
 // oldEtcd is Debian's etcd 3.4, whose watches have known faults.
 func (l *Lab) oldEtcd() (string, error) {
 	for _, path := range []string{filepath.Join(l.Work, "debian/usr/bin/etcd"), "/usr/bin/etcd"} {
@@ -96,11 +64,11 @@ func (r *Run) NewCluster(ctx context.Context, n int, program, extra string) (*Cl
 	c := &Cluster{run: r, program: program, token: fmt.Sprintf("lab-%d", r.Unit.Seed), extra: extra, state: "new"}
 	var endpoints []string
 	for i := range n {
-		client, err := freePort("127.0.0.1")
+		client, err := porttest.Free("127.0.0.1")
 		if err != nil {
 			return nil, err
 		}
-		peer, err := freePort("127.0.0.1")
+		peer, err := porttest.Free("127.0.0.1")
 		if err != nil {
 			return nil, err
 		}

@@ -389,7 +389,7 @@ func TestOnlyWhatHeldPasses(t *testing.T) {
 		"a line that held":        {func(r *Run) error { r.AtMost("x", time.Second, time.Second); return nil }, Held, 0},
 		"a line that did not":     {func(r *Run) error { r.AtMost("x", 2*time.Second, time.Second); return nil }, Failed, 1},
 		"none of none":            {func(r *Run) error { r.None("x", nil, 0); return nil }, Failed, 1},
-		"an error":                {func(*Run) error { return errNoPort }, Failed, 1},
+		"an error":                {func(*Run) error { return errors.New("no port") }, Failed, 1},
 		"a feature that is not":   {func(*Run) error { return notBuilt("x") }, NotBuilt, 0},
 		"a tool that is not":      {func(*Run) error { return notRun("x") }, NotRun, 0},
 		"not built, after a fail": {func(r *Run) error { r.None("x", []string{"y"}, 1); return notBuilt("x") }, Failed, 1},
@@ -494,21 +494,6 @@ func TestSpeedHasOtherLimitsWhereOthersUseTheMachine(t *testing.T) {
 				t.Errorf("%s, busy %v: got %s, late %v, want %s", what, busy, o.Verdict, o.Late(), want)
 			}
 		}
-	}
-}
-
-// Two programs that are told of one port are a fault of the lab that looks like one of gosix.
-func TestNoPortIsGivenTwice(t *testing.T) {
-	given := map[int]bool{}
-	for range 300 {
-		port, err := freePort("127.0.0.1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if given[port] {
-			t.Fatalf("port %d is given twice", port)
-		}
-		given[port] = true
 	}
 }
 

@@ -288,5 +288,3 @@ func (ns *Namespace) Heal(ctx context.Context) error {
 }
 
 var errEnded = errors.New("a node does not end by itself")
-
-var errNoPort = errors.New("no free port")

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"path/filepath"
 	"time"
+
+	"github.com/gosix/gosix/internal/porttest"
 )
 
 // restored is T5: etcd comes back from an older backup, with its revision as it was then, and
@@ -113,7 +115,7 @@ func otherCluster(ctx context.Context, r *Run) error {
 	w.Etcd.token += "-other"
 	m := w.Etcd.Members[0]
 	address := m.Client
-	port, err := freePort("127.0.0.1")
+	port, err := porttest.Free("127.0.0.1")
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+
+	"github.com/gosix/gosix/internal/porttest"
 )
 
 // Proxy stands before a member of etcd and does harm to what passes.
@@ -27,7 +29,7 @@ var quiet = sync.OnceFunc(func() { zerolog.SetGlobalLevel(zerolog.Disabled) })
 // NewProxy starts a proxy that does no harm yet.
 func (r *Run) NewProxy(to string) (*Proxy, error) {
 	quiet()
-	port, err := freePort("127.0.0.1")
+	port, err := porttest.Free("127.0.0.1")
 	if err != nil {
 		return nil, err
 	}

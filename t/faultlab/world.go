@@ -17,6 +17,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/gosix/gosix/internal/porttest"
 )
 
 const (
@@ -109,7 +111,7 @@ func (r *Run) NewWorld(ctx context.Context, s Shape) (*World, error) {
 			return nil, err
 		}
 	}
-	port, err := freePort(host)
+	port, err := porttest.Free(host)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +183,7 @@ func (w *World) NewNode(name, program, ns string) (*Node, error) {
 	for i := range ports {
 		var err error
 		// In a namespace nothing is taken.
-		if ports[i], err = freePort("127.0.0.1"); err != nil {
+		if ports[i], err = porttest.Free("127.0.0.1"); err != nil {
 			return nil, err
 		}
 	}

@@ -11,18 +11,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gosix/gosix/internal/porttest"
 	"github.com/gosix/gosix/t/blocktest/lua"
 )
 
 // free returns an address that nobody listens on.
 func free(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := porttest.Free("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 // ask sends one request over an open connection and returns the body.
