@@ -35,7 +35,7 @@ type Options struct {
 	Processor   int           // on which it runs
 	Mark        func() error  // called when the window begins, and when it ends
 	Hold        bool          // for Open: streams go on after Events
-	Patience    time.Duration // for answers, once the window of an open loop is over; 0: 5 s
+	Patience    time.Duration // for answers, once the window of an open loop is over; 0: 30 s
 }
 
 // Result is what came of it. Times are in microseconds.
