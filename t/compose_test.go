@@ -154,7 +154,7 @@ func TestCompose(t *testing.T) {
 		return
 	}
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", os.Args[0],
-		"-test.run=^TestCompose$", "-test.v", "-test.timeout=5m")
+		"-test.run=^TestCompose$", "-test.v", "-test.timeout=15m")
 	if !stage.Isolate(cmd) {
 		t.Skipf("to run the cluster takes Linux and root, this is %s and user %d; the files are as they should be", runtime.GOOS, os.Geteuid())
 	}

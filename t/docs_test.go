@@ -71,8 +71,8 @@ func TestExamplesOfDocumentsAreInForce(t *testing.T) {
 		t.Errorf("%d are rejected: %s", rejected, do(t, "GET", "http://"+n.Control+"/v1/config/rejected", "").Text)
 	}
 	for line := range strings.Lines(n.log.String()) {
-		if strings.Contains(line, "configuration store is away") {
-			continue // a busy machine, and no example
+		if strings.Contains(line, "configuration store is away") || strings.Contains(line, `"part":"etcd"`) {
+			continue // what an etcd without a processor leads to, and no example
 		}
 		if strings.Contains(line, `"level":"warn"`) || strings.Contains(line, `"level":"error"`) {
 			t.Errorf("an example is accepted with a warning: %s", line)
