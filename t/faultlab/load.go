@@ -32,6 +32,9 @@ type Record struct {
 	Err     string // "" none
 	refused bool   // nobody listened: nothing was sent
 	unsent  bool   // it failed before a byte of it went out, and not for want of time
+	// silent is for how long its connection had seen nothing when it failed without a byte of
+	// an answer; 0: it did not.
+	silent time.Duration
 }
 
 // Failed tells whether a client would complain.
@@ -60,6 +63,10 @@ type Load struct {
 	running sync.WaitGroup
 	sent    atomic.Int64
 	held    atomic.Int64 // times that the driver waited because too many were under way
+	// silence is after which a node that ends closes a connection; 0: none does. What meets such
+	// an end no server can help: it is sent again, and counted as late.
+	silence time.Duration
+	late    atomic.Int64
 
 	mu      sync.Mutex
 	records []Record
@@ -147,13 +154,20 @@ const chatBody = `{"model":"m","stream":true,"messages":[{"role":"user","content
 // one sends a request and records it, whatever happens.
 func (l *Load) one(id uint64, t Target, stream bool) {
 	l.sent.Add(1)
-	r := Record{ID: id, At: time.Now(), Node: t.Name, Stream: stream}
-	if stream {
-		send(l.client, &r, t.url("/v1/chat/completions"), fmt.Sprintf(chatBody, id))
-	} else {
-		send(l.client, &r, t.url("/plain"), strconv.FormatUint(id, 10))
+	var r Record
+	for range 10 {
+		r = Record{ID: id, At: time.Now(), Node: t.Name, Stream: stream}
+		if stream {
+			send(l.client, &r, t.url("/v1/chat/completions"), fmt.Sprintf(chatBody, id))
+		} else {
+			send(l.client, &r, t.url("/plain"), strconv.FormatUint(id, 10))
+		}
+		r.Latency = time.Since(r.At)
+		if l.silence == 0 || r.silent < l.silence && (!r.unsent || r.refused) {
+			break
+		}
+		l.late.Add(1)
 	}
-	r.Latency = time.Since(r.At)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.records = append(l.records, r)
@@ -163,8 +177,14 @@ func (l *Load) one(id uint64, t Target, stream bool) {
 func send(client *http.Client, r *Record, url, body string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	var wrote atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }})
+	var wrote, heard atomic.Bool
+	var idle atomic.Int64
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:              func(i httptrace.GotConnInfo) { idle.Store(int64(i.IdleTime)) },
+		WroteHeaders:         func() { wrote.Store(true) },
+		GotFirstResponseByte: func() { heard.Store(true) },
+	})
+	begin := time.Now()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
 		r.Err = err.Error()
@@ -175,6 +195,9 @@ func send(client *http.Client, r *Record, url, body string) {
 	res, err := client.Do(req)
 	if err != nil {
 		r.Err, r.refused, r.unsent = err.Error(), errors.Is(err, syscall.ECONNREFUSED), !wrote.Load() && ctx.Err() == nil
+		if wrote.Load() && !heard.Load() && ctx.Err() == nil {
+			r.silent = time.Duration(idle.Load()) + time.Since(begin)
+		}
 		return
 	}
 	defer func() { _ = res.Body.Close() }()

@@ -44,11 +44,11 @@ func ending(ctx context.Context, r *Run) error {
 	g := w.Gateways[0]
 	var broken, codes, unlogged []string
 	var slowest time.Duration
-	requests := 0
+	requests, late := 0, int64(0)
 	for round := range rounds {
 		log := filepath.Join(g.dir, "access.log")
 		_ = os.Truncate(log, 0)
-		c := newCrowd(g.Gateway)
+		c := newCrowd(g.Gateway, time.Duration(duck)*time.Second/2)
 		c.start(posts, multi, streams)
 		if err := pause(ctx, r.between(2, 4)); err != nil {
 			return err
@@ -65,6 +65,7 @@ func ending(ctx context.Context, r *Run) error {
 		}
 		slowest = max(slowest, time.Since(at))
 		c.stop()
+		late += c.late.Load()
 		records, answered := c.records, 0
 		for i := range records {
 			requests++
@@ -93,6 +94,9 @@ func ending(ctx context.Context, r *Run) error {
 		}
 	}
 	r.None(fmt.Sprintf("broken requests of %d clients that POST, %d over HTTP/2, %d streams, at %d ends", posts, multi, streams, rounds), broken, requests)
+	if late > 0 {
+		r.Note("requests that met the end of a silent connection", fmt.Sprint(late))
+	}
 	r.AtMost("slowest end", slowest, time.Duration(duck+limit+2)*time.Second)
 	r.None("exit codes other than 0", codes, rounds)
 	r.None("ends after which the access log lacks a request", unlogged, rounds)
@@ -103,7 +107,9 @@ func ending(ctx context.Context, r *Run) error {
 // crowd is a number of clients, each with a connection of its own.
 type crowd struct {
 	addr    string
-	leaving atomic.Bool // the node was told to end: that nobody listens any more is no fault
+	leaving atomic.Bool   // the node was told to end: that nobody listens any more is no fault
+	silence time.Duration // a node that ends closes a connection over which nothing came for so long
+	late    atomic.Int64  // requests that met the end of such a connection, which no server can help
 	done    chan struct{}
 	running sync.WaitGroup
 
@@ -111,7 +117,9 @@ type crowd struct {
 	records []Record
 }
 
-func newCrowd(addr string) *crowd { return &crowd{addr: addr, done: make(chan struct{})} }
+func newCrowd(addr string, silence time.Duration) *crowd {
+	return &crowd{addr: addr, silence: silence, done: make(chan struct{})}
+}
 
 func (c *crowd) start(posts, multi, streams int) {
 	for i := range posts {
@@ -158,9 +166,13 @@ func (c *crowd) client(n int, client *http.Client, does kind, think time.Duratio
 			// send twice: those it does not send even once.
 			continue
 		}
-		c.mu.Lock()
-		c.records = append(c.records, r)
-		c.mu.Unlock()
+		if c.leaving.Load() && r.silent >= c.silence {
+			c.late.Add(1)
+		} else {
+			c.mu.Lock()
+			c.records = append(c.records, r)
+			c.mu.Unlock()
+		}
 		select {
 		case <-c.done:
 			return
@@ -183,7 +195,8 @@ func upgrade(ctx context.Context, r *Run) error {
 	if r.Long {
 		rounds = 3
 	}
-	w, err := r.NewWorld(ctx, Shape{Etcds: 1, Gateways: 3, Admins: 1, NoLoad: true, Settings: "lame_duck: 2\n"})
+	const duck = 2
+	w, err := r.NewWorld(ctx, Shape{Etcds: 1, Gateways: 3, Admins: 1, NoLoad: true, Settings: fmt.Sprintf("lame_duck: %d\n", duck)})
 	if err != nil {
 		return err
 	}
@@ -195,6 +208,7 @@ func upgrade(ctx context.Context, r *Run) error {
 		return err
 	}
 	load := NewLoad(Target{"balancer", b.Addr})
+	load.silence = duck * time.Second / 2
 	load.Start(r.Rate, uint64(r.Unit.Seed))
 	r.Later(func() { load.Stop() })
 	for round := range 2 * rounds {

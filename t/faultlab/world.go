@@ -424,6 +424,9 @@ func (w *World) FinishWith(ctx context.Context, load *Load) {
 		if held := load.held.Load(); held > 0 {
 			w.Note("requests that the driver sent late", strconv.FormatInt(held, 10))
 		}
+		if late := load.late.Load(); late > 0 {
+			w.Note("requests that met the end of a silent connection", strconv.FormatInt(late, 10))
+		}
 	}
 	samples := w.Watch.Stop()
 	w.None("same revision, other digest", checkDigests(samples), len(samples))
