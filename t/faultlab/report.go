@@ -63,7 +63,7 @@ type Outcome struct {
 	Verdict  Verdict   `json:"verdict"`
 	Reason   string    `json:"reason,omitempty"`
 	Lines    []Line    `json:"lines"`
-	Again    bool      `json:"again,omitempty"` // the second run of a unit that was late in the first
+	Again    bool      `json:"again,omitempty"` // a further run of a unit that was late
 	Reused   bool      `json:"-"`               // from the file
 }
 
@@ -171,7 +171,7 @@ func summary(out io.Writer, done []Outcome) int {
 			text += "; " + o.Reason
 		}
 		if o.Again {
-			text += "; in the second run, the first was late"
+			text += "; in a further run, since it was late before"
 		}
 		if o.Reused {
 			text += "; from the results"

@@ -216,7 +216,7 @@ func conditions(of []Outcome) string {
 		text += fmt.Sprintf("; other machines of the host had up to %.0f %% of the processors' time", 100*stolen)
 	}
 	if len(again) > 0 {
-		text += "; in a second run, because the first was late: " + strings.Join(again, ", ")
+		text += "; in a further run, because it was late before: " + strings.Join(again, ", ")
 	}
 	return text + "."
 }
