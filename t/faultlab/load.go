@@ -76,7 +76,7 @@ type Load struct {
 const underWay = 2000
 
 // patience is how long the driver waits for a whole answer.
-const patience = 15 * time.Second
+const patience = settling
 
 // NewLoad returns a driver that sends nothing yet.
 func NewLoad(targets ...Target) *Load {
@@ -88,7 +88,7 @@ func newClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			MaxIdleConns: 0, MaxIdleConnsPerHost: 200, IdleConnTimeout: 50 * time.Second, DisableCompression: true,
-			DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+			DialContext: (&net.Dialer{Timeout: settling / 2}).DialContext,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

@@ -141,7 +141,7 @@ func (w *World) cycles(ctx context.Context, number int) error {
 	before := ""
 	for i := range number {
 		path := fmt.Sprintf("/cycle/%d", i)
-		a := w.Admins[0].Call(ctx, http.MethodPut, "/routes/cycle?wait=applied&timeout=10s", w.route(path, ""))
+		a := w.Write(ctx, "/routes/cycle?wait=applied&timeout=30s", w.route(path, ""))
 		if a.Err != nil || a.Status/100 != 2 {
 			return fmt.Errorf("cycle %d: %d %s %w", i, a.Status, a.Body, a.Err)
 		}

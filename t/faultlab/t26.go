@@ -38,7 +38,7 @@ func rotation(ctx context.Context, r *Run) error {
 		if err != nil {
 			return nil, false, err
 		}
-		a := w.Admins[0].Call(ctx, http.MethodPut, "/ssls/"+id+"?wait=applied&timeout=10s", doc)
+		a := w.Write(ctx, "/ssls/"+id+"?wait=applied&timeout=30s", doc)
 		if a.Err != nil || a.Status/100 != 2 {
 			return nil, false, fmt.Errorf("PUT /ssls/%s: %d %s: %w", id, a.Status, a.Body, a.Err)
 		}
@@ -105,7 +105,7 @@ func rotation(ctx context.Context, r *Run) error {
 
 // shownBy shakes hands and returns the serial number of the certificate that was shown.
 func shownBy(ctx context.Context, addr string, config *tls.Config) (*big.Int, error) {
-	conn, err := (&tls.Dialer{NetDialer: &net.Dialer{Timeout: 5 * time.Second}, Config: config}).DialContext(ctx, "tcp", addr)
+	conn, err := (&tls.Dialer{NetDialer: &net.Dialer{Timeout: settling}, Config: config}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}

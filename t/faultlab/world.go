@@ -342,20 +342,25 @@ func (n *Node) Call(ctx context.Context, method, path, body string) (a Answer) {
 
 // admins are called over connections that are used once: a call on one whose server was
 // killed would say nothing about the call.
-var admins = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+var admins = &http.Client{Timeout: settling, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // settling limits waits for what must come. Where it is judged how soon something comes, a line
 // of the report has the limit: one that is late is no reason not to go on.
 const settling = time.Minute
 
-// Put writes through the first admin and wants it to succeed. That etcd has had no time for it,
-// on a machine that is busy, is no failure yet.
-func (w *World) Put(ctx context.Context, path, body string) error {
-	var a Answer
+// Write writes through the first admin. That etcd has had no time for it, on a machine that is
+// busy, is no answer yet.
+func (w *World) Write(ctx context.Context, path, body string) (a Answer) {
 	_, _ = within(ctx, settling, "", func() bool {
 		a = w.Admins[0].Call(ctx, http.MethodPut, path, body)
 		return a.Status != http.StatusServiceUnavailable && a.Status != http.StatusGatewayTimeout
 	})
+	return a
+}
+
+// Put is Write, and wants it to succeed.
+func (w *World) Put(ctx context.Context, path, body string) error {
+	a := w.Write(ctx, path, body)
 	if a.Err != nil || a.Status >= 300 {
 		return fmt.Errorf("PUT %s: %d %s: %w", path, a.Status, a.Body, a.Err)
 	}
