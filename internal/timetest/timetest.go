@@ -28,6 +28,24 @@ func Until(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+// Stretch calls try with a limit of time for what it tests, and while it fails with ever longer
+// ones: on a busy machine what takes no time may take longer than a short limit, so that something
+// else ends by it than what was to. It fails the test with what try says of the longest, which is
+// no longer than Patience.
+func Stretch(t testing.TB, first time.Duration, try func(limit time.Duration) error) {
+	t.Helper()
+	for limit := first; ; limit *= 4 {
+		err := try(limit)
+		if err == nil {
+			return
+		}
+		if 4*limit > Patience {
+			t.Fatalf("with a limit of %v: %v", limit, err)
+		}
+		t.Logf("with a limit of %v: %v", limit, err)
+	}
+}
+
 // A Clock is a time that passes when it is told to. The zero value shows the zero time.
 // All methods may be called at any time by any goroutine.
 type Clock struct {

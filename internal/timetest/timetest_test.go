@@ -1,6 +1,8 @@
 package timetest_test
 
 import (
+	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,6 +18,19 @@ func TestTimePassesWhenItIsTold(t *testing.T) {
 	c.Pass(time.Minute)
 	if got := c.Now().Sub(start); got != time.Minute {
 		t.Errorf("got %v later, want a minute", got)
+	}
+}
+
+func TestALimitIsStretchedUntilItIsLongEnough(t *testing.T) {
+	var got []time.Duration
+	timetest.Stretch(t, time.Millisecond, func(limit time.Duration) error {
+		if got = append(got, limit); limit < 10*time.Millisecond {
+			return errors.New("too short")
+		}
+		return nil
+	})
+	if want := []time.Duration{time.Millisecond, 4 * time.Millisecond, 16 * time.Millisecond}; !slices.Equal(got, want) {
+		t.Errorf("tried %v, want %v", got, want)
 	}
 }
 
