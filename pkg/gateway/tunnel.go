@@ -129,15 +129,17 @@ func frameHead(head *[14]byte, got int) (size int, payload uint64) {
 	return size, payload
 }
 
-// say says goingAway where a frame has ended; inside one there is no way to say it. A client
-// that does not read is not waited for.
+// say says goingAway where a frame has ended; inside one there is no way to say it. The write
+// that is under way may end a frame; a client that does not read is not waited for longer than
+// it would be for this frame.
 func (f *farewell) say() {
-	if f.silent || !f.mu.TryLock() {
+	if f.silent {
 		return
 	}
+	_ = f.SetWriteDeadline(time.Now().Add(lingerTime / 2)) // of that write, too
+	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.got == 0 && f.left == 0 {
-		_ = f.SetWriteDeadline(time.Now().Add(lingerTime / 2))
 		_, _ = f.Conn.Write(goingAway)
 	}
 }
