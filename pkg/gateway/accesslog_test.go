@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/exchange"
 )
 
@@ -101,13 +102,10 @@ func TestAccessLogIsReopened(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Reopen()
-	for end := time.Now().Add(10 * time.Second); ; <-time.After(time.Millisecond) {
-		if _, err := os.Stat(path); err == nil {
-			break
-		} else if time.Now().After(end) {
-			t.Fatal("it was not opened again")
-		}
-	}
+	timetest.Until(t, "it is opened again", func() bool {
+		_, err := os.Stat(path)
+		return err == nil
+	})
 	l.Record(one())
 	l.Record(one())
 	stop()

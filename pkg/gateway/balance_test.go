@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/exchange"
 )
 
@@ -32,7 +34,7 @@ func TestLeastConnGoesWhereNothingIsInFlight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := http.DefaultTransport.RoundTrip(req)
+	res, err := w.clients.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,38 +49,32 @@ func TestLeastConnGoesWhereNothingIsInFlight(t *testing.T) {
 	}
 	leave()
 	_ = res.Body.Close()
-	for end := time.Now().Add(10 * time.Second); ; {
-		if _, body := w.do("GET", "/", ""); body == string(first) {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%q gets nothing after its request ended", first)
-		}
-	}
+	timetest.Until(t, fmt.Sprintf("%q is asked after its request ended", first), func() bool {
+		_, body := w.do("GET", "/", "")
+		return body == string(first)
+	})
 }
 
 func TestEWMATakesTheServerThatAnswersFaster(t *testing.T) {
 	w := newWorld(t, nil)
-	release := make(chan struct{})
-	defer close(release)
-	slow := backend(t, func(rw http.ResponseWriter, r *http.Request) {
-		select { // slower than the other by a timer that nothing is measured with
-		case <-time.After(100 * time.Millisecond):
-		case <-release:
-		}
-		_, _ = io.WriteString(rw, "slow")
-	})
 	fast := backend(t, func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, "fast") })
-	doc := strings.Replace(nodes(slow, fast), "roundrobin", "ewma", 1)
-	w.put("routes/1", `{"uri":"/*","upstream":`+doc+`}`)
-	got := map[string]int{}
-	for range 12 {
-		_, body := w.do("GET", "/", "")
-		got[body]++
-	}
-	if got["slow"] > 3 || got["fast"] < 9 {
-		t.Errorf("got %v, want nearly all from the fast one", got)
-	}
+	timetest.Stretch(t, 100*time.Millisecond, func(slower time.Duration) error {
+		slow := backend(t, func(rw http.ResponseWriter, _ *http.Request) {
+			<-time.After(slower)
+			_, _ = io.WriteString(rw, "slow")
+		})
+		doc := strings.Replace(nodes(slow, fast), "roundrobin", "ewma", 1)
+		w.put("routes/1", `{"uri":"/*","upstream":`+doc+`}`)
+		got := map[string]int{}
+		for range 12 {
+			_, body := w.do("GET", "/", "")
+			got[body]++
+		}
+		if got["slow"] > 3 || got["fast"] < 9 {
+			return fmt.Errorf("got %v, want nearly all from the fast one", got)
+		}
+		return nil
+	})
 }
 
 // statused is a server that answers with a status, and says its name.
@@ -95,7 +91,7 @@ func TestUnhealthyNodesAreNotAsked(t *testing.T) {
 	w := newWorld(t, nil)
 	a, statusA := statused(t, "a")
 	b, _ := statused(t, "b")
-	gone := refusing(t)
+	gone := refusing
 	const passive = `{"unhealthy":{"http_statuses":[500],"http_failures":2,"tcp_failures":1},"healthy":{"successes":1}}`
 	only := func(path, name string) bool {
 		for range 8 {
@@ -132,6 +128,7 @@ func TestUnhealthyNodesAreNotAsked(t *testing.T) {
 		}
 		w.do("GET", "/nowhere", "")
 		w.logs("/nowhere")
+		w.logs("502, 200")
 		if strings.Count(w.lines.String(), "502, 200") != 1 {
 			t.Errorf("the one that refuses is asked again: %s", w.lines)
 		}
@@ -140,17 +137,12 @@ func TestUnhealthyNodesAreNotAsked(t *testing.T) {
 		put("routes/3", "/probed", nodes(gone, b),
 			`{"active":{"type":"tcp","healthy":{"interval":1},"unhealthy":{"interval":1,"tcp_failures":1}}}`)
 		r := w.syncer.Router()
-		for end := time.Now().Add(20 * time.Second); ; {
+		timetest.Until(t, "a probe fails", func() bool {
 			w.do("GET", "/probed", "")
 			x := &exchange.Exchange{}
 			x.Request.Method, x.Request.Path = "GET", "/probed"
-			if u := r.Snapshot().Match(x).Upstream; u.Down().Len() == 1 {
-				break
-			}
-			if time.Now().After(end) {
-				t.Fatal("no probe failed")
-			}
-		}
+			return r.Snapshot().Match(x).Upstream.Down().Len() == 1
+		})
 		if !only("/probed", "b") {
 			t.Error("not only b answers")
 		}

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gosix/gosix/internal/timetest"
 )
 
 // parrot answers with the request's body while it reads it.
@@ -72,35 +75,38 @@ func TestAClientThatStopsWhileItIsAnsweredEndsBoth(t *testing.T) {
 		log string
 	}{
 		"it stalls": {time.Second, func(c *client) { _, _ = io.Copy(io.Discard, c.r) }, "POST /echo 200 200"},
-		"it leaves": {time.Minute, func(c *client) { _ = c.Close() }, "POST /echo "},
+		"it leaves": {timetest.Patience, func(c *client) { _ = c.Close() }, "POST /echo "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newLimitedWorld(t, Limits{BodyRead: tt.gap, WriteStall: time.Minute}, nil)
-			ended := make(chan struct{})
-			up := backend(t, func(w http.ResponseWriter, r *http.Request) {
-				defer close(ended)
-				parrot(w, r)
+			timetest.Stretch(t, tt.gap, func(gap time.Duration) error {
+				w := newLimitedWorld(t, Limits{BodyRead: gap, WriteStall: time.Minute}, nil)
+				ended := make(chan struct{})
+				up := backend(t, func(w http.ResponseWriter, r *http.Request) {
+					defer close(ended)
+					parrot(w, r)
+				})
+				w.put("routes/1", `{"uri":"/echo","upstream":`+nodes(up)+`}`)
+				c := w.dial()
+				sent := make(chan error, 1)
+				go func() {
+					_, err := io.WriteString(c, "POST /echo HTTP/1.1\r\nHost: x\r\nX-Size: 99999999\r\nContent-Length: 99999999\r\n\r\n"+strings.Repeat("x", half))
+					sent <- err
+				}()
+				res, err := http.ReadResponse(c.r, nil)
+				if err != nil {
+					return err
+				}
+				if n, err := io.CopyN(io.Discard, res.Body, half); err != nil {
+					return fmt.Errorf("got %d bytes, %w, want all that was sent", n, err)
+				}
+				if err := <-sent; err != nil {
+					return err
+				}
+				tt.act(c)
+				<-ended
+				w.logs(tt.log)
+				return nil
 			})
-			w.put("routes/1", `{"uri":"/echo","upstream":`+nodes(up)+`}`)
-			c := w.dial()
-			sent := make(chan error, 1)
-			go func() {
-				_, err := io.WriteString(c, "POST /echo HTTP/1.1\r\nHost: x\r\nX-Size: 99999999\r\nContent-Length: 99999999\r\n\r\n"+strings.Repeat("x", half))
-				sent <- err
-			}()
-			res, err := http.ReadResponse(c.r, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n, err := io.CopyN(io.Discard, res.Body, half); err != nil {
-				t.Fatalf("got %d bytes, %v, want all that was sent", n, err)
-			}
-			if err := <-sent; err != nil {
-				t.Fatal(err)
-			}
-			tt.act(c)
-			<-ended
-			w.logs(tt.log)
 		})
 	}
 }
@@ -131,7 +137,7 @@ func TestAnAnswerThatIsCutDoesNotWaitForTheClientsBody(t *testing.T) {
 			set(&p)
 			transport := &http.Transport{Protocols: &p}
 			defer transport.CloseIdleConnections()
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			body, more := io.Pipe()
 			defer func() { _ = more.Close() }()

@@ -25,6 +25,7 @@ import (
 
 	"github.com/gosix/gosix/internal/certtest"
 	"github.com/gosix/gosix/internal/logtest"
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/pkg/route"
@@ -99,7 +100,8 @@ type world struct {
 	lines   *bytes.Buffer
 	engine  Engine
 	gateway *Gateway
-	served  chan struct{} // closed when the engine accepts no more
+	served  chan struct{}   // closed when the engine accepts no more
+	clients *http.Transport // of its own: another world's would know connections to a port that was another's
 	url     string
 }
 
@@ -117,7 +119,7 @@ func newLimitedWorld(t testing.TB, limits Limits, change func(*Options)) *world 
 func newWorldWith(t testing.TB, limits Limits, change func(*Options), more func(*upstream.Client, *balancer.Cache) []plugin.Definition) *world {
 	t.Helper()
 	_ = os.Getenv(engineVariable) // go test would take the outcome of another engine for this one's
-	w := &world{t: t, store: memstore.New(), seen: &trace{}, lines: &bytes.Buffer{}}
+	w := &world{t: t, store: memstore.New(), seen: &trace{}, lines: &bytes.Buffer{}, clients: &http.Transport{}}
 	t.Cleanup(func() { _ = w.store.Close() })
 	definitions := []plugin.Definition{recorder("early", 100, w.seen), recorder("late", 50, w.seen), clumsy()}
 	client, pickers := upstream.NewClient(upstream.Options{}), balancer.NewCache(0)
@@ -155,6 +157,7 @@ func newWorldWith(t testing.TB, limits Limits, change func(*Options), more func(
 	t.Cleanup(func() {
 		over, cancel := context.WithCancel(context.Background())
 		cancel()
+		w.clients.CloseIdleConnections()
 		_ = engine.Shutdown(over)
 		client.Close()
 		stop()
@@ -171,12 +174,7 @@ func (w *world) put(key, value string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	for end := time.Now().Add(10 * time.Second); w.syncer.Router().Snapshot().Revision() < res.Revision; {
-		if time.Now().After(end) {
-			w.t.Fatal("the change is not applied")
-		}
-		<-time.After(time.Millisecond)
-	}
+	timetest.Until(w.t, "the change is applied", func() bool { return w.syncer.Router().Snapshot().Revision() >= res.Revision })
 	if list := w.syncer.Router().Snapshot().Rejected(); len(list) > 0 {
 		w.t.Logf("rejected: %+v", list)
 	}
@@ -185,7 +183,7 @@ func (w *world) put(key, value string) {
 // logs waits for a line of the access log with that text.
 func (w *world) logs(text string) {
 	w.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; {
+	for end := time.Now().Add(timetest.Patience); ; {
 		w.log.flush()
 		if strings.Contains(w.lines.String(), text) {
 			return
@@ -206,7 +204,7 @@ func (w *world) do(method, path, body string, header ...string) (*http.Response,
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Add(header[i], header[i+1])
 	}
-	res, err := http.DefaultTransport.RoundTrip(req)
+	res, err := w.clients.RoundTrip(req)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -266,7 +264,7 @@ func TestPhasesRunInOrder(t *testing.T) {
 			w.put("routes/1", `{"uri":"/a","plugins":`+tt.conf+`,"upstream":`+nodes(up)+`}`)
 			w.seen.take()
 			w.do("GET", "/a", "")
-			for end := time.Now().Add(5 * time.Second); time.Now().Before(end); { // the log phase comes after the answer
+			for end := time.Now().Add(timetest.Patience); time.Now().Before(end); { // the log phase comes after the answer
 				w.seen.mu.Lock()
 				n := len(w.seen.list)
 				w.seen.mu.Unlock()
@@ -291,21 +289,13 @@ func TestPhasesRunInOrder(t *testing.T) {
 func TestAnswersOfTheGateway(t *testing.T) {
 	w := newWorld(t, nil)
 	up := backend(t, hello)
-	refused := func() string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = l.Close() }()
-		return l.Addr().String()
-	}()
 	w.put("routes/panic", `{"uri":"/panic","plugins":{"early":{"Panic":"access"}},"upstream":`+nodes(up)+`}`)
 	w.put("routes/exit", `{"uri":"/exit","plugins":{"early":{"Exit":"access","Code":418,"_meta":{"error_response":{"own":"words"}}}}}`)
 	w.put("routes/none", `{"uri":"/none","plugins":{}}`)
-	w.put("routes/refused", `{"uri":"/refused","upstream":`+nodes(refused)+`}`)
-	w.put("routes/retry", `{"uri":"/retry","upstream":`+nodes(refused, up)+`}`)
+	w.put("routes/refused", `{"uri":"/refused","upstream":`+nodes(refusing)+`}`)
+	w.put("routes/retry", `{"uri":"/retry","upstream":`+nodes(refusing, up)+`}`)
 	w.put("routes/unknown", `{"uri":"/unknown","plugins":{"of-tomorrow":{}},"upstream":`+nodes(up)+`}`)
-	w.put("routes/type", `{"uri":"/type","upstream":{"type":"dice","nodes":{"`+up+`":1,"`+refused+`":1}}}`)
+	w.put("routes/type", `{"uri":"/type","upstream":{"type":"dice","nodes":{"`+up+`":1,"`+refusing+`":1}}}`)
 	w.put("routes/missing", `{"uri":"/missing","upstream_id":"x"}`)
 	w.put("routes/ok", `{"uri":"/ok*","upstream":`+nodes(up)+`}`)
 	tests := map[string]struct {
@@ -401,7 +391,7 @@ func TestWhatTheUpstreamIsTold(t *testing.T) {
 			for i := 0; i < len(client); i += 2 {
 				req.Header[client[i]] = append(req.Header[client[i]], client[i+1])
 			}
-			res, err := http.DefaultTransport.RoundTrip(req)
+			res, err := w.clients.RoundTrip(req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -533,7 +523,7 @@ func TestUpgrade(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = conn.Close() }()
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(timetest.Patience))
 		_, _ = io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 		r := bufio.NewReader(conn)
 		res, err := http.ReadResponse(r, nil)
@@ -591,7 +581,7 @@ func TestAClientThatLeavesIsLoggedAs499(t *testing.T) {
 		<-entered
 		cancel()
 	}()
-	if _, err := http.DefaultTransport.RoundTrip(req); !errors.Is(err, context.Canceled) {
+	if _, err := w.clients.RoundTrip(req); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	<-left // the upstream's request ended as well
@@ -624,12 +614,7 @@ func TestTheLogSaysWhyTheGatewayAnswered(t *testing.T) {
 			if res.StatusCode != tt.status {
 				t.Errorf("got %d %s, want %d", res.StatusCode, body, tt.status)
 			}
-			for end := time.Now().Add(10 * time.Second); !strings.Contains(log.String(), tt.want); {
-				if time.Now().After(end) {
-					t.Fatalf("the log does not say %q: %s", tt.want, &log)
-				}
-				<-time.After(time.Millisecond)
-			}
+			timetest.Until(t, fmt.Sprintf("the log says %q", tt.want), func() bool { return strings.Contains(log.String(), tt.want) })
 		})
 	}
 }

@@ -14,15 +14,9 @@ import (
 	"github.com/gosix/gosix/pkg/upstream"
 )
 
-// refusing is an address at which nobody listens.
-func refusing(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = l.Close()
-	return l.Addr().String()
-}
+// refusing is an address at which nobody listens: its port is none that a system gives away,
+// as it may do with one that was closed.
+const refusing = "127.0.0.1:1"
 
 func TestABodyFollowsItsRequestToTheNextServer(t *testing.T) {
 	w := newWorld(t, nil)
@@ -30,7 +24,7 @@ func TestABodyFollowsItsRequestToTheNextServer(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		_, _ = w.Write(body)
 	}
-	w.put("routes/1", `{"uri":"/refused","upstream":`+nodes(refusing(t), backend(t, echo))+`}`)
+	w.put("routes/1", `{"uri":"/refused","upstream":`+nodes(refusing, backend(t, echo))+`}`)
 	dying := backend(t, func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		panic(http.ErrAbortHandler)
@@ -59,7 +53,7 @@ func TestABodyFollowsItsRequestToTheNextServer(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					res, err := http.DefaultTransport.RoundTrip(req)
+					res, err := w.clients.RoundTrip(req)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -123,7 +117,7 @@ func TestANameWithoutAnAddressIsLeftOut(t *testing.T) {
 	})
 	w.put("routes/1", `{"uri":"/none","upstream":`+nodes("nowhere.test:80", "nowhere2.test:80")+`}`)
 	w.put("routes/2", `{"uri":"/one","upstream":`+nodes("nowhere.test:80", backend(t, hello))+`}`)
-	w.put("routes/3", `{"uri":"/bad","upstream":`+nodes("nowhere.test:80", refusing(t))+`}`)
+	w.put("routes/3", `{"uri":"/bad","upstream":`+nodes("nowhere.test:80", refusing)+`}`)
 	for path, want := range map[string]struct {
 		status int
 		header string

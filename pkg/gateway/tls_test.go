@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/gosix/gosix/internal/certtest"
 	"github.com/gosix/gosix/internal/logtest"
+	"github.com/gosix/gosix/internal/timetest"
 )
 
 // secure makes the world listen with TLS, too, and returns where.
@@ -386,19 +388,18 @@ func TestAnOpenConnectionIsJudgedByWhatIsInForce(t *testing.T) {
 	for what, tt := range tests {
 		t.Run(what, func(t *testing.T) {
 			w.put("ssls/a", ssl(t, ca, tt.before, "a.test"))
-			b := browse(t, addr, "a.test", ca, false).shows(t, clients)
-			first, _, err := b.get("https://a.test/")
-			if err != nil || first.StatusCode != 200 {
-				t.Fatal(first, err)
-			}
-			w.put("ssls/a", ssl(t, ca, tt.after, "a.test"))
-			second, _, err := b.get("https://a.test/")
+			conn, err := tls.Dial("tcp", addr, browse(t, addr, "a.test", ca, false).shows(t, clients).tls)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if serialOf(second) != serialOf(first) {
-				t.Fatal("it is another connection")
+			defer func() { _ = conn.Close() }()
+			_ = conn.SetDeadline(time.Now().Add(timetest.Patience))
+			c := &client{t, conn, bufio.NewReader(conn)}
+			if first, _ := c.ask("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"); first.StatusCode != 200 {
+				t.Fatalf("got %d", first.StatusCode)
 			}
+			w.put("ssls/a", ssl(t, ca, tt.after, "a.test"))
+			second, _ := c.ask("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
 			if second.StatusCode != tt.status {
 				t.Errorf("got %d, want %d", second.StatusCode, tt.status)
 			}

@@ -19,7 +19,17 @@ import (
 )
 
 // tunnelled opens a tunnel to a server that sends back every line.
-func tunnelled(t *testing.T, w *world, timeout string) (net.Conn, *bufio.Reader) {
+func tunnelled(t *testing.T, w *world) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	conn, r, err := tunnel(t, w, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn, r
+}
+
+// tunnel is tunnelled over a route with limits of time; it returns why there is no tunnel.
+func tunnel(t *testing.T, w *world, timeout string) (net.Conn, *bufio.Reader, error) {
 	t.Helper()
 	up := backend(t, func(rw http.ResponseWriter, _ *http.Request) {
 		conn, buf, err := http.NewResponseController(rw).Hijack()
@@ -36,14 +46,14 @@ func tunnelled(t *testing.T, w *world, timeout string) (net.Conn, *bufio.Reader)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	_, _ = io.WriteString(conn, "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 	r := bufio.NewReader(conn)
 	res, err := http.ReadResponse(r, nil)
 	if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("got %v, %v", res, err)
+		return nil, nil, fmt.Errorf("got %v, %w", res, err)
 	}
-	return conn, r
+	return conn, r, nil
 }
 
 func echo(t *testing.T, conn net.Conn, r *bufio.Reader) {
@@ -55,10 +65,18 @@ func echo(t *testing.T, conn net.Conn, r *bufio.Reader) {
 }
 
 func TestAnIdleTunnelEnds(t *testing.T) {
-	_, r := tunnelled(t, newWorld(t, nil), `"timeout":{"connect":5,"send":5,"read":0.05},`)
-	if line, err := r.ReadString('\n'); !errors.Is(err, io.EOF) {
-		t.Errorf("got %q, %v", line, err)
-	}
+	w := newWorld(t, nil)
+	// The server has to answer within the same limit.
+	timetest.Stretch(t, 50*time.Millisecond, func(limit time.Duration) error {
+		_, r, err := tunnel(t, w, fmt.Sprintf(`"timeout":{"connect":5,"send":5,"read":%v},`, limit.Seconds()))
+		if err != nil {
+			return err
+		}
+		if line, err := r.ReadString('\n'); !errors.Is(err, io.EOF) {
+			t.Errorf("got %q, %v", line, err)
+		}
+		return nil
+	})
 }
 
 // deadlines is a connection that keeps the last one.
@@ -86,7 +104,7 @@ func TestAByteOfOneSideKeepsBothAlive(t *testing.T) {
 
 func TestShutdownWaitsForTunnels(t *testing.T) {
 	w := newWorld(t, nil)
-	conn, r := tunnelled(t, w, "")
+	conn, r := tunnelled(t, w)
 	echo(t, conn, r)
 	ended := make(chan error, 1)
 	go func() { ended <- w.engine.Shutdown(context.Background()) }()
@@ -108,7 +126,7 @@ func TestShutdownWaitsForTunnels(t *testing.T) {
 
 func TestShutdownCutsTunnelsInTheEnd(t *testing.T) {
 	w := newWorld(t, nil)
-	conn, r := tunnelled(t, w, "")
+	conn, r := tunnelled(t, w)
 	echo(t, conn, r)
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -189,7 +207,7 @@ func TestConnectionsAreCounted(t *testing.T) {
 		timetest.Until(t, fmt.Sprintf("%s: %+v", what, want), func() bool { return w.engine.Connections() == want })
 	}
 	come("before any", Connections{})
-	conn, r := tunnelled(t, w, "")
+	conn, r := tunnelled(t, w)
 	echo(t, conn, r)
 	come("a tunnel", Connections{Accepted: 1, Active: 1, Serving: 1})
 	c := w.dial()
@@ -239,7 +257,6 @@ func TestATunnelThatTheClientDidNotAskForEnds(t *testing.T) {
 	w.put("routes/1", `{"uri":"/ws","enable_websocket":true,"plugins":{"switching":{}},"upstream":`+nodes(up)+`}`)
 	w.put("routes/2", `{"uri":"/x","upstream":`+nodes(backend(t, parrot))+`}`)
 	c := w.dial()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 	c.ask("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na")
 	c.send("GET /ws HTTP/1.1\r\nHost: x\r\n\r\n")
 	res, err := http.ReadResponse(c.r, nil)
