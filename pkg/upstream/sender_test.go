@@ -17,6 +17,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/gosix/gosix/internal/timetest"
 )
 
 // pattern is n bytes of which each place tells itself from its neighbours. It reads as a
@@ -312,31 +314,34 @@ func TestAServerThatReadsNoFurtherMayAnswerWhole(t *testing.T) {
 	} {
 		for _, limit := range []time.Duration{time.Minute, 30 * time.Millisecond} {
 			t.Run(fmt.Sprint(name, ", limit ", limit), func(t *testing.T) {
-				read, stay := make(chan struct{}), make(chan struct{})
-				target := serve(t, func(c net.Conn, r *bufio.Reader) {
-					_, _ = r.ReadString('\n')
-					write(c, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", reply))
-					_, _ = io.Copy(c, &pattern{n: reply})
-					end(c, read, stay)
+				timetest.Stretch(t, limit, func(limit time.Duration) error {
+					read, stay := make(chan struct{}), make(chan struct{})
+					target := serve(t, func(c net.Conn, r *bufio.Reader) {
+						_, _ = r.ReadString('\n')
+						write(c, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", reply))
+						_, _ = io.Copy(c, &pattern{n: reply})
+						end(c, read, stay)
+					})
+					t.Cleanup(func() { close(stay) })
+					over := sync.OnceFunc(func() { close(read) })
+					defer over() // of a test that fails, too: its server waits
+					c := client(t, Options{})
+					r := streamed(target, endless{}, -1)
+					r.Timeouts.Send = limit
+					res, err := c.Do(context.Background(), r)
+					if err != nil {
+						return err // the server did not answer in time
+					}
+					if n, err := io.Copy(&pattern{n: reply}, struct{ io.Reader }{res}); n != reply || err != nil {
+						t.Errorf("got %d bytes, %v, want %d", n, err, reply)
+					}
+					over()
+					_ = res.Close()
+					if n := len(c.idle(target)); n != 0 {
+						t.Errorf("got %d idle connections, want none: the request was not sent whole", n)
+					}
+					return nil
 				})
-				t.Cleanup(func() { close(stay) })
-				over := sync.OnceFunc(func() { close(read) })
-				defer over() // of a test that fails, too: its server waits
-				c := client(t, Options{})
-				r := streamed(target, endless{}, -1)
-				r.Timeouts.Send = limit
-				res, err := c.Do(context.Background(), r)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if n, err := io.Copy(&pattern{n: reply}, struct{ io.Reader }{res}); n != reply || err != nil {
-					t.Errorf("got %d bytes, %v, want %d", n, err, reply)
-				}
-				over()
-				_ = res.Close()
-				if n := len(c.idle(target)); n != 0 {
-					t.Errorf("got %d idle connections, want none: the request was not sent whole", n)
-				}
 			})
 		}
 	}
@@ -416,28 +421,37 @@ func TestEveryWayToEndTheSendingEndsIt(t *testing.T) {
 			"a server that takes no more for too long": {0, func() io.Reader { return endless{} }, false, func(res *Response, _ *stalling, _ context.CancelFunc) { <-res.sender.done }, nil, true},
 		} {
 			t.Run(transport+", "+name, func(t *testing.T) {
-				stay := make(chan struct{})
-				target := over(t, begun(tt.reads, stay))
-				t.Cleanup(func() { close(stay) })
-				r := post(target, strings.Repeat("x", 16<<20))
-				r.Timeouts = patient
 				var s *stalling
-				if tt.stream != nil {
-					r = streamed(target, tt.stream(), -1)
-					s, _ = r.Stream.(*stalling)
-				}
-				if tt.limited {
-					r.Timeouts.Send = 30 * time.Millisecond
-				}
-				c := client(t, Options{})
+				var c *Client
+				var target *Target
+				var res *Response
 				ctx, cancel := context.WithCancel(context.Background())
 				defer cancel()
-				res, err := c.Do(ctx, r)
-				if err != nil {
-					t.Fatal(err)
+				begin := func(send time.Duration) (err error) {
+					stay := make(chan struct{})
+					target = over(t, begun(tt.reads, stay))
+					t.Cleanup(func() { close(stay) })
+					r := post(target, strings.Repeat("x", 16<<20))
+					r.Timeouts = patient
+					if tt.stream != nil {
+						r = streamed(target, tt.stream(), -1)
+						s, _ = r.Stream.(*stalling)
+					}
+					r.Timeouts.Send = send
+					c = client(t, Options{})
+					if res, err = c.Do(ctx, r); err != nil {
+						return err
+					}
+					if !res.Sending() {
+						_ = res.Close()
+						return errors.New("nothing is sent beside the answer")
+					}
+					return nil
 				}
-				if !res.Sending() {
-					t.Fatal("nothing is sent beside the answer")
+				if tt.limited { // the server has to answer within the limit
+					timetest.Stretch(t, 30*time.Millisecond, begin)
+				} else if err := begin(patient.Send); err != nil {
+					t.Fatal(err)
 				}
 				p := make([]byte, 5)
 				if _, err := io.ReadFull(res, p); err != nil {

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"github.com/gosix/gosix/internal/timetest"
 )
 
 var versions = map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13}
@@ -216,11 +218,13 @@ func TestNothingIsWrittenAfterAnEarlyAnswerOverTLS(t *testing.T) {
 		return counting{c.(*net.TCPConn), &writes}, nil
 	}})
 	r := post(target, strings.Repeat("x", 32<<20))
-	r.Timeouts = Timeouts{Send: 100 * time.Millisecond, Head: time.Minute, Read: time.Minute}
-	res, err := c.Do(context.Background(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r.Timeouts = Timeouts{Head: time.Minute, Read: time.Minute}
+	var res *Response
+	timetest.Stretch(t, 100*time.Millisecond, func(limit time.Duration) (err error) {
+		r.Timeouts.Send = limit
+		res, err = c.Do(context.Background(), r) // fails if the server does not answer within the limit
+		return err
+	})
 	if got, err := io.ReadAll(res); res.Status != 413 || string(got) != "no" || err != nil {
 		t.Errorf("got %d %q, %v, want 413", res.Status, got, err)
 	}

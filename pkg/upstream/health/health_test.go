@@ -181,7 +181,7 @@ func TestProbesChangeAState(t *testing.T) {
 	l := newLab(t, nil)
 	target := Target{
 		Server: &upstream.Target{Addr: addr}, Host: "name.example:8080",
-		Check:  fast(t, `{"active":{"http_path":"/up?a=b","http_method":"POST","http_req_body":"ping","req_headers":["User-Agent: probe","X-Mine:1","Content-Length: 99"],`+both+`}}`),
+		Check:  fast(t, `{"active":{"timeout":30,"http_path":"/up?a=b","http_method":"POST","http_req_body":"ping","req_headers":["User-Agent: probe","X-Mine:1","Content-Length: 99"],`+both+`}}`),
 		Header: []exchange.Field{{Name: "Authorization", Value: "Bearer k"}, {Name: "X-Mine", Value: "1"}}, Query: "key=v",
 	}
 	g := NewGroup("/apisix/upstreams/1", []Target{target}, nil)
@@ -234,11 +234,7 @@ func TestWhatAProbeMeets(t *testing.T) {
 		}
 	}()
 	t.Cleanup(func() { _ = garbled.Close(); <-done })
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = nobody.Close()
+	const nobody = "127.0.0.1:1" // a port that no system gives away, as it may do with one that was closed
 	host := func(url string) string { return url[strings.LastIndex(url, "/")+1:] }
 	_, port, _ := net.SplitHostPort(host(plain.URL))
 	tests := map[string]struct {
@@ -249,11 +245,11 @@ func TestWhatAProbeMeets(t *testing.T) {
 		"a status that says nothing":  {host(plain.URL), `{"active":{"healthy":{"http_statuses":[204]}}}`, nothing},
 		"a bad status":                {host(plain.URL), `{"active":{"healthy":{"http_statuses":[204]},"unhealthy":{"http_statuses":[200]}}}`, httpFailure},
 		"another port":                {"127.0.0.1:1", `{"active":{"port":` + port + `}}`, success},
-		"nobody":                      {nobody.Addr().String(), `{"active":{}}`, tcpFailure},
+		"nobody":                      {nobody, `{"active":{}}`, tcpFailure},
 		"silence":                     {host(silent.URL), `{"active":{"timeout":0.05}}`, timeout},
 		"no HTTP":                     {garbled.Addr().String(), `{"active":{}}`, httpFailure},
 		"tcp":                         {host(silent.URL), `{"active":{"type":"tcp"}}`, success},
-		"tcp to nobody":               {nobody.Addr().String(), `{"active":{"type":"tcp"}}`, tcpFailure},
+		"tcp to nobody":               {nobody, `{"active":{"type":"tcp"}}`, tcpFailure},
 		"https":                       {host(secure.URL), `{"active":{"type":"https","https_verify_certificate":false}}`, success},
 		"https that nobody vouches":   {host(secure.URL), `{"active":{"type":"https"}}`, tcpFailure},
 		"https that is not":           {host(plain.URL), `{"active":{"type":"https"}}`, tcpFailure},
@@ -263,6 +259,9 @@ func TestWhatAProbeMeets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t, nil)
 			target := at(t, tt.addr, tt.check)
+			if tt.want != timeout {
+				target.Check.active.timeout = timetest.Patience
+			}
 			w := newWatched("x", &target)
 			if got := l.checker.probe(t.Context(), w, (*w.endpoints.Load())[0]); got != tt.want {
 				t.Errorf("got %s, want %s", outcomeWords[got], outcomeWords[tt.want])
