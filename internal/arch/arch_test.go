@@ -26,7 +26,7 @@ const module = "github.com/gosix/gosix/"
 // or of its own row further to the left. A name ending in /... stands for the packages
 // below it.
 var rows = [][]string{
-	0: {"internal/logtest", "internal/timetest", "internal/porttest", "internal/certtest", "internal/racetest", "pkg/jsonedit", "pkg/exchange", "pkg/exchange/exchangetest", "pkg/http1", "pkg/socket", "pkg/schema", "pkg/store", "pkg/balancer", "pkg/tlsname", "pkg/protodef", "pkg/config", "pkg/drain", "pkg/seal", "pkg/drivers/protocol", "pkg/drivers/sse", "pkg/drivers/eventstream"},
+	0: {"internal/logtest", "internal/timetest", "internal/porttest", "internal/leaktest", "internal/certtest", "internal/racetest", "pkg/jsonedit", "pkg/exchange", "pkg/exchange/exchangetest", "pkg/http1", "pkg/socket", "pkg/schema", "pkg/store", "pkg/balancer", "pkg/tlsname", "pkg/protodef", "pkg/config", "pkg/drain", "pkg/seal", "pkg/drivers/protocol", "pkg/drivers/sse", "pkg/drivers/eventstream"},
 	1: {"pkg/variable", "pkg/expr", "pkg/upstream", "pkg/upstream/health", "pkg/drivers/convert", "pkg/drivers/ledger", "pkg/drivers/gcp", "pkg/resource", "pkg/store/memstore", "pkg/store/etcdstore", "pkg/store/embedetcd", "pkg/store/storetest", "pkg/cluster", "pkg/store/lastgood"},
 	2: {"pkg/certificate", "pkg/plugin", "pkg/drivers", "pkg/drivers/reply", "pkg/prompt"},
 	3: {"pkg/drivers/drivertest", "pkg/drivers/...", "pkg/plugin/...", "pkg/route", "pkg/sealed"},

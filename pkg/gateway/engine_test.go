@@ -6,7 +6,7 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/gosix/gosix/internal/leaktest"
 )
 
 const engineVariable = "GOSIX_ENGINE"
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	for _, engineUnderTest = range engines {
 		failed := m.Run()
 		http.DefaultClient.CloseIdleConnections()
-		if err := goleak.Find(); err != nil && failed == 0 {
+		if err := leaktest.Find(); err != nil && failed == 0 {
 			fmt.Println(err)
 			failed = 1
 		}

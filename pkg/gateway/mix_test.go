@@ -25,6 +25,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gosix/gosix/internal/certtest"
+	"github.com/gosix/gosix/internal/leaktest"
 	"github.com/gosix/gosix/internal/logtest"
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/drivers"
@@ -373,7 +374,7 @@ func (m *mix) answer(conn net.Conn, r *bufio.Reader, q question) bool {
 func TestNothingOfOneRequestReachesAnother(t *testing.T) {
 	running := goleak.IgnoreCurrent()
 	m := &mix{t: t, roots: x509.NewCertPool()}
-	t.Cleanup(func() { goleak.VerifyNone(t, running) })
+	t.Cleanup(func() { leaktest.None(t, running) })
 
 	certified := httptest.NewTLSServer(m.server())
 	t.Cleanup(certified.Close)

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
+	"github.com/gosix/gosix/internal/leaktest"
 	"github.com/gosix/gosix/pkg/store"
 	"github.com/gosix/gosix/pkg/store/memstore"
 )
@@ -89,7 +89,7 @@ func start(t *testing.T, s *Syncer) *running {
 	}
 	t.Cleanup(func() {
 		r.stop()
-		goleak.VerifyNone(t)
+		leaktest.None(t)
 	})
 	return r
 }

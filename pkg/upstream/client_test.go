@@ -23,8 +23,7 @@ import (
 	"testing/iotest"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/gosix/gosix/internal/leaktest"
 	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/socket"
@@ -34,7 +33,7 @@ func TestMain(m *testing.M) {
 	if kind := os.Getenv(serverVariable); kind != "" {
 		benchServer(kind)
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // serve gives each connection to a handler, the first to the first and so on; the last has

@@ -22,14 +22,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
+	"github.com/gosix/gosix/internal/leaktest"
 	"github.com/gosix/gosix/internal/logtest"
 	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/upstream"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 var testKey = sync.OnceValue(func() *rsa.PrivateKey {
 	k, err := rsa.GenerateKey(rand.Reader, 2048)

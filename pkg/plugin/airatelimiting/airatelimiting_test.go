@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
+	"github.com/gosix/gosix/internal/leaktest"
 	"github.com/gosix/gosix/internal/logtest"
 	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/exchange"
@@ -18,7 +18,7 @@ import (
 	"github.com/gosix/gosix/pkg/plugin"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // rig is a route with the plugin.
 type rig struct {

@@ -3,13 +3,12 @@ package memstore
 import (
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"github.com/gosix/gosix/internal/leaktest"
 	"github.com/gosix/gosix/pkg/store"
 	"github.com/gosix/gosix/pkg/store/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestContract(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) (store.Store, storetest.Faults) {

@@ -18,15 +18,15 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
+	"github.com/gosix/gosix/internal/leaktest"
 	"github.com/gosix/gosix/internal/logtest"
 	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/upstream"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func parsed(t *testing.T, raw string) *Check {
 	t.Helper()
