@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
+	"github.com/gosix/gosix/internal/leaktest"
 	"github.com/gosix/gosix/internal/logtest"
 	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/balancer"
@@ -36,7 +36,7 @@ import (
 	"github.com/gosix/gosix/t/fakellm"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // rig is what stands around the plugins in a program.
 type rig struct {
@@ -268,16 +268,9 @@ func raw(t *testing.T, answer string) string {
 	})
 }
 
-// dead returns an address where nobody listens.
-func dead(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
+// dead is an address where nobody listens: its port is none that a system gives away, as it may
+// do with one that was closed.
+const dead = "127.0.0.1:1"
 
 // single is a configuration of ai-proxy for a server that speaks like OpenAI.
 func single(addr, more string) string {

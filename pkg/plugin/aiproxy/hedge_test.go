@@ -1,6 +1,7 @@
 package aiproxy
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/balancer"
 )
 
@@ -105,35 +107,47 @@ func TestTheFirstTokenWins(t *testing.T) {
 
 func TestASecondCallStandsInForAFirstThatFails(t *testing.T) {
 	_, alive := fake(t, "owl")
-	failing := provider(t, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		_, _ = io.Copy(io.Discard, q.Body)
-		select { // so that the second call is made, by a timer that nothing is measured with
-		case <-time.After(100 * time.Millisecond):
-		case <-q.Context().Done():
-		}
-		w.WriteHeader(500)
-	}))
+	const fails = 0
 	tests := map[string]struct {
-		a, b, more, attempts string
-		status               int
+		a, b           time.Duration // in which it answers, as a multiple of that in which others fail
+		more, attempts string
+		status         int
 	}{
-		"the second is well": {failing, alive + "/?silent_ms=800", "", "a:500 b:200", 200},
-		"both fail":          {failing, failing, "", "a:500 b:500", 500},
-		"both fail, and the strategy covers that": {failing, failing, `,"fallback_strategy":["http_5xx"]`, "a:500 b:500", 502},
-		"the second fails, and the first is well": {alive + "/?silent_ms=300", failing, "", "b:499 a:200", 200},
+		"the second is well": {fails, 8, "", "a:500 b:200", 200},
+		"both fail":          {fails, fails, "", "a:500 b:500", 500},
+		"both fail, and the strategy covers that": {fails, fails, `,"fallback_strategy":["http_5xx"]`, "a:500 b:500", 502},
+		"the second fails, and the first is well": {3, fails, "", "b:499 a:200", 200},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			chain := r.route("ai-proxy-multi", hedged(`,"hedge":{"after":10,"max_percent":100}`+tt.more, tt.a, tt.b))
-			got, c := r.ask(chain, request{body: hello})
-			tried := attempts(c)
-			if tt.status == 200 && strings.HasPrefix(tried, "b:500") {
-				tried = strings.Replace(tried, "b:500", "b:499", 1)
-			}
-			if got.status != tt.status || tried != tt.attempts {
-				t.Errorf("got %d, attempts %q, want %d, %q", got.status, attempts(c), tt.status, tt.attempts)
-			}
+			timetest.Stretch(t, 100*time.Millisecond, func(limit time.Duration) error {
+				failing := provider(t, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+					_, _ = io.Copy(io.Discard, q.Body)
+					select { // so that the second call is made, by a timer that nothing is measured with
+					case <-time.After(limit):
+					case <-q.Context().Done():
+					}
+					w.WriteHeader(500)
+				}))
+				in := func(times time.Duration) string {
+					if times == fails {
+						return failing
+					}
+					return fmt.Sprintf("%s/?silent_ms=%d", alive, (limit * times).Milliseconds())
+				}
+				r := newRig(t)
+				hedge := fmt.Sprintf(`,"hedge":{"after":%d,"max_percent":100}`, (limit / 10).Milliseconds())
+				chain := r.route("ai-proxy-multi", hedged(hedge+tt.more, in(tt.a), in(tt.b)))
+				got, c := r.ask(chain, request{body: hello})
+				tried := attempts(c)
+				if tt.status == 200 && strings.HasPrefix(tried, "b:500") {
+					tried = strings.Replace(tried, "b:500", "b:499", 1)
+				}
+				if got.status != tt.status || tried != tt.attempts {
+					return fmt.Errorf("got %d, attempts %q, want %d, %q", got.status, attempts(c), tt.status, tt.attempts)
+				}
+				return nil
+			})
 		})
 	}
 }
@@ -141,13 +155,17 @@ func TestASecondCallStandsInForAFirstThatFails(t *testing.T) {
 func TestAThirdInstanceIsAskedAfterTwoCallsThatFailed(t *testing.T) {
 	_, alive := fake(t, "owl")
 	silent := stalling(t)
-	r := newRig(t)
-	chain := r.route("ai-proxy-multi", multi("instances", `,"hedge":{"after":10,"max_percent":100},"first_token_timeout_ms":700,"fallback_strategy":["http_5xx"]`,
-		member("a", silent, `,"priority":2`), member("b", silent, `,"priority":1`), member("c", alive, "")))
-	got, c := r.ask(chain, request{body: hello})
-	if got.status != 200 || attempts(c) != "a:504 b:504 c:200" {
-		t.Errorf("got %d, attempts %q", got.status, attempts(c))
-	}
+	timetest.Stretch(t, 700*time.Millisecond, func(limit time.Duration) error {
+		r := newRig(t)
+		more := fmt.Sprintf(`,"hedge":{"after":10,"max_percent":100},"first_token_timeout_ms":%d,"fallback_strategy":["http_5xx"]`, limit.Milliseconds())
+		chain := r.route("ai-proxy-multi", multi("instances", more,
+			member("a", silent, `,"priority":2`), member("b", silent, `,"priority":1`), member("c", alive, "")))
+		got, c := r.ask(chain, request{body: hello})
+		if got.status != 200 || attempts(c) != "a:504 b:504 c:200" {
+			return fmt.Errorf("got %d, attempts %q", got.status, attempts(c))
+		}
+		return nil
+	})
 }
 
 func TestSecondCallsAreAShareOfTheFirst(t *testing.T) {
@@ -159,17 +177,26 @@ func TestSecondCallsAreAShareOfTheFirst(t *testing.T) {
 		<-q.Context().Done()
 		_ = w
 	}))
-	r := newRig(t)
-	chain := r.route("ai-proxy-multi", hedged(`,"hedge":{"after":1,"max_percent":10}`, alive+"/?silent_ms=15", counting))
-	const requests = 60
-	for range requests {
-		if got, _ := r.ask(chain, request{body: hello}); got.status != 200 {
-			t.Errorf("got %d", got.status)
+	// A call that nobody waits for any more may not come as far as its server.
+	timetest.Stretch(t, 15*time.Millisecond, func(limit time.Duration) error {
+		second.Store(0)
+		r := newRig(t)
+		chain := r.route("ai-proxy-multi", hedged(`,"hedge":{"after":1,"max_percent":10}`, fmt.Sprintf("%s/?silent_ms=%d", alive, limit.Milliseconds()), counting))
+		const requests = 60
+		for range requests {
+			if got, _ := r.ask(chain, request{body: hello}); got.status != 200 {
+				t.Errorf("got %d", got.status)
+			}
 		}
-	}
-	if n := second.Load(); n > requests/10 || n < 1 {
-		t.Errorf("%d second calls for %d requests, want no more than a tenth", n, requests)
-	}
+		n := second.Load()
+		if n > requests/10 {
+			t.Errorf("%d second calls for %d requests, want no more than a tenth", n, requests)
+		}
+		if n < 1 {
+			return errors.New("no second call was made")
+		}
+		return nil
+	})
 }
 
 func TestASecondCallWaitsForThePercentile(t *testing.T) {

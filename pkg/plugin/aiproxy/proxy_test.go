@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/plugin"
 	"github.com/gosix/gosix/t/fakellm"
@@ -23,7 +24,7 @@ func wait[T any](t *testing.T, what string, c <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
-	case <-time.After(20 * time.Second):
+	case <-time.After(timetest.Patience):
 		t.Fatalf("%s did not happen", what)
 	}
 	return v
@@ -124,7 +125,7 @@ func TestTransportFailures(t *testing.T) {
 		status int
 		body   string
 	}{
-		"nobody listens":                   {single(dead(t), ""), 500, "page"},
+		"nobody listens":                   {single(dead, ""), 500, "page"},
 		"closed before the answer":         {single(raw(t, ""), ""), 500, "page"},
 		"no head in time":                  {single(stalled, `,"timeout":50`), 504, "page"},
 		"an answer that is no HTTP":        {single(raw(t, "hi there\r\n\r\n"), ""), 500, "page"},
@@ -140,7 +141,7 @@ func TestTransportFailures(t *testing.T) {
 		"a counted answer too big":         {single(raw(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n"), `,"max_response_bytes":10`), 502, "max_response_bytes exceeded"},
 		"an endpoint that is none":         {`{"provider":"openai","auth":{},"override":{"endpoint":"not a url"}}`, 500, "page"},
 		"a provider without a place":       {`{"provider":"azure-openai","auth":{}}`, 500, "page"},
-		"seed: nobody listens":             {seed(dead(t), ""), 500, "page"},
+		"seed: nobody listens":             {seed(dead, ""), 500, "page"},
 		"seed: no head in time":            {seed(stalled, `,"keepalive_timeout":1000`), 500, "page"},
 	}
 	for name, tt := range tests {
@@ -227,7 +228,7 @@ func answering(t *testing.T, statuses ...int) string {
 
 func TestFallback(t *testing.T) {
 	_, alive := fake(t, "owl")
-	nobody, broken, limited := dead(t), answering(t, 500), answering(t, 429)
+	nobody, broken, limited := dead, answering(t, 500), answering(t, 429)
 	forbidden := answering(t, 403)
 	first := func(addr string) []string {
 		return []string{member("a", addr, `,"priority":1`), member("b", alive, "")}
@@ -318,7 +319,7 @@ func TestAFailureThatTookTooLongIsTheLast(t *testing.T) {
 
 func TestSeedRetries(t *testing.T) {
 	_, alive := fake(t, "owl")
-	nobody, broken := dead(t), answering(t, 503)
+	nobody, broken := dead, answering(t, 503)
 	tests := map[string]struct {
 		members  []string
 		status   int
@@ -348,7 +349,7 @@ func TestEveryAttemptStartsFromTheClientsBody(t *testing.T) {
 	llm, alive := fake(t, "owl")
 	r := newRig(t)
 	conf := multi("instances", `,"fallback_strategy":"http_5xx"`,
-		member("a", dead(t), `,"priority":1,"options":{"model":"a-model","top_p":0.5}`), member("b", alive, `,"options":{"seed":1}`))
+		member("a", dead, `,"priority":1,"options":{"model":"a-model","top_p":0.5}`), member("b", alive, `,"options":{"seed":1}`))
 	_, c := r.ask(r.route("ai-proxy-multi", conf), request{body: hello})
 	if got, want := string(llm.Received()[0].Body), strings.TrimSuffix(hello, "}")+`,"seed":1}`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -411,7 +412,7 @@ func TestPassthrough(t *testing.T) {
 	})
 	t.Run("no answer is a 500", func(t *testing.T) {
 		r := newRig(t)
-		if got, _ := r.ask(r.route("ai-proxy", conf(dead(t))), request{body: hello}); got.status != 500 {
+		if got, _ := r.ask(r.route("ai-proxy", conf(dead)), request{body: hello}); got.status != 500 {
 			t.Errorf("got %d", got.status)
 		}
 	})
@@ -470,7 +471,7 @@ func arrived[T any](t *testing.T, list func() []T) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(timetest.Patience)
 	for len(list()) == 0 {
 		select {
 		case <-tick.C:

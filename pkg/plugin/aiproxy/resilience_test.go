@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/balancer"
 	"github.com/gosix/gosix/pkg/drivers/reply"
 	"github.com/gosix/gosix/pkg/exchange"
@@ -501,43 +502,55 @@ func headOnly(t *testing.T, kind string) string {
 
 func TestAStreamWithoutAFirstTokenFallsBack(t *testing.T) {
 	_, alive := fake(t, "owl")
-	r := newRig(t)
-	chain := r.route("ai-proxy-multi", multi("instances", `,"fallback_strategy":["http_5xx"],"first_token_timeout_ms":700`,
-		member("a", headOnly(t, "text/event-stream"), `,"priority":1`), member("b", alive, "")))
-	got, c := r.ask(chain, request{body: strings.TrimSuffix(hello, "}") + `,"stream":true}`})
-	if got.status != 200 || attempts(c) != "a:200 b:200" || c.Facts.Attempts[0].Err == nil {
-		t.Errorf("got %d, attempts %q", got.status, attempts(c))
-	}
-	if !strings.Contains(r.log.String(), "nothing came within first_token_timeout_ms 700") {
-		t.Errorf("got log %s", r.log)
-	}
+	silent := headOnly(t, "text/event-stream")
+	timetest.Stretch(t, 700*time.Millisecond, func(limit time.Duration) error {
+		r := newRig(t)
+		first := fmt.Sprintf(`"first_token_timeout_ms":%d`, limit.Milliseconds())
+		chain := r.route("ai-proxy-multi", multi("instances", `,"fallback_strategy":["http_5xx"],`+first,
+			member("a", silent, `,"priority":1`), member("b", alive, "")))
+		got, c := r.ask(chain, request{body: strings.TrimSuffix(hello, "}") + `,"stream":true}`})
+		if got.status != 200 || attempts(c) != "a:200 b:200" || c.Facts.Attempts[0].Err == nil {
+			return fmt.Errorf("got %d, attempts %q", got.status, attempts(c))
+		}
+		if want := fmt.Sprintf("nothing came within first_token_timeout_ms %d", limit.Milliseconds()); !strings.Contains(r.log.String(), want) {
+			t.Errorf("got log %s", r.log)
+		}
+		return nil
+	})
 }
 
 func TestTheFirstTokenOfAWholeAnswerIsItsHead(t *testing.T) {
-	slow := provider(t, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		_, _ = io.Copy(io.Discard, q.Body)
-		w.(http.Flusher).Flush()
-		select { // longer than the limit, by a timer that nothing is measured with
-		case <-time.After(1200 * time.Millisecond):
-		case <-q.Context().Done():
+	timetest.Stretch(t, 900*time.Millisecond, func(limit time.Duration) error {
+		slow := provider(t, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			_, _ = io.Copy(io.Discard, q.Body)
+			w.(http.Flusher).Flush()
+			select { // longer than the limit, by a timer that nothing is measured with
+			case <-time.After(limit * 4 / 3):
+			case <-q.Context().Done():
+			}
+			_, _ = io.WriteString(w, `{"said":1}`)
+		}))
+		r := newRig(t)
+		got, _ := r.ask(r.route("ai-proxy", single(slow, fmt.Sprintf(`,"first_token_timeout_ms":%d`, limit.Milliseconds()))), request{body: hello})
+		if got.status != 200 || got.body() != `{"said":1}` || got.aborted {
+			return fmt.Errorf("got %d %q", got.status, got.body())
 		}
-		_, _ = io.WriteString(w, `{"said":1}`)
-	}))
-	r := newRig(t)
-	got, _ := r.ask(r.route("ai-proxy", single(slow, `,"first_token_timeout_ms":900`)), request{body: hello})
-	if got.status != 200 || got.body() != `{"said":1}` || got.aborted {
-		t.Errorf("got %d %q", got.status, got.body())
-	}
+		return nil
+	})
 }
 
 func TestASilentStreamIsBrokenOff(t *testing.T) {
-	llm, addr := fake(t, "owl")
-	r := newRig(t)
-	got, c := r.ask(r.route("ai-proxy", single(addr+"/?gap_ms=60000", `,"idle_timeout_ms":700`)), request{body: strings.TrimSuffix(hello, "}") + `,"stream":true}`})
-	if !got.aborted || !strings.Contains(got.body(), "upstream_error") || !c.Facts.LLM.Partial {
-		t.Errorf("got %q, aborted %v", got.body(), got.aborted)
-	}
-	wait(t, "the provider seeing the end", llm.Gone())
+	timetest.Stretch(t, 700*time.Millisecond, func(limit time.Duration) error {
+		llm, addr := fake(t, "owl")
+		r := newRig(t)
+		idle := fmt.Sprintf(`,"idle_timeout_ms":%d`, limit.Milliseconds())
+		got, c := r.ask(r.route("ai-proxy", single(addr+"/?gap_ms=60000", idle)), request{body: strings.TrimSuffix(hello, "}") + `,"stream":true}`})
+		if !got.aborted || !strings.Contains(got.body(), "upstream_error") || !c.Facts.LLM.Partial {
+			return fmt.Errorf("got %q, aborted %v", got.body(), got.aborted)
+		}
+		wait(t, "the provider seeing the end", llm.Gone())
+		return nil
+	})
 }
 
 func TestIdleIsBetweenEvents(t *testing.T) {
@@ -546,54 +559,71 @@ func TestIdleIsBetweenEvents(t *testing.T) {
 		scripts[s.Name] = s.Query
 	}
 	tests := map[string]struct {
-		script, more string
-		status       int
-		whole        bool
+		script string // %d: milliseconds, a share of the limit
+		share  time.Duration
+		limit  time.Duration
+		more   string // %d: the limit in milliseconds
+		status int
+		whole  bool
 	}{
-		"one byte a second is no event":          {scripts["S19"], `,"idle_timeout_ms":1500`, 504, false},
-		"events that go on for longer are heard": {"gap_ms=200&words=10", `,"idle_timeout_ms":1500`, 200, true},
-		"by default a byte is enough":            {"drip_ms=2&words=1", `,"timeout":400`, 200, true},
+		"one byte a second is no event":          {scripts["S19"], 0, 1500 * time.Millisecond, `,"idle_timeout_ms":%d`, 504, false},
+		"events that go on for longer are heard": {"words=10&gap_ms=%d", 7, 1500 * time.Millisecond, `,"idle_timeout_ms":%d`, 200, true},
+		"by default a byte is enough":            {"words=1&drip_ms=%d", 200, 400 * time.Millisecond, `,"timeout":%d`, 200, true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			llm, addr := fake(t, "owl")
-			r := newRig(t)
-			got, c := r.ask(r.route("ai-proxy", single(addr+"/?"+tt.script, tt.more)), request{body: streamed(true)})
-			if got.status != tt.status && c.Response.Status != tt.status || strings.HasSuffix(got.body(), "data: [DONE]\n\n") != tt.whole {
-				t.Errorf("got %d %d %q", got.status, c.Response.Status, got.body())
-			}
-			if !tt.whole {
-				wait(t, "the provider seeing the end", llm.Gone())
-			}
+			timetest.Stretch(t, tt.limit, func(limit time.Duration) error {
+				llm, addr := fake(t, "owl")
+				r := newRig(t)
+				script := tt.script
+				if tt.share > 0 {
+					script = fmt.Sprintf(script, (limit / tt.share).Milliseconds())
+				}
+				got, c := r.ask(r.route("ai-proxy", single(addr+"/?"+script, fmt.Sprintf(tt.more, limit.Milliseconds()))), request{body: streamed(true)})
+				if got.status != tt.status && c.Response.Status != tt.status || strings.HasSuffix(got.body(), "data: [DONE]\n\n") != tt.whole {
+					return fmt.Errorf("got %d %d %q", got.status, c.Response.Status, got.body())
+				}
+				if !tt.whole {
+					wait(t, "the provider seeing the end", llm.Gone())
+				}
+				return nil
+			})
 		})
 	}
 }
 
 func TestAllAttemptsShareADeadline(t *testing.T) {
-	silent, asked := stalling(t), 0
-	r := newRig(t)
-	chain := r.route("ai-proxy-multi", multi("instances", `,"fallback_strategy":["http_5xx"],"deadline_ms":1000,"first_token_timeout_ms":600`,
-		member("a", silent, ""), member("b", silent, ""), member("c", silent, ""), member("d", silent, "")))
-	got, c := r.ask(chain, request{body: hello})
-	asked = len(c.Facts.Attempts)
-	if got.status != 504 || asked != 2 {
-		t.Errorf("got %d after %d attempts (%q), want 504 after 2", got.status, asked, attempts(c))
-	}
-	if !strings.Contains(r.log.String(), "deadline_ms 1000 has passed, not retrying") {
-		t.Errorf("got log %s", r.log)
-	}
+	silent := stalling(t)
+	timetest.Stretch(t, time.Second, func(limit time.Duration) error {
+		r := newRig(t)
+		limits := fmt.Sprintf(`"deadline_ms":%d,"first_token_timeout_ms":%d`, limit.Milliseconds(), (limit * 3 / 5).Milliseconds())
+		chain := r.route("ai-proxy-multi", multi("instances", `,"fallback_strategy":["http_5xx"],`+limits,
+			member("a", silent, ""), member("b", silent, ""), member("c", silent, ""), member("d", silent, "")))
+		got, c := r.ask(chain, request{body: hello})
+		if asked := len(c.Facts.Attempts); got.status != 504 || asked != 2 {
+			return fmt.Errorf("got %d after %d attempts (%q), want 504 after 2", got.status, asked, attempts(c))
+		}
+		if want := fmt.Sprintf("deadline_ms %d has passed, not retrying", limit.Milliseconds()); !strings.Contains(r.log.String(), want) {
+			t.Errorf("got log %s", r.log)
+		}
+		return nil
+	})
 }
 
 func TestADeadlineDoesNotEndAStreamThatBegan(t *testing.T) {
 	_, addr := fake(t, "owl")
-	r := newRig(t)
-	chain := r.route("ai-proxy-multi", multi("instances", `,"deadline_ms":1000,"first_token_timeout_ms":900`,
-		member("a", addr+"/?gap_ms=300&words=5", ""), member("b", addr+"/?gap_ms=300&words=5", "")))
-	got, _ := r.ask(chain, request{body: strings.TrimSuffix(hello, "}") + `,"stream":true}`})
-	if got.status != 200 || got.aborted || !strings.HasSuffix(got.body(), "data: [DONE]\n\n") {
-		t.Errorf("got %d %q", got.status, got.body())
-	}
+	timetest.Stretch(t, time.Second, func(limit time.Duration) error {
+		r := newRig(t)
+		limits := fmt.Sprintf(`,"deadline_ms":%d,"first_token_timeout_ms":%d`, limit.Milliseconds(), (limit * 9 / 10).Milliseconds())
+		slow := fmt.Sprintf("%s/?words=5&gap_ms=%d", addr, (limit * 3 / 10).Milliseconds())
+		chain := r.route("ai-proxy-multi", multi("instances", limits, member("a", slow, ""), member("b", slow, "")))
+		got, _ := r.ask(chain, request{body: strings.TrimSuffix(hello, "}") + `,"stream":true}`})
+		if got.status != 200 || got.aborted || !strings.HasSuffix(got.body(), "data: [DONE]\n\n") {
+			return fmt.Errorf("got %d %q", got.status, got.body())
+		}
+		return nil
+	})
 }
 
 func TestTheQuotaOfInstancesIsAsked(t *testing.T) {
