@@ -14,8 +14,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
+	"github.com/gosix/gosix/internal/leaktest"
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/drivers"
 	"github.com/gosix/gosix/pkg/drivers/drivertest"
 	"github.com/gosix/gosix/pkg/drivers/openai"
@@ -26,7 +27,7 @@ import (
 
 const hello = `{"model":"m","messages":[]}`
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestRecordedAnswers(t *testing.T) {
 	drivertest.Run(t, openai.Providers()["openai"], "testdata/answers")
@@ -175,7 +176,7 @@ func flushes(t *testing.T, head string, pieces ...string) {
 			if got != event {
 				t.Errorf("got %q, want %q", got, event)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(timetest.Patience):
 			t.Fatalf("%q did not come before the next event", event)
 		}
 	}

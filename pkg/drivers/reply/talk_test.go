@@ -3,6 +3,7 @@ package reply_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/drivers"
 	"github.com/gosix/gosix/pkg/drivers/drivertest"
 	"github.com/gosix/gosix/pkg/drivers/openai"
@@ -97,7 +99,7 @@ func (k *talk) wait(c <-chan struct{}, what string) {
 	k.t.Helper()
 	select {
 	case <-c:
-	case <-time.After(10 * time.Second):
+	case <-time.After(timetest.Patience):
 		k.t.Fatalf("%s did not come", what)
 	}
 }
@@ -115,7 +117,7 @@ func (k *talk) hear() string {
 	select {
 	case got := <-k.client.flush:
 		return got
-	case <-time.After(10 * time.Second):
+	case <-time.After(timetest.Patience):
 		k.t.Fatal("the client hears nothing")
 	}
 	return ""
@@ -128,7 +130,7 @@ func (k *talk) end() end {
 		case e := <-k.ended:
 			return e
 		case <-k.client.flush:
-		case <-time.After(10 * time.Second):
+		case <-time.After(timetest.Patience):
 			k.t.Fatal("the answer does not end")
 		}
 	}
@@ -243,25 +245,38 @@ func TestAClientThatLeavesEndsTheProvidersAnswer(t *testing.T) {
 }
 
 func TestASilentStreamEnds(t *testing.T) {
+	read := func(limit time.Duration) drivers.Instance {
+		return drivers.Instance{Timeouts: upstream.Timeouts{Read: limit}}
+	}
+	duration := func(limit time.Duration) drivers.Instance {
+		return drivers.Instance{Limits: drivers.Limits{Duration: limit}}
+	}
 	for name, tt := range map[string]struct {
-		instance drivers.Instance
-		said     string
-		begun    bool
+		limited   func(time.Duration) drivers.Instance
+		limit     time.Duration
+		keepAlive time.Duration
+		said      string
+		begun     bool
 	}{
-		"between tokens":               {drivers.Instance{Timeouts: upstream.Timeouts{Read: time.Millisecond}}, streamHead + textEvent, true},
-		"before the first":             {drivers.Instance{Timeouts: upstream.Timeouts{Read: time.Millisecond}}, streamHead + roleEvent, false},
-		"before the first, commented":  {drivers.Instance{Timeouts: upstream.Timeouts{Read: 20 * time.Millisecond}, KeepAlive: time.Millisecond}, streamHead, true},
-		"its time is up, between":      {drivers.Instance{Limits: drivers.Limits{Duration: 20 * time.Millisecond}, KeepAlive: time.Millisecond}, streamHead, true},
-		"its time is up before a word": {drivers.Instance{Limits: drivers.Limits{Duration: time.Millisecond}}, streamHead + roleEvent, false},
+		"between tokens":               {read, time.Millisecond, 0, streamHead + textEvent, true},
+		"before the first":             {read, time.Millisecond, 0, streamHead + roleEvent, false},
+		"before the first, commented":  {read, 20 * time.Millisecond, time.Millisecond, streamHead, true},
+		"its time is up, between":      {duration, 20 * time.Millisecond, time.Millisecond, streamHead, true},
+		"its time is up before a word": {duration, time.Millisecond, 0, streamHead + roleEvent, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := begin(t, &tt.instance)
-			k.say(tt.said)
-			e := k.end()
-			if e.err == nil || e.begun != tt.begun {
-				t.Errorf("got %+v", e)
-			}
-			k.wait(k.gone, "the end of the provider's connection")
+			timetest.Stretch(t, tt.limit, func(limit time.Duration) error {
+				i := tt.limited(limit)
+				i.KeepAlive = tt.keepAlive
+				k := begin(t, &i)
+				k.say(tt.said)
+				e := k.end()
+				k.wait(k.gone, "the end of the provider's connection")
+				if e.err == nil || e.begun != tt.begun {
+					return fmt.Errorf("got %+v", e)
+				}
+				return nil
+			})
 		})
 	}
 }
@@ -278,30 +293,33 @@ func TestAStreamThatCompletesNoEventEnds(t *testing.T) {
 		"empty lines are no events": {streamHead + textEvent, "\n", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := begin(t, &drivers.Instance{Limits: drivers.Limits{Idle: 100 * time.Millisecond}, Timeouts: upstream.Timeouts{Read: time.Minute}})
-			k.say(tt.said)
-			dripped := make(chan struct{})
-			go func() {
-				defer close(dripped)
-				tick := time.NewTicker(2 * time.Millisecond)
-				defer tick.Stop()
-				for range tick.C {
-					select {
-					case <-k.gone:
-						return
-					default:
+			timetest.Stretch(t, 100*time.Millisecond, func(limit time.Duration) error {
+				k := begin(t, &drivers.Instance{Limits: drivers.Limits{Idle: limit}, Timeouts: upstream.Timeouts{Read: time.Minute}})
+				k.say(tt.said)
+				dripped := make(chan struct{})
+				go func() {
+					defer close(dripped)
+					tick := time.NewTicker(2 * time.Millisecond)
+					defer tick.Stop()
+					for range tick.C {
+						select {
+						case <-k.gone:
+							return
+						default:
+						}
+						if _, err := io.WriteString(k.far, tt.drip); err != nil {
+							return
+						}
 					}
-					if _, err := io.WriteString(k.far, tt.drip); err != nil {
-						return
-					}
+				}()
+				e := k.end()
+				k.wait(k.gone, "the end of the provider's connection")
+				k.wait(dripped, "the last byte")
+				if e.err == nil || !strings.Contains(e.err.Error(), "fell silent") || e.begun != tt.begun {
+					return fmt.Errorf("got %+v", e)
 				}
-			}()
-			e := k.end()
-			if e.err == nil || !strings.Contains(e.err.Error(), "fell silent") || e.begun != tt.begun {
-				t.Errorf("got %+v", e)
-			}
-			k.wait(k.gone, "the end of the provider's connection")
-			k.wait(dripped, "the last byte")
+				return nil
+			})
 		})
 	}
 }
