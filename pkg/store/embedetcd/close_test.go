@@ -1,6 +1,9 @@
 package embedetcd
 
 import (
+	"io"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +16,28 @@ import (
 
 func TestCloseDoesNotWaitForWatchesAndSaysNothing(t *testing.T) {
 	log := &logtest.Log{}
+	// etcd itself would wait for seven seconds; a busy machine may need some for what is to be
+	// done, not each time.
+	const tries = 3
+	for try := 1; !closesSoon(t, log); try++ {
+		if try == tries {
+			t.Fatal("the server waits for a watch that does not end")
+		}
+	}
+	for line := range strings.Lines(log.String()) {
+		if !slowness.MatchString(line) {
+			t.Errorf("a start and an end as they should be are logged: %s", line)
+		}
+	}
+}
+
+// slowness is what etcd says of a busy machine, or of its disk.
+var slowness = regexp.MustCompile(`slow|took too long`)
+
+// closesSoon starts a server and closes it beside a watch. It reports whether that took less
+// than 5 s.
+func closesSoon(t *testing.T, log io.Writer) bool {
+	t.Helper()
 	s, err := Start(Config{Dir: t.TempDir(), Log: zerolog.New(log)})
 	if err != nil {
 		t.Fatal(err)
@@ -32,11 +57,9 @@ func TestCloseDoesNotWaitForWatchesAndSaysNothing(t *testing.T) {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(5 * time.Second): // etcd itself would wait for seven
-		t.Error("the server waits for a watch that does not end")
+		return true
+	case <-time.After(5 * time.Second):
 		<-closed
-	}
-	if log.String() != "" {
-		t.Errorf("a start and an end as they should be are logged: %s", log)
+		return false
 	}
 }

@@ -13,19 +13,25 @@ import (
 
 	"github.com/rs/zerolog"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/goleak"
 	"go.uber.org/zap"
+
+	"github.com/gosix/gosix/internal/leaktest"
+	"github.com/gosix/gosix/internal/timetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func run(t *testing.T, c Config) *Server {
 	t.Helper()
 	c.Log = zerolog.Nop()
-	s, err := Start(c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var s *Server
+	timetest.Until(t, "the address is free", func() bool { // whose port somebody else may have got meanwhile
+		var err error
+		if s, err = Start(c); err != nil && !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 	return s
 }
 

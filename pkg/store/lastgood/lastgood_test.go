@@ -12,18 +12,19 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
+	"github.com/gosix/gosix/internal/leaktest"
 	"github.com/gosix/gosix/internal/logtest"
+	"github.com/gosix/gosix/internal/timetest"
 	"github.com/gosix/gosix/pkg/store"
 	"github.com/gosix/gosix/pkg/store/memstore"
 	"github.com/gosix/gosix/pkg/store/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // patience is how long a test waits for what must come, never what it must not.
-const patience = 20 * time.Second
+const patience = timetest.Patience
 
 // around is a store whose watches go through a source each, with a directory of its own.
 type around struct {
@@ -568,7 +569,7 @@ func TestAHoldEndsWhenTheStoreHasItAgain(t *testing.T) {
 	w.commit(set("routes/1", "{}"))
 	last := w.commit(set("routes/3", "{}"))
 	b := w.reset(store.WentBack, 6)
-	if b.Revision != last.Revision || w.source.Status().Held != nil && w.source.Status().Held.Revision != last.Revision {
+	if h := w.source.Status().Held; b.Revision != last.Revision || h != nil && h.Revision != last.Revision {
 		t.Errorf("got revision %d, want %d", b.Revision, last.Revision)
 	}
 	w.commit(set("routes/4", "{}"))
