@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -57,10 +56,7 @@ func newPair(t *testing.T) *pair {
 
 func (c *pair) startEtcd() {
 	c.t.Helper()
-	var err error
-	if c.etcd, err = embedetcd.Start(embedetcd.Config{Dir: c.dir, Listen: c.listen, Log: zerolog.Nop()}); err != nil {
-		c.t.Fatal(err)
-	}
+	c.etcd = etcdAgain(c.t, c.dir, c.listen)
 	c.listen = strings.TrimPrefix(c.etcd.Endpoint(), "http://")
 }
 
@@ -196,14 +192,14 @@ func TestAGatewayServesWithoutEtcdWhatItHadInForce(t *testing.T) {
 	t.Logf("%d routes were served %v after the start, of which it waited %gs for etcd", routes, took, c.c.Deployment.LastGood.Wait)
 	c.eventually("the staleness grows", func() bool { return c.config().Staleness > got.Staleness })
 	c.eventually("the log says that etcd is away", func() bool { return strings.Contains(c.log.String(), "is away") })
+	if n := strings.Count(c.log.String(), "is away"); n != 1 {
+		t.Errorf("%d lines say that etcd is away, want 1", n)
+	}
 
 	c.startEtcd()
 	c.eventually("it is served from the store again", func() bool { now := c.config(); return now.Source == "store" && now.Staleness == 0 })
 	if now := c.config(); now.Digest != want.Digest || now.Held != nil {
 		t.Errorf("got %+v, want the digest of %+v", now, want)
-	}
-	if n := strings.Count(c.log.String(), "is away"); n != 1 {
-		t.Errorf("%d lines say that etcd is away, want 1", n)
 	}
 	c.commit(c.route(routes))
 	c.eventually("a new route arrives", func() bool { return c.served(routes) == http.StatusOK })
@@ -299,8 +295,11 @@ func TestAWipedEtcdDoesNotEmptyAGateway(t *testing.T) {
 		return registry.Wait(ctx, at)
 	}
 	var standing cluster.Standing
-	c.eventually("the gateway is registered", func() bool { standing = write(); return len(standing.Nodes) == 1 })
-	if standing.Done() || standing.Applied != 0 || !standing.Nodes[0].Held {
+	c.eventually("the gateway is registered, and says that it holds something", func() bool {
+		standing = write()
+		return len(standing.Nodes) == 1 && standing.Nodes[0].Held
+	})
+	if standing.Done() || standing.Applied != 0 {
 		t.Errorf("a write while it is held: %+v, want one node that does not have it", standing)
 	}
 	c.eventually("the store is followed", func() bool { return c.config().Held.Revision == at && c.config().Observed >= at })
@@ -379,14 +378,8 @@ func TestAMarkerKeyAcceptsAnEmptiedEtcd(t *testing.T) {
 
 func TestAGatewayWithoutEtcdAndSnapshotSaysWhyItWaits(t *testing.T) {
 	o := settings(t)
-	o.Deployment.Role, o.Deployment.Etcd.Host = "data_plane", []string{away(t)}
-	o.Deployment.LastGood.Wait = 0
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.Apisix.Control.Port = l.Addr().(*net.TCPAddr).Port
-	_ = l.Close()
+	o.Deployment.Role, o.Deployment.Etcd.Host = "data_plane", []string{nobody}
+	o.Deployment.LastGood.Wait, o.Apisix.Control.Port = 0, vacant(t)
 	p := begin(t, config.ProgramGateway, o)
 	p.eventually("it says why", func() bool {
 		res, err := http.Get("http://" + o.Apisix.Control.String() + "/v1/config")
@@ -396,9 +389,7 @@ func TestAGatewayWithoutEtcdAndSnapshotSaysWhyItWaits(t *testing.T) {
 		_ = res.Body.Close()
 		return strings.Contains(p.told(o.Apisix.Control.String()).Waiting, "has no snapshot")
 	})
-	if !strings.Contains(p.log.String(), "there is nothing to start from") {
-		t.Errorf("the log does not say so:\n%s", &p.log)
-	}
+	p.eventually("the log says so", func() bool { return strings.Contains(p.log.String(), "there is nothing to start from") })
 }
 
 func TestSnapshotsAreSealedWithTheKeyringOrAKeyOfTheirOwn(t *testing.T) {
@@ -438,7 +429,7 @@ func TestSnapshotsAreSealedWithTheKeyringOrAKeyOfTheirOwn(t *testing.T) {
 func TestTheAdminAPIWithoutEtcd(t *testing.T) {
 	c := newPair(t)
 	o := settings(t)
-	o.Deployment.Etcd.Host = []string{"http://" + c.listen}
+	o.Deployment.Etcd.Host, o.Deployment.Etcd.Timeout = []string{"http://" + c.listen}, 5
 	o.Deployment.Admin.Keys = []config.AdminKey{{Name: "a", Key: reloadKey, Role: "admin"}}
 	p := begin(t, config.ProgramGosix, o)
 	ports := p.ports()

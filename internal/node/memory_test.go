@@ -62,11 +62,11 @@ func TestWhileMuchChangesGarbageIsCollectedEarlier(t *testing.T) {
 	if got := percent(); got != before {
 		t.Errorf("while little changes %d %%, want %d", got, before)
 	}
-	c.applied(churningFrom)
-	c.applied(churningFrom)
-	if got := percent(); got != churningGC {
-		t.Errorf("while much changes %d %%, want %d", got, churningGC)
-	}
+	timetest.Until(t, "much changes", func() bool { // which is over by itself, on a busy machine before it is seen
+		c.applied(churningFrom)
+		c.applied(churningFrom)
+		return percent() == churningGC
+	})
 	forced := func() uint64 {
 		now := []gauges.Sample{{Name: "/gc/cycles/forced:gc-cycles"}}
 		gauges.Read(now)

@@ -84,12 +84,7 @@ func TestMetricsTellWhatHealthChecksSay(t *testing.T) {
 	ports := p.ports()
 	alive := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(alive.Close)
-	dead, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone := dead.Addr().String()
-	_ = dead.Close()
+	gone := strings.TrimPrefix(nobody, "http://")
 	up := strings.TrimPrefix(alive.URL, "http://")
 	checks := `{"active":{"type":"tcp","healthy":{"interval":1,"successes":1},"unhealthy":{"interval":1,"tcp_failures":1}}}`
 	body := `{"uri":"/a","upstream":{"type":"roundrobin","nodes":{"` + up + `":1,"` + gone + `":1},"checks":` + checks + `}}`

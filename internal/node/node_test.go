@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -62,7 +63,39 @@ func settings(t *testing.T) *config.Config {
 	c.Nginx.HTTP.EnableAccessLog = false
 	c.Deployment.DataDir = t.TempDir()
 	c.Deployment.Admin.Listen.Port = 0
+	c.Deployment.Etcd.Timeout = 10 // more than a call takes on a busy machine
 	return c
+}
+
+// nobody is an address that refuses connections: its port is none that a system gives away, as
+// it may do with one that was closed.
+const nobody = "http://127.0.0.1:1"
+
+// vacant is a port at which nobody listens yet. It is none of those that systems, as a rule, give
+// to whoever asks for any.
+func vacant(t *testing.T) int {
+	t.Helper()
+	for {
+		port := 10_000 + rand.IntN(20_000)
+		if l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
+			_ = l.Close()
+			return port
+		}
+	}
+}
+
+// etcdAgain starts an etcd at an address that another one had, whose port somebody else may have
+// got meanwhile.
+func etcdAgain(t *testing.T, dir, listen string) (s *embedetcd.Server) {
+	t.Helper()
+	timetest.Until(t, "the address is free", func() bool {
+		var err error
+		if s, err = embedetcd.Start(embedetcd.Config{Dir: dir, Listen: listen, Log: zerolog.Nop()}); err != nil && !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	return s
 }
 
 // begin starts a process, which ends with the test.
@@ -198,35 +231,15 @@ func TestAPortInUseNamesItsSetting(t *testing.T) {
 	}
 }
 
-// away is an address that refuses connections.
-func away(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return "http://" + l.Addr().String()
-}
-
 func TestTheProxyPortIsClosedBeforeTheFirstFullState(t *testing.T) {
 	c := settings(t)
-	c.Deployment.Etcd.Host = []string{away(t)}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Apisix.NodeListen[0].Port = free.Addr().(*net.TCPAddr).Port
-	_ = free.Close()
-	other, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Apisix.Status.Port = other.Addr().(*net.TCPAddr).Port
-	_ = other.Close()
+	c.Deployment.Etcd.Host = []string{nobody}
+	c.Apisix.NodeListen[0].Port, c.Apisix.Status.Port = vacant(t), vacant(t)
 	p := begin(t, config.ProgramGateway, c)
 	status := "http://" + c.Apisix.Status.String()
 	var ready *http.Response
 	p.eventually("the status API answers", func() bool {
+		var err error
 		ready, err = http.Get(status + "/status/ready")
 		if err == nil {
 			_ = ready.Body.Close()
@@ -255,18 +268,14 @@ func TestTheProxyPortIsClosedBeforeTheFirstFullState(t *testing.T) {
 // As on a full disk, which a test cannot have.
 func TestANodeServesWherePortsJSONCannotBeWritten(t *testing.T) {
 	c := settings(t)
-	etcd := away(t)
-	c.Deployment.Etcd.Host = []string{etcd}
+	etcd := fmt.Sprint("127.0.0.1:", vacant(t))
+	c.Deployment.Etcd.Host = []string{"http://" + etcd}
 	p := begin(t, config.ProgramGateway, c)
 	p.eventually("it waits for etcd", func() bool { return strings.Contains(p.log.String(), "nothing to start from") })
 	if err := os.MkdirAll(filepath.Join(c.Deployment.DataDir, "ports.json", "in the way"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	_, stop, err := ownEtcd(t.TempDir(), strings.TrimPrefix(etcd, "http://"), zerolog.Nop())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stop()
+	defer etcdAgain(t, t.TempDir(), etcd).Close()
 	p.eventually("it runs", func() bool {
 		select {
 		case <-p.done:
@@ -275,9 +284,7 @@ func TestANodeServesWherePortsJSONCannotBeWritten(t *testing.T) {
 		}
 		return strings.Contains(p.log.String(), "is running")
 	})
-	if !strings.Contains(p.log.String(), "ports.json cannot be written") {
-		t.Error("the log does not say that ports.json is missing")
-	}
+	p.eventually("the log says that ports.json is missing", func() bool { return strings.Contains(p.log.String(), "ports.json cannot be written") })
 	p.stop()
 	if p.err != nil {
 		t.Error(p.err)
