@@ -205,7 +205,13 @@ func TestARecordIsWrittenSoonerOnlyForThoseWhoWait(t *testing.T) {
 	g := newGateway(t, s, "a", func(p *Presence) { p.lease, p.spacing = time.Hour, time.Hour })
 	r := newRegistry(t, s)
 	registered(t, s, "a")
-	for revision := range int64(100) {
+	const changes = 100
+	for i := range changes { // or what is applied would be of another history
+		if _, err := s.Direct().Commit(t.Context(), nil, []store.Op{{Key: prefix + "/routes/0", Value: fmt.Append(nil, i)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for revision := range int64(changes) {
 		g.apply(revision)
 	}
 	if n := s.commits.Load(); n != 1 {
