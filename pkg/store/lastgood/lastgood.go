@@ -96,6 +96,7 @@ type Source struct {
 	accepts chan *acceptance
 
 	settle, writeGap, pollGap time.Duration
+	writeShare                time.Duration // a factor
 
 	mu     sync.Mutex
 	force  content // what was delivered, or will be if the store does not come
@@ -107,7 +108,7 @@ type Source struct {
 
 // New returns a source. An error is a mistake in o.
 func New(o Options) (*Source, error) {
-	s := &Source{o: o, accepts: make(chan *acceptance), settle: settle, writeGap: writeGap, pollGap: pollGap}
+	s := &Source{o: o, accepts: make(chan *acceptance), settle: settle, writeGap: writeGap, pollGap: pollGap, writeShare: writeShare}
 	if o.Dir != "" {
 		if len(o.Keys) == 0 {
 			return nil, errors.New("snapshots: there is no key to seal them with")

@@ -104,7 +104,7 @@ func (w *world) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	s.settle, s.writeGap, s.pollGap = 0, 0, time.Millisecond
+	s.settle, s.writeGap, s.pollGap, s.writeShare = 0, 0, time.Millisecond, 0
 	if w.journals {
 		s.folder.journalFrom = 1
 	}

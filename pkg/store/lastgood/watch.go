@@ -465,7 +465,7 @@ func (w *watch) keep(end <-chan struct{}) {
 			}
 		}
 		if !ending {
-			pause := time.NewTimer(max(w.settle, time.Until(last.Add(max(w.writeGap, writeShare*took)))))
+			pause := time.NewTimer(max(w.settle, time.Until(last.Add(max(w.writeGap, w.writeShare*took)))))
 			select {
 			case <-pause.C:
 			case <-end:
