@@ -35,10 +35,13 @@ func slowEtcd(ctx context.Context, r *Run) error {
 		}
 		return nil
 	}
-	clearAll := func() {
+	clearAll := func() error {
 		for _, p := range w.Proxies {
-			p.Clear(ctx)
+			if err := p.Clear(ctx); err != nil {
+				return err
+			}
 		}
+		return nil
 	}
 	for _, h := range []harm{
 		{about: "30 ms", delay: 30 * time.Millisecond, toxic: ms(30)},
@@ -84,7 +87,9 @@ func slowEtcd(ctx context.Context, r *Run) error {
 			if err := pause(ctx, time.Second); err != nil {
 				return err
 			}
-			clearAll()
+			if err := clearAll(); err != nil {
+				return err
+			}
 			if err := pause(ctx, 2*time.Second); err != nil {
 				return err
 			}
@@ -93,7 +98,9 @@ func slowEtcd(ctx context.Context, r *Run) error {
 			}
 		}
 		group.Wait()
-		clearAll()
+		if err := clearAll(); err != nil {
+			return err
+		}
 		cleared := time.Now()
 		r.None(h.about+": writes answered with neither 2xx nor 503 nor 504", wrong, writes)
 		if done > 0 && h.delay > 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,9 +18,11 @@ import (
 // Proxy stands before a member of etcd and does harm to what passes.
 type Proxy struct {
 	Listen string
-	proxy  *toxiproxy.Proxy
+	to     string
+	limit  time.Duration // for what toxiproxy may wait for without end
 
 	mu     sync.Mutex
+	proxy  *toxiproxy.Proxy
 	toxics []string
 }
 
@@ -33,14 +36,40 @@ func (r *Run) NewProxy(to string) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{Listen: fmt.Sprintf("127.0.0.1:%d", port)}
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-	p.proxy = toxiproxy.NewProxy(server, "etcd", p.Listen, to)
-	if err := p.proxy.Start(); err != nil {
+	p := &Proxy{Listen: fmt.Sprintf("127.0.0.1:%d", port), to: to, limit: settling}
+	if err := p.start(); err != nil {
 		return nil, err
 	}
-	r.Later(p.proxy.Stop)
+	r.Later(p.Stop)
 	return p, nil
+}
+
+func (p *Proxy) start() error {
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
+	p.proxy = toxiproxy.NewProxy(server, "etcd", p.Listen, p.to)
+	return p.proxy.Start()
+}
+
+// Stop ends the proxy.
+func (p *Proxy) Stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ends(p.limit, p.proxy.Stop)
+}
+
+// ends calls f, and reports whether it ended within the limit.
+func ends(limit time.Duration, f func()) bool {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		f()
+	}()
+	select {
+	case <-ended:
+		return true
+	case <-time.After(limit):
+		return false
+	}
 }
 
 // Toxic is one kind of harm, in the words of toxiproxy.
@@ -64,23 +93,41 @@ func (p *Proxy) Harm(t Toxic, both bool) error {
 		if err != nil {
 			return err
 		}
-		if _, err := p.proxy.Toxics.AddToxicJson(strings.NewReader(string(raw))); err != nil {
+		p.mu.Lock()
+		if _, err = p.proxy.Toxics.AddToxicJson(strings.NewReader(string(raw))); err == nil {
+			p.toxics = append(p.toxics, t.Type+"-"+s)
+		}
+		p.mu.Unlock()
+		if err != nil {
 			return fmt.Errorf("toxic %s: %w", t.Type, err)
 		}
-		p.mu.Lock()
-		p.toxics = append(p.toxics, t.Type+"-"+s)
-		p.mu.Unlock()
 	}
 	return nil
 }
 
-// Clear ends all harm.
-func (p *Proxy) Clear(ctx context.Context) {
+// Clear ends all harm. toxiproxy changes connections while bytes pass, and can then wait without
+// end for one that has stopped: in its place comes another one, without harm.
+func (p *Proxy) Clear(ctx context.Context) error {
 	p.mu.Lock()
-	list := p.toxics
+	defer p.mu.Unlock()
+	old, toxics := p.proxy, p.toxics
 	p.toxics = nil
-	p.mu.Unlock()
-	for _, name := range list {
-		_ = p.proxy.Toxics.RemoveToxic(ctx, name)
+	if ends(p.limit, func() {
+		for _, name := range toxics {
+			_ = old.Toxics.RemoveToxic(ctx, name)
+		}
+	}) {
+		return nil
 	}
+	go old.Stop() // it closes the port first
+	var err error
+	for end := time.Now().Add(p.limit); time.Now().Before(end); {
+		if err = p.start(); err == nil {
+			return nil
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("another toxiproxy at %s: %w", p.Listen, err)
 }
