@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"errors"
 	"io"
 	"net"
 
@@ -45,9 +46,8 @@ func (s *straight) asNet(op string, err error) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
-	if e, ok := err.(*net.OpError); ok { //nolint:errorlint // one that was made for this call
-		e.Op = op
-		return e
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		err = e.Err
 	}
 	return &net.OpError{Op: op, Net: "tcp", Source: s.tcp.LocalAddr(), Addr: s.tcp.RemoteAddr(), Err: err}
 }
