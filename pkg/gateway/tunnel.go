@@ -136,7 +136,9 @@ func (f *farewell) say() {
 	if f.silent {
 		return
 	}
-	_ = f.SetWriteDeadline(time.Now().Add(lingerTime / 2)) // of that write, too
+	// A deadline would not do: what comes from either side gives both another while.
+	late := time.AfterFunc(lingerTime/2, func() { _ = f.Conn.Close() })
+	defer late.Stop()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.got == 0 && f.left == 0 {

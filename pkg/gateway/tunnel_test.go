@@ -180,6 +180,53 @@ func TestAWebSocketIsClosedInTheEnd(t *testing.T) {
 	}
 }
 
+// stuck is a connection that takes nothing, whatever deadlines it is given: whoever speaks on the
+// other side of a tunnel gives both another while.
+type stuck struct {
+	net.Conn
+	writing, closed chan struct{}
+}
+
+func (s *stuck) Write([]byte) (int, error) {
+	close(s.writing)
+	<-s.closed
+	return 0, net.ErrClosed
+}
+
+func (s *stuck) SetWriteDeadline(time.Time) error { return nil }
+
+func (s *stuck) Close() error {
+	close(s.closed)
+	return nil
+}
+
+func TestTheGoodbyeDoesNotWaitForAClientThatReadsNothing(t *testing.T) {
+	conn := &stuck{writing: make(chan struct{}), closed: make(chan struct{})}
+	f := &farewell{Conn: conn}
+	wrote, said := make(chan error, 1), make(chan struct{})
+	go func() {
+		_, err := f.Write([]byte("\x81\x02hi"))
+		wrote <- err
+	}()
+	<-conn.writing
+	conn.writing = make(chan struct{}) // for the goodbye, which goes nowhere either
+	go func() {
+		f.say()
+		close(said)
+	}()
+	timetest.Until(t, "it is closed, and the goodbye over", func() bool {
+		select {
+		case <-said:
+			return true
+		default:
+			return false
+		}
+	})
+	if err := <-wrote; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // However frames are cut into writes, their ends are found.
 func FuzzFramesOfAWebSocketAreFollowed(f *testing.F) {
 	f.Add([]byte("\x81\x02hi\x82\x7e\x00\x01x"), uint8(1))
