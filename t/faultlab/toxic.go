@@ -45,6 +45,8 @@ func (r *Run) NewProxy(to string) (*Proxy, error) {
 }
 
 func (p *Proxy) start() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
 	p.proxy = toxiproxy.NewProxy(server, "etcd", p.Listen, p.to)
 	return p.proxy.Start()
@@ -53,8 +55,9 @@ func (p *Proxy) start() error {
 // Stop ends the proxy.
 func (p *Proxy) Stop() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	ends(p.limit, p.proxy.Stop)
+	last := p.proxy
+	p.mu.Unlock()
+	ends(p.limit, last.Stop)
 }
 
 // ends calls f, and reports whether it ended within the limit.
@@ -94,11 +97,17 @@ func (p *Proxy) Harm(t Toxic, both bool) error {
 			return err
 		}
 		p.mu.Lock()
-		if _, err = p.proxy.Toxics.AddToxicJson(strings.NewReader(string(raw))); err == nil {
-			p.toxics = append(p.toxics, t.Type+"-"+s)
-		}
+		toxics := p.proxy.Toxics
+		p.toxics = append(p.toxics, t.Type+"-"+s)
 		p.mu.Unlock()
-		if err != nil {
+		failed := make(chan error, 1)
+		if !ends(p.limit, func() {
+			_, err := toxics.AddToxicJson(strings.NewReader(string(raw)))
+			failed <- err
+		}) {
+			return fmt.Errorf("toxic %s: toxiproxy does not take it", t.Type)
+		}
+		if err := <-failed; err != nil {
 			return fmt.Errorf("toxic %s: %w", t.Type, err)
 		}
 	}
@@ -109,9 +118,9 @@ func (p *Proxy) Harm(t Toxic, both bool) error {
 // end for one that has stopped: in its place comes another one, without harm.
 func (p *Proxy) Clear(ctx context.Context) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	old, toxics := p.proxy, p.toxics
 	p.toxics = nil
+	p.mu.Unlock()
 	if ends(p.limit, func() {
 		for _, name := range toxics {
 			_ = old.Toxics.RemoveToxic(ctx, name)

@@ -39,6 +39,9 @@ func TestHarmEndsThoughToxiproxyWaitsWithoutEnd(t *testing.T) {
 				first.Toxics.Lock()
 				t.Cleanup(first.Toxics.Unlock)
 				p.limit = 100 * time.Millisecond
+				if err := p.Harm(Toxic{"latency", map[string]any{"latency": 1}}, false); err == nil {
+					t.Error("more harm was taken, though nothing is")
+				}
 			}
 			if err := p.Clear(t.Context()); err != nil {
 				t.Fatal(err)
