@@ -78,8 +78,8 @@ func (c *crowd) breaks(what string, err error) {
 // heard nothing of the client since then, and that is as long ago as docs/operations.md says,
 // the request met the end of a silent connection: no server can help that. These clients are
 // silent for so long only where they, or the node, do not get a processor.
-func (c *crowd) unanswered(what string, err error, since time.Time) {
-	if silent := time.Since(since); silent >= c.silence {
+func (c *crowd) unanswered(what string, err error, silent time.Duration) {
+	if silent >= c.silence {
 		c.late.Add(1)
 		c.t.Logf("%s: after %v of silence: %v", what, silent.Round(time.Millisecond), err)
 		return
@@ -174,14 +174,15 @@ func (c *crowd) post(w *wire, path, body string, first func()) bool {
 	conn := w.Conn.(*dated)
 	since, had := conn.since(), conn.got
 	_, err := fmt.Fprintf(w, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
+	silent := time.Since(since) // what the server does from now on, it does to a request that has come
 	if err != nil {
-		c.unanswered("send "+path, err, since)
+		c.unanswered("send "+path, err, silent)
 		return false
 	}
 	res, err := http.ReadResponse(w.r, nil)
 	if err != nil {
 		if conn.got == had && endedBy(err) {
-			c.unanswered("head of "+path, err, since)
+			c.unanswered("head of "+path, err, silent)
 		} else {
 			c.breaks("head of "+path, err)
 		}
@@ -259,9 +260,10 @@ func (c *crowd) http2() {
 	once, unsent, since := func() { c.begun.Add(1) }, 0, time.Now()
 	for c.rest() {
 		var wrote, reused, heard atomic.Bool
+		var sent atomic.Pointer[time.Time]
 		ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
 			GotConn:              func(i httptrace.GotConnInfo) { reused.Store(i.Reused) },
-			WroteHeaders:         func() { wrote.Store(true) },
+			WroteHeaders:         func() { now := time.Now(); sent.Store(&now); wrote.Store(true) },
 			GotFirstResponseByte: func() { heard.Store(true) },
 		})
 		begin := time.Now()
@@ -281,7 +283,7 @@ func (c *crowd) http2() {
 		case err != nil && wrote.Load() && heard.Load():
 			c.breaks("HTTP/2", err)
 		case err != nil && wrote.Load():
-			c.unanswered("HTTP/2", err, since)
+			c.unanswered("HTTP/2", err, sent.Load().Sub(since))
 		case err != nil:
 			if unsent++; unsent > most {
 				c.breaks("HTTP/2, nothing sent", err)
