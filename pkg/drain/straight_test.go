@@ -77,3 +77,31 @@ func TestReadsThatOverlapShareWhatComes(t *testing.T) {
 		t.Errorf("got %q", both)
 	}
 }
+
+// BenchmarkConn is a request and its answer, with the client, which costs the same both ways.
+func BenchmarkConn(b *testing.B) {
+	for _, straight := range []bool{false, true} {
+		b.Run(map[bool]string{true: "past net", false: "by net"}[straight], func(b *testing.B) {
+			c, client := accepted(b)
+			if !straight {
+				c.straight = nil
+			}
+			request, answer := make([]byte, 1024), make([]byte, 1024)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := client.Write(request); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := c.Read(request); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := c.Write(answer); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := client.Read(answer); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
