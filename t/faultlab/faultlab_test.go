@@ -23,6 +23,8 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/gosix/gosix/internal/timetest"
 )
 
 // servers that answer wrongly, each in a way of its own.
@@ -80,9 +82,9 @@ func TestTheLoadDriverSeesEveryKindOfFailure(t *testing.T) {
 }
 
 func TestTheLoadDriverDoesNotRepeatARequest(t *testing.T) {
-	calls := 0
+	var calls atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if calls++; calls > 1 {
+		if calls.Add(1) > 1 {
 			panic(http.ErrAbortHandler)
 		}
 		body, _ := io.ReadAll(r.Body)
@@ -92,12 +94,82 @@ func TestTheLoadDriverDoesNotRepeatARequest(t *testing.T) {
 	l := NewLoad(Target{"a", s.Listener.Addr().String()})
 	l.one(1, l.targets[0], false)
 	l.one(2, l.targets[0], false)
-	if calls != 2 {
-		t.Errorf("%d requests came, 2 were sent", calls)
+	if n := calls.Load(); n != 2 {
+		t.Errorf("%d requests came, 2 were sent", n)
 	}
 	if len(l.records) != 2 || l.records[0].Failed() || !l.records[1].Failed() {
 		t.Errorf("got %+v", l.records)
 	}
+}
+
+// A node that ends may close a silent connection. What it read it has to answer, however long
+// that takes it.
+func TestARequestThatAServerReadAndDroppedHasFailed(t *testing.T) {
+	// On a busy machine it may take longer than a second until a request is written.
+	timetest.Stretch(t, time.Second, func(silence time.Duration) error {
+		l := dropping(t, silence+silence/10, nil)
+		l.silence = silence
+		l.ends.Add(1)
+		l.one(1, l.targets[0], false)
+		if r := &l.records[0]; !r.Failed() || l.late.Load() != 0 {
+			return fmt.Errorf("got %v, %d late, want a failure", r, l.late.Load())
+		}
+		return nil
+	})
+}
+
+func TestWhatMeetsTheEndOfASilentConnectionIsSentAgainWhileANodeEnds(t *testing.T) {
+	tests := map[string]struct {
+		before, meanwhile int64 // ends and their beginnings
+		again             bool
+	}{
+		"no node ends":              {},
+		"one has ended":             {before: 2},
+		"one is being ended":        {before: 1, again: true},
+		"one begins to end":         {meanwhile: 1, again: true},
+		"one that ends has ended":   {before: 1, meanwhile: 1, again: true},
+		"one ends while it is sent": {meanwhile: 2, again: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var l *Load
+			came := make(chan time.Time, 1)
+			l = dropping(t, 0, func() {
+				came <- time.Now()
+				l.ends.Add(tt.meanwhile)
+			})
+			l.silence = 1 // every connection is silent for longer
+			l.ends.Store(tt.before)
+			l.one(1, l.targets[0], false)
+			r := &l.records[0]
+			if again := l.late.Load() == 1; again != tt.again || r.Failed() == again {
+				t.Errorf("got %v, %d late, want that it is sent again: %v", r, l.late.Load(), tt.again)
+			}
+			if !r.At.Before(<-came) {
+				t.Error("it counts since a later try than the first")
+			}
+		})
+	}
+}
+
+// dropping returns a driver for a server that keeps the first request for so long and throws
+// it away, and serves others.
+func dropping(t *testing.T, keeps time.Duration, reads func()) *Load {
+	t.Helper()
+	var calls atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if calls.Add(1) == 1 {
+			if reads != nil {
+				reads()
+			}
+			time.Sleep(keeps)
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = w.Write(append([]byte("echo "), body...))
+	}))
+	t.Cleanup(s.Close)
+	return NewLoad(Target{"a", s.Listener.Addr().String()})
 }
 
 func TestARequestThatWasNotRecordedIsMissed(t *testing.T) {

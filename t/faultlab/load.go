@@ -32,8 +32,8 @@ type Record struct {
 	Err     string // "" none
 	refused bool   // nobody listened: nothing was sent
 	unsent  bool   // it failed before a byte of it went out, and not for want of time
-	// silent is for how long its connection had seen nothing when it failed without a byte of
-	// an answer; 0: it did not.
+	// silent is for how long its connection had seen nothing when it was written, if it failed
+	// without a byte of an answer; 0: it did not. What a server keeps is not silent.
 	silent time.Duration
 }
 
@@ -67,6 +67,7 @@ type Load struct {
 	// an end no server can help: it is sent again, and counted as late.
 	silence time.Duration
 	late    atomic.Int64
+	ends    atomic.Int64 // odd: a node is being ended
 
 	mu      sync.Mutex
 	records []Record
@@ -155,14 +156,19 @@ const chatBody = `{"model":"m","stream":true,"messages":[{"role":"user","content
 func (l *Load) one(id uint64, t Target, stream bool) {
 	l.sent.Add(1)
 	var r Record
+	at := time.Now() // of the first try: a client waits since then
 	for range 10 {
-		r = Record{ID: id, At: time.Now(), Node: t.Name, Stream: stream}
+		ends := l.ends.Load()
+		r = Record{ID: id, At: at, Node: t.Name, Stream: stream}
 		if stream {
 			send(l.client, &r, t.url("/v1/chat/completions"), fmt.Sprintf(chatBody, id))
 		} else {
 			send(l.client, &r, t.url("/plain"), strconv.FormatUint(id, 10))
 		}
-		r.Latency = time.Since(r.At)
+		r.Latency = time.Since(at)
+		if now := l.ends.Load(); now == ends && now%2 == 0 {
+			break // no node was being ended meanwhile
+		}
 		if l.silence == 0 || r.silent < l.silence && (!r.unsent || r.refused) {
 			break
 		}
@@ -178,13 +184,13 @@ func send(client *http.Client, r *Record, url, body string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var wrote, heard atomic.Bool
-	var idle atomic.Int64
+	var idle, quiet atomic.Int64 // before it had a connection, and before it wrote on it
+	begin := time.Now()
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn:              func(i httptrace.GotConnInfo) { idle.Store(int64(i.IdleTime)) },
-		WroteHeaders:         func() { wrote.Store(true) },
+		WroteHeaders:         func() { quiet.Store(int64(time.Since(begin))); wrote.Store(true) },
 		GotFirstResponseByte: func() { heard.Store(true) },
 	})
-	begin := time.Now()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
 		r.Err = err.Error()
@@ -196,7 +202,7 @@ func send(client *http.Client, r *Record, url, body string) {
 	if err != nil {
 		r.Err, r.refused, r.unsent = err.Error(), errors.Is(err, syscall.ECONNREFUSED), !wrote.Load() && ctx.Err() == nil
 		if wrote.Load() && !heard.Load() && ctx.Err() == nil {
-			r.silent = time.Duration(idle.Load()) + time.Since(begin)
+			r.silent = time.Duration(idle.Load() + quiet.Load())
 		}
 		return
 	}

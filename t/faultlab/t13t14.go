@@ -218,6 +218,7 @@ func upgrade(ctx context.Context, r *Run) error {
 			if err := w.Put(ctx, "/routes"+path, w.route(path, "")); err != nil {
 				return err
 			}
+			load.ends.Add(1)
 			g.Process.Signal(syscall.SIGTERM)
 			select {
 			case <-g.Process.exited:
@@ -226,6 +227,7 @@ func upgrade(ctx context.Context, r *Run) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
+			load.ends.Add(1)
 			if err := g.configure("max_post_args_readable_size: 64\n", "max_post_args_readable_size: 32\n"); err != nil {
 				return err
 			}
