@@ -350,9 +350,13 @@ func leaseRenewed(t *testing.T, s store.Store) {
 func renewedFor(t *testing.T, s store.Store, ttl time.Duration) error {
 	w := watch(t, s)
 	w.next(t)
-	// What lasts longer, and is not renewed, ends before it.
-	grantAndPut(t, s, "other", ttl*3/2)
-	kept := grantAndPut(t, s, "kept", ttl)
+	// Without renewals it ends before what is granted later, and lasts longer. The keys are this
+	// try's own: what an earlier one has left ends meanwhile.
+	kept, other := "kept-"+ttl.String(), "other-"+ttl.String()
+	id, err := leaseFor(t, s, kept, ttl)
+	if err != nil {
+		return err
+	}
 	l, _ := s.(store.Leases)
 	ctx, cancel := context.WithCancel(t.Context())
 	renewed := make(chan error, 1)
@@ -360,25 +364,28 @@ func renewedFor(t *testing.T, s store.Store, ttl time.Duration) error {
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 		for {
+			if err := l.Renew(ctx, id); err != nil && ctx.Err() == nil {
+				renewed <- err
+				return
+			}
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
 				renewed <- nil
 				return
 			}
-			if err := l.Renew(ctx, kept); err != nil && ctx.Err() == nil {
-				renewed <- err
-				return
-			}
 		}
 	}()
 	defer cancel()
+	if _, err := leaseFor(t, s, other, ttl*3/2); err != nil {
+		return err
+	}
 	for {
 		e := w.event(t)
-		if e.Delete && e.Item.Key == "/t/kept" {
+		if e.Delete && e.Item.Key == "/t/"+kept {
 			return errors.New("a lease that was renewed ended")
 		}
-		if e.Delete {
+		if e.Delete && e.Item.Key == "/t/"+other {
 			break
 		}
 	}
@@ -386,7 +393,7 @@ func renewedFor(t *testing.T, s store.Store, ttl time.Duration) error {
 	if err := <-renewed; err != nil {
 		return err
 	}
-	_, _, err := s.Get(t.Context(), "/t/kept")
+	_, _, err = s.Get(t.Context(), "/t/"+kept)
 	return err
 }
 
@@ -394,11 +401,18 @@ func renewedFor(t *testing.T, s store.Store, ttl time.Duration) error {
 func grantAndPut(t *testing.T, s store.Store, key string, ttl time.Duration) (id store.LeaseID) {
 	t.Helper()
 	timetest.Stretch(t, ttl, func(ttl time.Duration) (err error) {
-		_, id = leases(t, s, ttl)
-		_, err = s.Commit(t.Context(), nil, []store.Op{{Key: "/t/" + key, Value: []byte("1"), Lease: id}})
-		return err // the lease may have ended before
+		id, err = leaseFor(t, s, key, ttl)
+		return err
 	})
 	return id
+}
+
+// leaseFor is grantAndPut that gives up where the lease ended before the key was put.
+func leaseFor(t *testing.T, s store.Store, key string, ttl time.Duration) (store.LeaseID, error) {
+	t.Helper()
+	_, id := leases(t, s, ttl)
+	_, err := s.Commit(t.Context(), nil, []store.Op{{Key: "/t/" + key, Value: []byte("1"), Lease: id}})
+	return id, err
 }
 
 func leaseLeft(t *testing.T, s store.Store) {
