@@ -7,9 +7,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gosix/gosix/internal/timetest"
-	"github.com/gosix/gosix/pkg/store"
 )
 
 // asking sends a request for a revision; seen is what the upstream got of it.
@@ -33,6 +33,10 @@ func telling(t *testing.T) string {
 		_, _ = io.WriteString(rw, "asked for "+strings.Join(r.Header.Values("X-Gosix-Min-Revision"), ","))
 	})
 }
+
+// wholeWait is for how long a request waits at least before it is told that its revision is
+// not in force.
+const wholeWait = time.Second
 
 func TestARequestGetsTheRevisionThatItAsksFor(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.MinRevision = true })
@@ -61,7 +65,11 @@ func TestARequestGetsTheRevisionThatItAsksFor(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
+			begin := time.Now()
 			res, body, err := w.asking(t.Context(), test.values...)
+			if waited := time.Since(begin); test.status == 503 && waited < wholeWait {
+				t.Errorf("it waited for %v, want %v", waited, wholeWait)
+			}
 			if err != nil || res.StatusCode != test.status || test.body != "" && body != test.body {
 				t.Fatalf("got %v %v %q", res, err, body)
 			}
@@ -94,28 +102,31 @@ func TestARequestWaitsForItsRevision(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.MinRevision = true })
 	up := telling(t)
 	w.put("routes/other", `{"uri":"/other","upstream":`+nodes(up)+`}`)
-	now := w.syncer.Router().Snapshot().Revision()
-	got := make(chan int, 1)
-	go func() {
-		for { // one second may pass on a busy machine
+	// On a busy machine the wait may be over before the change is applied.
+	timetest.Until(t, "a request gets its revision before its wait is over", func() bool {
+		before, now := w.gateway.Requests(), w.syncer.Router().Snapshot().Revision()
+		type answer struct {
+			status int
+			after  time.Duration
+		}
+		got := make(chan answer, 1)
+		go func() {
+			begin := time.Now()
 			res, _, err := w.asking(t.Context(), strconv.FormatInt(now+1, 10))
 			if err != nil {
 				t.Error(err)
-				got <- 0
-				return
+				res = &http.Response{}
 			}
-			if res.StatusCode != 503 {
-				got <- res.StatusCode
-				return
-			}
+			got <- answer{res.StatusCode, time.Since(begin)}
+		}()
+		timetest.Until(t, "the gateway is asked", func() bool { return w.gateway.Requests() > before })
+		w.put("routes/1", `{"uri":"/x","upstream":`+nodes(up)+`}`)
+		a := <-got
+		if a.status != 200 && (a.status != 503 || a.after < wholeWait) {
+			t.Fatalf("got %d after %v, want the route that is in force since that revision", a.status, a.after)
 		}
-	}()
-	if _, err := w.store.Commit(t.Context(), nil, []store.Op{{Key: "/apisix/routes/1", Value: []byte(`{"uri":"/x","upstream":` + nodes(up) + `}`)}}); err != nil {
-		t.Fatal(err)
-	}
-	if status := <-got; status != 200 {
-		t.Errorf("got %d, want the route that is in force since that revision", status)
-	}
+		return a.after < wholeWait
+	})
 }
 
 func TestAClientThatLeavesDoesNotWait(t *testing.T) {
