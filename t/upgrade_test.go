@@ -14,17 +14,19 @@ import (
 )
 
 // balancer is what stands in front of gateways: it passes connections on, in turn, to those
-// that said they are ready when it asked last.
+// that said they are ready when it asked last, and refused nothing since. It leaves no node
+// for being slow, so that a busy machine takes none away.
 type balancer struct {
 	net.Listener
 	running sync.WaitGroup
 	stop    chan struct{}
 
 	mu    sync.Mutex
-	nodes map[*node]bool // whether it is ready
+	nodes map[*node]string // why it is not ready; "": it is
 	order []*node
 	next  int
 	conns map[net.Conn]bool
+	none  []string // for each time that the last one ready was so no more, why none is
 }
 
 // checks is how often it asks.
@@ -36,7 +38,7 @@ func newBalancer(t *testing.T) *balancer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &balancer{Listener: l, stop: make(chan struct{}), nodes: map[*node]bool{}, conns: map[net.Conn]bool{}}
+	b := &balancer{Listener: l, stop: make(chan struct{}), nodes: map[*node]string{}, conns: map[net.Conn]bool{}}
 	b.running.Go(func() {
 		for {
 			conn, err := b.Accept()
@@ -64,14 +66,34 @@ func newBalancer(t *testing.T) *balancer {
 func (b *balancer) add(n *node) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.nodes[n] = false
+	b.nodes[n] = "it was not asked yet"
 	b.order = append(b.order, n)
 }
 
 func (b *balancer) ready(n *node) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.nodes[n]
+	return b.nodes[n] == ""
+}
+
+// found takes note of what a node said, and of a moment in which none is ready: a client that
+// comes then waits for the next check, and sees nothing of it.
+func (b *balancer) found(n *node, why string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	was := b.nodes[n]
+	b.nodes[n] = why
+	if was != "" || why == "" {
+		return
+	}
+	var all []string
+	for _, n := range b.order {
+		if b.nodes[n] == "" {
+			return
+		}
+		all = append(all, n.Status+": "+b.nodes[n])
+	}
+	b.none = append(b.none, strings.Join(all, "; "))
 }
 
 func (b *balancer) check() {
@@ -85,14 +107,15 @@ func (b *balancer) check() {
 		for _, n := range nodes {
 			res, err := client.Get("http://" + n.Status + "/status/ready")
 			if os.IsTimeout(err) {
-				continue // a busy machine is no reason to leave a node that has not said no
+				continue
 			}
-			if err == nil {
-				_ = res.Body.Close()
+			why := ""
+			if err != nil {
+				why = err.Error()
+			} else if _ = res.Body.Close(); res.StatusCode != http.StatusOK {
+				why = res.Status
 			}
-			b.mu.Lock()
-			b.nodes[n] = err == nil && res.StatusCode == http.StatusOK
-			b.mu.Unlock()
+			b.found(n, why)
 		}
 		select {
 		case <-tick.C:
@@ -124,7 +147,7 @@ func (b *balancer) nextReady() *node {
 	for range b.order {
 		n := b.order[b.next%len(b.order)]
 		b.next++
-		if b.nodes[n] {
+		if b.nodes[n] == "" {
 			return n
 		}
 	}
@@ -143,11 +166,17 @@ func (b *balancer) carry(client net.Conn) {
 	b.keep(client)
 	defer func() { _ = client.Close() }()
 	for n := b.pick(); n != nil; n = b.pick() {
+		select {
+		case <-b.stop:
+			return
+		default:
+		}
 		server, err := net.DialTimeout("tcp", n.Gateway[0], checks)
+		if os.IsTimeout(err) {
+			continue
+		}
 		if err != nil {
-			b.mu.Lock()
-			b.nodes[n] = false
-			b.mu.Unlock()
+			b.found(n, err.Error())
 			continue
 		}
 		b.keep(server)
@@ -216,6 +245,13 @@ func TestARollingUpgradeBreaksNothing(t *testing.T) {
 	eventually(t, "the new ones are at work", func() bool { return crowd.answered.Load() > before+100 })
 	close(crowd.over)
 	crowd.clients.Wait()
+	// One of three is replaced at a time, and the others have nothing to say no for.
+	b.mu.Lock()
+	none := b.none
+	b.mu.Unlock()
+	if len(none) > 0 {
+		t.Errorf("no node was ready, %d times, at first since %s", len(none), none[0])
+	}
 
 	digests := map[string]bool{}
 	c.control.must("PATCH", "/routes/short", `{"desc":"seen by all"}`, nodes...)
