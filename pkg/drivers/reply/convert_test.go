@@ -59,14 +59,7 @@ func TestAnAnswerIsMadeNowWhateverItsHeadSays(t *testing.T) {
 	d := openai.Providers()["openai"]
 	target := &upstream.Target{Addr: provider(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), NoKeepAlive: true}
 	call := drivertest.NewCall(t, &drivers.Instance{Driver: d, Target: target, Host: "a"}, "/", hello)
-	req, err := d.Request(call)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := client.Do(t.Context(), req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	res := asked(t, client, call)
 	s := &stamped{}
 	call.Answer = s
 	before := time.Now()

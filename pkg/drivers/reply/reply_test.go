@@ -33,6 +33,20 @@ func TestRecordedAnswers(t *testing.T) {
 	drivertest.Run(t, openai.Providers()["openai"], "testdata/answers")
 }
 
+// asked sends a call, and returns the head of the answer.
+func asked(t *testing.T, client *upstream.Client, call *drivers.Call) *upstream.Response {
+	t.Helper()
+	req, err := call.Instance.Driver.Request(call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := client.Do(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
 func TestAnAnswerIsCollectedUpToALimit(t *testing.T) {
 	// More than is held back before there is no way back, so that both parts are in it.
 	const size = 1<<20 + 100
@@ -43,14 +57,7 @@ func TestAnAnswerIsCollectedUpToALimit(t *testing.T) {
 	d := openai.Providers()["openai"]
 	for limit, fits := range map[int64]bool{size - 1: false, size: true, size + 1: true, 10: false} {
 		call := drivertest.NewCall(t, &drivers.Instance{Driver: d, Target: &upstream.Target{Addr: addr, NoKeepAlive: true}, Host: "a"}, "/", hello)
-		req, err := d.Request(call)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res, err := client.Do(t.Context(), req)
-		if err != nil {
-			t.Fatal(err)
-		}
+		res := asked(t, client, call)
 		answer, err := reply.Begin(t.Context(), res, call)
 		if err != nil {
 			t.Fatal(err)
