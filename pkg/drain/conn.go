@@ -180,10 +180,23 @@ func (c *conn) SetDeadline(t time.Time) error {
 // CloseWrite is asked for by net/http.
 func (c *conn) CloseWrite() error { return c.tcp.CloseWrite() }
 
+// Memory is what is read into, of which a connection that waits need not have any. Room returns
+// some that is not empty, the same until Spare: nothing was read into it, if there was any.
+type Memory interface {
+	Room() []byte
+	Spare()
+}
+
 // Read implements net.Conn.
-func (c *conn) Read(p []byte) (int, error) {
+func (c *conn) Read(p []byte) (int, error) { return c.read(p, nil) }
+
+// ReadInto is Read into memory that is asked for when there is something to be read.
+func (c *conn) ReadInto(m Memory) (int, error) { return c.read(nil, m) }
+
+// read reads into p, or into m, if that is not nil.
+func (c *conn) read(p []byte, m Memory) (int, error) {
 	c.mu.Lock()
-	alone := c.in.waits == 0 && len(p) > 0
+	alone := c.in.waits == 0 && (m != nil || len(p) > 0)
 	c.in.waits++
 	if !c.capped && c.in.late() {
 		_ = c.tellIn(c.in.asked)
@@ -192,19 +205,26 @@ func (c *conn) Read(p []byte) (int, error) {
 	for {
 		var n int
 		var err error
-		if alone && c.straight != nil {
-			n, err = c.straight.read(p)
-		} else {
+		switch {
+		case alone && c.straight != nil:
+			n, err = c.straight.read(p, m)
+		case m != nil:
+			n, err = c.tcp.Read(m.Room())
+		default:
 			n, err = c.tcp.Read(p)
 		}
-		if again := c.judge(&n, &err, p); !again {
-			return n, err
+		if again := c.judge(&n, &err, p, m); again {
+			continue
 		}
+		if n == 0 && m != nil {
+			m.Spare()
+		}
+		return n, err
 	}
 }
 
 // judge looks at what came of a read, and reports whether it is to be made again.
-func (c *conn) judge(n *int, err *error, p []byte) (again bool) {
+func (c *conn) judge(n *int, err *error, p []byte, m Memory) (again bool) {
 	c.mu.Lock()
 	defer func() {
 		if !again {
@@ -212,7 +232,7 @@ func (c *conn) judge(n *int, err *error, p []byte) (again bool) {
 		}
 		c.mu.Unlock()
 	}()
-	if *n > 0 && !c.capped || len(p) == 0 {
+	if *n > 0 && !c.capped || m == nil && len(p) == 0 {
 		c.waiting = c.waiting && *n == 0
 		return false
 	}
@@ -229,6 +249,9 @@ func (c *conn) judge(n *int, err *error, p []byte) (again bool) {
 	// A request that came in time, or in the very moment, is served.
 	_ = c.tellIn(c.in.asked)
 	if late && c.waiting {
+		if m != nil {
+			p = m.Room()
+		}
 		if *n = look(c.tcp, p); *n == 0 {
 			// net/http reads once more on a connection that is new.
 			_ = c.tellIn(time.Unix(1, 0))

@@ -263,8 +263,12 @@ func TestARequestOfTheLastMomentIsServed(t *testing.T) {
 				text = text[1:]
 			}
 			_ = c.SetReadDeadline(time.Time{}) // and the grace is over at once
-			p := make([]byte, 10)
-			n, err := c.Read(p)
+			var m purse
+			p := m.bytes[:]
+			n, err := c.ReadInto(&m)
+			if m.taken.Load() != (n > 0) {
+				t.Errorf("read %d bytes, and has memory: %v", n, m.taken.Load())
+			}
 			var timeout net.Error
 			switch {
 			case text != "" && (err != nil || string(p[:n]) != text):

@@ -14,7 +14,8 @@ type straight struct {
 	tcp    *net.TCPConn
 	reader *socket.Reader
 	writer *socket.Writer
-	into   []byte
+	into   []byte // of the read under way
+	memory Memory // the same; into is asked of it if that is nil
 }
 
 // straightOf returns nil where that is not possible.
@@ -24,14 +25,30 @@ func straightOf(tcp *net.TCPConn) *straight {
 		return nil
 	}
 	s := &straight{tcp: tcp, writer: socket.NewWriter(raw)}
-	s.reader = socket.NewReader(raw, func() []byte { return s.into }, func() {})
+	s.reader = socket.NewReader(raw, s.room, s.spare)
 	return s
 }
 
-func (s *straight) read(p []byte) (int, error) {
-	s.into = p
+func (s *straight) room() []byte {
+	if s.memory != nil {
+		return s.memory.Room()
+	}
+	return s.into
+}
+
+func (s *straight) spare() {
+	if s.memory != nil {
+		s.memory.Spare()
+	}
+}
+
+// read reads into p, or into m where p is nil.
+func (s *straight) read(p []byte, m Memory) (int, error) {
+	if s.into = p; p == nil {
+		s.memory = m
+	}
 	n, err := s.reader.Read()
-	s.into = nil
+	s.into, s.memory = nil, nil
 	return n, s.asNet("read", err)
 }
 

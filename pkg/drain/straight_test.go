@@ -2,13 +2,17 @@ package drain
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gosix/gosix/internal/timetest"
 )
 
 // net/http tells by these what ended a connection, and answers 400 where it does not know it.
@@ -75,6 +79,65 @@ func TestReadsThatOverlapShareWhatComes(t *testing.T) {
 	both := []byte{<-got, <-got}
 	if slices.Sort(both); string(both) != "ab" {
 		t.Errorf("got %q", both)
+	}
+}
+
+// purse is memory that knows whether it is in use.
+type purse struct {
+	bytes [16]byte
+	taken atomic.Bool
+}
+
+func (p *purse) Room() []byte {
+	p.taken.Store(true)
+	return p.bytes[:]
+}
+
+func (p *purse) Spare() { p.taken.Store(false) }
+
+func TestAConnectionThatWaitsHasNoMemory(t *testing.T) {
+	for name, tt := range map[string]struct {
+		act  func(c *conn, client net.Conn)
+		want string
+	}{
+		"something comes":            {func(_ *conn, client net.Conn) { _, _ = client.Write([]byte("hello")) }, "hello"},
+		"the client leaves":          {func(_ *conn, client net.Conn) { _ = client.Close() }, ""},
+		"it is told to end":          {func(c *conn, _ net.Conn) { _ = c.SetReadDeadline(time.Unix(1, 0)) }, ""},
+		"its server ends":            {func(c *conn, _ net.Conn) { c.server.Begin(0) }, ""},
+		"its server gives it a time": {func(c *conn, _ net.Conn) { c.server.Begin(20 * time.Millisecond) }, ""},
+	} {
+		for _, straight := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, past package net %v", name, straight), func(t *testing.T) {
+				c, client := accepted(t)
+				if !straight {
+					c.straight = nil
+				}
+				c.server.conns = map[*conn]bool{c: true}
+				c.idle()
+				_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+				var p purse
+				got := make(chan string, 1)
+				go func() {
+					n, err := c.ReadInto(&p)
+					if (n == 0) != (err != nil) {
+						t.Errorf("got %d bytes and %v", n, err)
+					}
+					got <- string(p.bytes[:n])
+				}()
+				timetest.Until(t, "it waits", func() bool {
+					c.mu.Lock()
+					defer c.mu.Unlock()
+					return c.in.waits > 0 && (!straight || !p.taken.Load())
+				})
+				tt.act(c, client)
+				if text := <-got; text != tt.want {
+					t.Errorf("got %q, want %q", text, tt.want)
+				}
+				if taken := p.taken.Load(); taken != (tt.want != "") {
+					t.Errorf("in the end it has memory: %v", taken)
+				}
+			})
+		}
 	}
 }
 
