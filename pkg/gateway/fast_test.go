@@ -61,6 +61,74 @@ func TestRequestsInOnePieceAreAnsweredInOrder(t *testing.T) {
 	}
 }
 
+// A connection remembers nothing of its last requests, whichever way each of them is served.
+func TestRequestsOfEveryKindFollowEachOther(t *testing.T) {
+	w := newLimitedWorld(t, Limits{HeaderRead: time.Minute, BodyRead: time.Minute, Idle: time.Minute, WriteStall: time.Minute}, nil)
+	w.put("routes/1", `{"uri":"/*","enable_websocket":true,"upstream":`+nodes(backend(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if r.Header.Get("X-Length") == "unknown" {
+			w.(http.Flusher).Flush()
+		}
+		_, _ = fmt.Fprintf(w, "%s %s %s", r.Method, r.URL.Path, body)
+	}))+`}`)
+	plain := []string{"GET /plain HTTP/1.1\r\nHost: x\r\n\r\n"}
+	type kind struct {
+		name   string
+		pieces []string
+		want   string // status and how the body begins
+		ends   bool   // the connection
+	}
+	kinds := []kind{
+		{"a plain request", plain, "200 GET /plain ", false},
+		{"a body", []string{"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\none"}, "200 POST /a one", false},
+		{"a body that follows", []string{"POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n", "one"}, "200 POST /b one", false},
+		{"a body in two", []string{"POST /c HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\no", "ne"}, "200 POST /c one", false},
+		{"a large body", []string{"POST /d HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n" + strings.Repeat("y", 9000)}, "200 POST /d " + strings.Repeat("y", 9000), false},
+		{"chunks", []string{"POST /e HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n"}, "200 POST /e one", false},
+		{"chunks that follow", []string{"POST /f HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\no", "ne\r\n0\r\n", "\r\n"}, "200 POST /f one", false},
+		{"a body with its question", []string{"POST /g HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\none"}, "200 POST /g one", false},
+		{"a body with an empty line behind it", []string{"POST /h HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\none\r\n"}, "200 POST /h one", false},
+		{"a head in two", []string{"GET /i HTTP/1.1\r\nHo", "st: x\r\n\r\n"}, "200 GET /i ", false},
+		{"a line in two", []string{"GET", " /j HTTP/1.1\r\nHost: x\r\n\r\n"}, "200 GET /j ", false},
+		{"a target that is written in another way", []string{"GET /%6b HTTP/1.1\r\nHost: x\r\n\r\n"}, "200 GET /k ", false},
+		{"a target with its host", []string{"GET http://x/l HTTP/1.1\r\nHost: x\r\n\r\n"}, "200 GET /l ", false},
+		{"an answer in chunks", []string{"GET /m HTTP/1.1\r\nHost: x\r\nX-Length: unknown\r\n\r\n"}, "200 GET /m ", false},
+		{"another protocol that there is not", []string{"GET /n HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"}, "200 GET /n ", false},
+		{"an old client that stays", []string{"GET /o HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n\r\n"}, "200 GET /o ", false},
+		{"the last one", []string{"GET /p HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"}, "200 GET /p ", true},
+		{"an old client", []string{"GET /q HTTP/1.0\r\nHost: x\r\n\r\n"}, "200 GET /q ", true},
+		{"what is no request", []string{"GET /r HTTP/1.1\r\nHost : x\r\n\r\n"}, "400 ", true},
+		{"what nobody expects", []string{"GET /s HTTP/1.1\r\nHost: x\r\nExpect: tea\r\n\r\n"}, "417 ", true},
+	}
+	for n, second := range kinds {
+		for _, first := range kinds {
+			c := w.dial()
+			for range n % 3 { // of those before it, not all are served in the same way either
+				c.ask(plain[0])
+			}
+			for _, kind := range []kind{first, second, kinds[0]} {
+				for _, piece := range kind.pieces {
+					c.send(piece)
+				}
+				res, body := c.ask("")
+				if res.StatusCode == http.StatusContinue {
+					res, body = c.ask("")
+				}
+				if got := fmt.Sprint(res.StatusCode, " ", body); !strings.HasPrefix(got, kind.want) || res.Close != kind.ends {
+					t.Fatalf("%s, %s: got %.100q, closing %v, want %.100q", first.name, second.name, got, res.Close, kind.want)
+				}
+				if kind.ends {
+					if err := c.ended(); err != nil {
+						t.Errorf("%s, %s: %v", first.name, second.name, err)
+					}
+					break
+				}
+			}
+			_ = c.Close()
+		}
+	}
+}
+
 func TestBodiesOfEverySizeArrive(t *testing.T) {
 	w := newLimitedWorld(t, Limits{BodyRead: time.Minute}, nil)
 	w.put("routes/1", `{"uri":"/*","upstream":`+nodes(backend(t, parrot))+`}`)

@@ -60,13 +60,10 @@ func (s *fastSink) inform(status int, h *exchange.Header) error {
 	if s.x.head.Old || s.written {
 		return nil
 	}
-	b := appendStatusLine(make([]byte, 0, 256), s.x.head.Old, status)
-	for _, f := range h.Fields() {
-		b = appendField(b, f)
-	}
+	b := appendInformation(make([]byte, 0, 256), status, h)
 	s.asking.Lock()
 	defer s.asking.Unlock()
-	return s.send(append(b, '\r', '\n'))
+	return s.send(b)
 }
 
 // send writes to the client, each time within the limit for that.

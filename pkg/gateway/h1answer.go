@@ -240,6 +240,15 @@ func (s *h1answer) drop() {
 	}
 }
 
+// appendInformation appends an answer that others follow, which no client of HTTP/1.0 gets.
+func appendInformation(b []byte, status int, h *exchange.Header) []byte {
+	b = appendStatusLine(b, false, status)
+	for _, f := range h.Fields() {
+		b = appendField(b, f)
+	}
+	return append(b, '\r', '\n')
+}
+
 func appendStatusLine(b []byte, old bool, status int) []byte {
 	if status == http.StatusOK && !old {
 		return append(b, "HTTP/1.1 200 OK\r\n"...)

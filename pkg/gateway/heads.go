@@ -11,7 +11,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/gosix/gosix/pkg/drain"
 	"github.com/gosix/gosix/pkg/exchange"
 	"github.com/gosix/gosix/pkg/http1"
 	"github.com/gosix/gosix/pkg/socket"
@@ -25,7 +27,8 @@ import (
 // answers: see stdSink.writeHead.
 //
 // It also spares net/http the wait for a client that leaves while it is answered: see
-// attendance.
+// attendance. And of a request behind another, of which net/http has to know nothing, it is not
+// told: see following.
 //
 // Reads come one after the other, but not from one goroutine alone.
 type heads struct {
@@ -37,6 +40,7 @@ type heads struct {
 	fin    atomic.Bool                      // the client has sent its last byte
 	broken atomic.Bool                      // a read for a client that leaves has ended so
 	asked  *stdExchange                     // whose head was read, for ServeHTTP
+	alone  bool                             // asked is a request of which net/http has to know nothing
 
 	mu    sync.Mutex
 	probe socket.Probe
@@ -54,6 +58,18 @@ type heads struct {
 	sent   int
 
 	mute bool // what net/http writes next is for nobody
+
+	// Of requests that net/http is not told of: see following.
+	into   readerInto   // nil: it is told of all
+	looked atomic.Bool  // it waits no more for a client that leaves
+	waits  atomic.Bool  // for one of them, beside net/http
+	failed error        // what ended that wait
+	vacant *stdExchange // to be read into; nil: none
+}
+
+// readerInto is a connection that waits without memory.
+type readerInto interface {
+	ReadInto(drain.Memory) (int, error)
 }
 
 // place is what a connection is read for.
@@ -82,16 +98,17 @@ func (h *heads) Read(p []byte) (int, error) {
 			h.sent += n
 			return n, nil
 		}
-		if cap(h.out) > keptOut {
-			h.out = nil
-		}
-		h.out, h.sent = h.out[:0], 0
+		h.clear()
 		switch h.at {
 		case atHead:
 			// Of one byte, and between two requests: net/http waits for the client to leave. No
 			// byte and no error end that wait, and nothing else.
 			if len(p) == 1 && h.token != 0 && h.whole.Load() {
+				h.looked.Store(true) // nothing is touched after that
 				return 0, nil
+			}
+			if h.failed != nil {
+				return 0, h.failed
 			}
 			if n, err := h.readHead(p); n > 0 || err != nil {
 				return n, err
@@ -121,9 +138,20 @@ func (h *heads) Read(p []byte) (int, error) {
 	}
 }
 
+// clear forgets what net/http has got.
+func (h *heads) clear() {
+	if cap(h.out) > keptOut {
+		h.out = nil
+	}
+	h.out, h.sent = h.out[:0], 0
+}
+
 // readHead reads from a head, and returns how much of it net/http gets.
 func (h *heads) readHead(p []byte) (int, error) {
 	wait := len(p) == 1 // where a part of the next request is there, that wait is a read after all
+	if !wait {
+		h.looked.Store(false)
+	}
 	if !h.ahead || wait {
 		n, err := h.Conn.Read(p)
 		switch {
@@ -158,17 +186,27 @@ func (h *heads) readHead(p []byte) (int, error) {
 // take keeps what came of the next request.
 func (h *heads) take(p []byte) {
 	if h.next == nil {
-		for ; h.blank > 0 && len(p) > 0 && (p[0] == '\r' || p[0] == '\n'); h.blank-- {
-			p = p[1:]
-		}
-		if len(p) == 0 {
+		if p = h.skip(p); len(p) == 0 {
 			return
 		}
-		h.whole.Store(false)
-		h.next, h.scan, h.given = h.engine.exchange(), http1.Scan{}, 0
+		h.begun(h.engine.exchange())
 	}
 	h.next.text = append(h.next.text, p...)
 	h.ahead = true
+}
+
+// skip goes over empty lines that a request may begin with.
+func (h *heads) skip(p []byte) []byte {
+	for ; h.blank > 0 && len(p) > 0 && (p[0] == '\r' || p[0] == '\n'); h.blank-- {
+		p = p[1:]
+	}
+	return p
+}
+
+// begun says that x is the next request.
+func (h *heads) begun(x *stdExchange) {
+	h.whole.Store(false)
+	h.next, h.scan, h.given, h.alone = x, http1.Scan{}, 0, false
 }
 
 // look judges what is there of a head, and gives net/http what it may have. Before the end of a
@@ -198,6 +236,80 @@ func (h *heads) look(p []byte) int {
 		h.given = line
 	}
 	return 0
+}
+
+// following waits for the request behind one that was answered. If net/http has to know nothing
+// of that either, it is returned: net/http takes it for a part of the one that it knows. Any other
+// is left for net/http to read, and so is the end of the connection. all is the context of all
+// requests.
+func (h *heads) following(all context.Context) *stdExchange {
+	if !h.alone || h.into == nil || !h.looked.Load() || !h.whole.Load() || h.failed != nil {
+		return nil
+	}
+	e := h.engine
+	h.waits.Store(true)
+	defer h.waits.Store(false)
+	for {
+		e.server.ConnState(h, http.StateIdle) // as net/http would
+		idle := time.Time{}
+		if e.limits.Idle > 0 {
+			idle = time.Now().Add(e.limits.Idle)
+		}
+		_ = h.SetReadDeadline(idle)
+		if all.Err() != nil { // last: see wake
+			return nil
+		}
+		n, err := h.into.ReadInto(h)
+		if n == 0 {
+			h.failed = err
+			return nil
+		}
+		e.server.ConnState(h, http.StateActive)
+		x := h.vacant
+		h.vacant = nil
+		x.text = h.skip(x.text[:n])
+		if len(x.text) > 0 {
+			h.begun(x)
+			break
+		}
+		e.release(x)
+	}
+	h.clear()
+	if h.look(nil); h.asked == nil || !h.alone || h.asked.head.Upgrade {
+		h.looked.Store(false)
+		return nil
+	}
+	x := h.asked
+	h.asked = nil
+	h.clear()
+	return x
+}
+
+// wake ends the wait in following.
+func (h *heads) wake() {
+	if h.waits.Load() {
+		_ = h.SetReadDeadline(longAgo)
+	}
+}
+
+// Room implements drain.Memory.
+func (h *heads) Room() []byte {
+	if h.vacant == nil {
+		h.vacant = h.engine.exchange()
+	}
+	x := h.vacant
+	if cap(x.text) < bufferSize {
+		x.text = make([]byte, 0, bufferSize)
+	}
+	return x.text[:cap(x.text)]
+}
+
+// Spare implements drain.Memory.
+func (h *heads) Spare() {
+	if h.vacant != nil {
+		h.engine.pool.Put(h.vacant)
+		h.vacant = nil
+	}
 }
 
 // refuse leaves a request to net/http, and to ServeHTTP if net/http takes it.
@@ -241,7 +353,7 @@ func (h *heads) ask(p []byte, size int) int {
 		x.Request.Body.SetBytes(came[:length:length])
 		came, length, x.whole = came[length:], 0, true
 	}
-	if length == 0 && h.given == 0 && x.plain() {
+	if h.alone = length == 0 && x.plain(); h.alone && h.given == 0 {
 		h.out = append(h.out, least...)
 	} else {
 		h.out = x.brief(h.out)

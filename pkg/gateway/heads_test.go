@@ -3,16 +3,23 @@ package gateway
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
+
+	"github.com/gosix/gosix/pkg/drain"
+	"github.com/gosix/gosix/pkg/http1"
 )
 
 // spoken is a connection on which somebody has said something.
@@ -23,9 +30,21 @@ type spoken struct {
 
 func (s spoken) Read(p []byte) (int, error) { return s.r.Read(p) }
 
+// ReadInto implements readerInto.
+func (s spoken) ReadInto(m drain.Memory) (int, error) {
+	n, err := s.r.Read(m.Room())
+	if n == 0 {
+		m.Spare()
+	}
+	return n, err
+}
+
+func (spoken) SetReadDeadline(time.Time) error { return nil }
+
 func newHeads(r io.Reader, l Limits) *heads {
 	e := &Std{limits: l}
 	e.pool.New = func() any { return new(stdExchange) }
+	e.server.ConnState = func(net.Conn, http.ConnState) {}
 	return &heads{Conn: spoken{r: r}, engine: e}
 }
 
@@ -36,10 +55,12 @@ type taken struct {
 }
 
 // listen reads a connection as net/http does, and returns which requests it takes until one is
-// refused, and why it took no more; h is nil: they are read without what is tested here.
+// refused, and why it took no more; h is nil: they are read without what is tested here. With h it
+// reads those beside net/http where that may be.
 func listen(r io.Reader, h *heads) (all []taken, err error) {
 	if h != nil {
-		h.Conn, r = spoken{r: r}, h
+		s := spoken{r: r}
+		h.Conn, h.into, r = s, s, h
 	}
 	b := bufio.NewReader(r)
 	for last := ""; ; {
@@ -59,7 +80,7 @@ func listen(r io.Reader, h *heads) (all []taken, err error) {
 		if h != nil {
 			x := h.asked
 			if h.asked = nil; x == nil {
-				return all, errors.New("a request that nobody has read")
+				return all, errAstray
 			}
 			if x.refused != 0 {
 				return append(all, taken{refused: x.refused}), nil
@@ -69,7 +90,7 @@ func listen(r io.Reader, h *heads) (all []taken, err error) {
 			if x.whole {
 				body = x.Request.Body.Reader()
 			}
-			t.line = fmt.Sprint(m.Method, " ", m.Target, " ", m.Host, " ", m.Proto, " ", m.Length, " ", m.Close)
+			t.line = lineOf(m)
 		}
 		last = q.Method
 		text, err := io.ReadAll(body)
@@ -78,7 +99,30 @@ func listen(r io.Reader, h *heads) (all []taken, err error) {
 		}
 		t.body = string(text)
 		all = append(all, t)
+		if h == nil {
+			continue
+		}
+		h.looked.Store(true) // it does not wait here
+		for x := h.following(context.Background()); x != nil; x = h.following(context.Background()) {
+			m := &x.head
+			if x.refused != 0 {
+				return all, errAstray
+			}
+			text, err := io.ReadAll(x.Request.Body.Reader())
+			if err != nil {
+				return all, err
+			}
+			last = m.Method
+			all = append(all, taken{lineOf(m), string(text), x.refused})
+		}
 	}
+}
+
+// errAstray is a request that nobody has read, or that is to be refused by net/http.
+var errAstray = errors.New("a request is where it does not belong")
+
+func lineOf(m *http1.Request) string {
+	return fmt.Sprint(m.Method, " ", m.Target, " ", m.Host, " ", m.Proto, " ", m.Length, " ", m.Close)
 }
 
 func TestARequestInDoubtIsFound(t *testing.T) {
@@ -212,6 +256,105 @@ func TestAReadOfOneByteEndsAtOnceBetweenRequests(t *testing.T) {
 	}
 }
 
+// A request behind another goes past net/http if that has no part in it.
+func TestNetHTTPIsToldOfWhatItHasAPartIn(t *testing.T) {
+	const first = "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"
+	for name, tt := range map[string]struct {
+		next   string
+		beside bool
+	}{
+		"a request":                 {"GET /2 HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", true},
+		"the last one":              {"GET /2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", true},
+		"a body":                    {"POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", true},
+		"two at once":               {"GET /2 HTTP/1.1\r\nHost: a\r\n\r\n" + first, false},
+		"a body that is to come":    {"POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx", false},
+		"chunks":                    {"POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", false},
+		"half a head":               {"GET /2 HTTP/1.1\r\nHost: a\r\n", false},
+		"a target it may refuse":    {"GET /%x HTTP/1.1\r\nHost: a\r\n\r\n", false},
+		"what nobody expects":       {"GET /2 HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", false},
+		"another protocol":          {"GET /2 HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: b\r\n\r\n", false},
+		"what is no request":        {"GET /2 HTTP/1.1\nHost: a\r\n\r\n", false},
+		"the end of the connection": {"", false},
+	} {
+		s := spoken{r: &inPieces{[]string{first, tt.next}}}
+		h := newHeads(nil, Limits{})
+		h.Conn, h.into = s, s
+		p := make([]byte, 4<<10)
+		if n, err := h.Read(p); string(p[:n]) != least || err != nil {
+			t.Fatalf("got %q, %v", p[:n], err)
+		}
+		if x := h.following(t.Context()); x != nil {
+			t.Errorf("%s: it was read while net/http may read", name)
+		}
+		h.looked.Store(true)
+		x := h.following(t.Context())
+		if beside := x != nil; beside != tt.beside {
+			t.Errorf("%s: past net/http is %v", name, beside)
+		}
+		if x != nil {
+			continue
+		}
+		if h.looked.Load() && h.failed == nil {
+			t.Errorf("%s: it would be read beside what net/http reads next", name)
+		}
+		if n, err := h.Read(p); n == 0 && err != io.EOF || n > 0 && tt.next == "" {
+			t.Errorf("%s: then net/http reads %q, %v", name, p[:n], err)
+		}
+	}
+}
+
+// asleep is a connection on which nothing comes.
+type asleep struct {
+	spoken
+	hurried chan struct{}
+}
+
+func (a asleep) ReadInto(drain.Memory) (int, error) {
+	<-a.hurried
+	return 0, os.ErrDeadlineExceeded
+}
+
+func (a asleep) SetReadDeadline(at time.Time) error {
+	if !at.IsZero() && at.Before(time.Now()) {
+		close(a.hurried)
+	}
+	return nil
+}
+
+// Who ends all requests does not wait for one that has not come, whichever of both is first.
+func TestAWaitBesideNetHTTPEnds(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		h := newHeads(nil, Limits{})
+		a := asleep{hurried: make(chan struct{})}
+		h.Conn, h.into, h.alone = a, a, true
+		h.looked.Store(true)
+		h.whole.Store(true)
+		h.engine.present.conns = map[uint64]*heads{1: h}
+		all, cut := context.WithCancel(t.Context())
+		end := func() { cut(); h.engine.present.cut(context.Canceled) }
+		if before {
+			end()
+		} else {
+			go func() {
+				for !h.waits.Load() {
+					runtime.Gosched()
+				}
+				end()
+			}()
+		}
+		got := make(chan *stdExchange, 1)
+		go func() { got <- h.following(all) }()
+		select {
+		case x := <-got:
+			if x != nil {
+				t.Error("there is a request")
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("it waits")
+		}
+	}
+}
+
 // What is not taken here net/http gets in a form that it does not take either.
 func TestAChunkThatIsNoneIsRefused(t *testing.T) {
 	const text = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -242,6 +385,24 @@ func TestAHeadAboveItsLimitIsNeverEnded(t *testing.T) {
 	}
 }
 
+// border is where what a fuzz test makes up comes in pieces.
+const border = "\x1e"
+
+// inPieces is read piece by piece.
+type inPieces struct{ left []string }
+
+func (r *inPieces) Read(p []byte) (int, error) {
+	for len(r.left) > 0 && r.left[0] == "" {
+		r.left = r.left[1:]
+	}
+	if len(r.left) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, r.left[0])
+	r.left[0] = r.left[0][n:]
+	return n, nil
+}
+
 // What net/http takes of what it gets from here is what it takes without, as the same requests
 // with the same bodies, and however they come.
 func FuzzHeads(f *testing.F) {
@@ -254,12 +415,19 @@ func FuzzHeads(f *testing.F) {
 		"GET http://b/x HTTP/1.1\r\nHost: a\r\nX: y\r\n z\r\n\r\n",
 		"\r\n\nGET /x HTTP/1.1\nHost: a\n\n",
 		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx\r\n\r\nGET /%zz HTTP/1.1\r\nHost: a\r\n\r\n",
+		"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n" + border + "POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx" + border +
+			"\r\nGET /3 HTTP/1.1\r\nHost: a\r\nUpgrade: b\r\n\r\n" + border + "GET /4 HTTP/1.1\r\nHost: a\r\n\r\n",
+		"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n" + border + "POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx" + border + "yGET /3" +
+			border + " HTTP/1.1\r\nHost: a\r\n\r\n" + border + "GET /4 HTTP/1.1\r\nHost: a\r\n\r\nGET /5 HTTP/1.1\nHost: a\r\n\r\n",
+		"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n" + border + "POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n" + border + "x\r\n0\r\n\r\n" + border + "GET /3 HTTP/1.1\r\n\r\n",
+		"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n" + border + "GET /2 HTTP/1.1\nHost: a\r\n\r\n",
 		"POST / HTTP/1.0\r\nConnection: keep-alive\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nxCONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, bytes []byte) {
-		text := string(bytes)
+		pieces := strings.Split(string(bytes), border)
+		text := strings.Join(pieces, "")
 		want, wantErr := listen(strings.NewReader(text), nil)
 		if errors.As(wantErr, new(*url.Error)) || wantErr != nil && strings.Contains(wantErr.Error(), "trailer") {
 			return // hosts are judged by who uses them, trailers are dropped
@@ -267,9 +435,13 @@ func FuzzHeads(f *testing.F) {
 		if strings.Contains(text, http.MethodConnect) {
 			return // its target is its host there; nobody serves it
 		}
-		whole, _ := listen(strings.NewReader(text), newHeads(nil, Limits{}))
-		slowly, _ := listen(iotest.OneByteReader(strings.NewReader(text)), newHeads(nil, Limits{}))
-		for way, got := range map[string][]taken{"whole": whole, "byte by byte": slowly} {
+		whole, err1 := listen(strings.NewReader(text), newHeads(nil, Limits{}))
+		slowly, err2 := listen(iotest.OneByteReader(strings.NewReader(text)), newHeads(nil, Limits{}))
+		apart, err3 := listen(&inPieces{pieces}, newHeads(nil, Limits{}))
+		if err := errors.Join(err1, err2, err3); errors.Is(err, errAstray) {
+			t.Fatal(err)
+		}
+		for way, got := range map[string][]taken{"whole": whole, "byte by byte": slowly, "in pieces": apart} {
 			if n := len(got); n > 0 && got[n-1].refused != 0 {
 				got = got[:n-1]
 			}
@@ -279,8 +451,8 @@ func FuzzHeads(f *testing.F) {
 				}
 			}
 		}
-		if !slices.Equal(whole, slowly) {
-			t.Fatalf("whole %+v, slowly %+v", whole, slowly)
+		if !slices.Equal(whole, slowly) || !slices.Equal(whole, apart) {
+			t.Fatalf("whole %+v, slowly %+v, in pieces %+v", whole, slowly, apart)
 		}
 	})
 }

@@ -239,16 +239,13 @@ func (e *Std) release(x *stdExchange) {
 	e.pool.Put(x)
 }
 
-// ServeHTTP makes an exchange of a request of net/http.
+// ServeHTTP makes an exchange of a request of net/http, and of those behind it on the connection
+// that net/http has no part in.
 func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	e.serving.Add(1)
-	defer e.serving.Add(-1)
 	a, _ := r.Context().Value(connKey{}).(*connection)
-	// HTTP/2 has a timer for each stream instead of deadlines that only calls notice.
-	timers := r.ProtoMajor >= 2
 	var h *heads // has read the head; nil: net/http has
 	var x *stdExchange
-	if !timers {
+	if r.ProtoMajor < 2 {
 		h = a.heads
 	}
 	if h != nil {
@@ -261,6 +258,22 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			x.refused = http.StatusBadRequest
 		}
 	}
+	for known := true; x != nil; known = false {
+		x.sink.known = known
+		if !e.serve(x, w, r, a, h) || h == nil {
+			return
+		}
+		x = h.following(r.Context())
+	}
+}
+
+// serve makes an exchange of a request and serves it, and reports whether the connection stays. h
+// has read its head; with nil that was net/http.
+func (e *Std) serve(x *stdExchange, w http.ResponseWriter, r *http.Request, a *connection, h *heads) bool {
+	e.serving.Add(1)
+	defer e.serving.Add(-1)
+	// HTTP/2 has a timer for each stream instead of deadlines that only calls notice.
+	timers := r.ProtoMajor >= 2
 	control := w.(controlled)
 	x.sink.w, x.sink.control, x.sink.stall, x.sink.timers = w, control, e.limits.WriteStall, timers
 	x.sink.tunnels, x.sink.drain, x.sink.ctx = &e.tunnels, e.drain, r.Context()
@@ -283,7 +296,7 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			ctx.Cancel(context.Canceled)
 		}()
 	}
-	if r.Body != nil && r.Body != http.NoBody {
+	if x.sink.known && r.Body != nil && r.Body != http.NoBody {
 		x.body.body, x.body.control, x.body.gap, x.body.timers = r.Body, control, e.limits.BodyRead, timers
 		x.body.expected, x.body.heads = r.Header.Get("Expect") != "", h
 		x.sink.body = &x.body
@@ -297,13 +310,17 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x.sink.finish()
 	x.sink.leave()
-	if x.sink.away != nil {
+	away := x.sink.away != nil
+	if away {
 		if a.heads != nil {
 			e.present.remove(a.heads)
 		}
 		e.tunnels.done(x.sink.away)
 	}
-	aborted, cut, old := x.sink.aborted, x.sink.written, x.head.Old
+	aborted, cut, old, ends := x.sink.aborted, x.sink.written, x.head.Old, x.sink.direct.close
+	if known := x.sink.known; ends && !known {
+		h.failed = io.EOF
+	}
 	e.release(x)
 	if aborted {
 		if cut && old {
@@ -312,6 +329,7 @@ func (e *Std) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// The only way to make net/http break a connection off.
 		panic(http.ErrAbortHandler)
 	}
+	return !away && !ends
 }
 
 // controlled is what net/http's writers can, of both versions of HTTP, without a
@@ -498,6 +516,7 @@ func (b *bodyReader) drop() bool {
 // stdSink writes answers through net/http, or past it to the connection.
 type stdSink struct {
 	w       http.ResponseWriter
+	known   bool   // net/http knows of the request
 	heads   *heads // over which direct goes to the client; nil: net/http writes the answer
 	direct  h1answer
 	control controlled
@@ -521,8 +540,12 @@ func (s *stdSink) WriteHead(status int, h *exchange.Header, length int64) error 
 	if s.heads != nil && status >= 200 {
 		return s.writeHead(status, h, length)
 	}
-	if status < 200 && s.direct.head.Old {
+	switch {
+	case status >= 200:
+	case s.direct.head.Old:
 		return nil // which knows of one answer alone (RFC 9110 §15.2)
+	case !s.known:
+		return s.inform(status, h)
 	}
 	out := s.w.Header()
 	for _, f := range h.Fields() {
@@ -571,12 +594,23 @@ func (s *stdSink) writeHead(status int, h *exchange.Header, length int64) error 
 	d := &s.direct
 	d.close = d.head.Close || s.last()
 	d.begin(status, h, length, s.dates.at(time.Now().Unix()).line)
+	if s.written = true; !s.known {
+		return nil
+	}
 	if d.close {
 		s.w.Header()["Connection"] = closing
 	}
 	s.w.WriteHeader(http.StatusNoContent) // the client is not asked for its body any more
-	s.written, s.heads.mute = true, true
+	s.heads.mute = true
 	return nil
+}
+
+// inform sends an answer that others follow, past net/http.
+func (s *stdSink) inform(status int, h *exchange.Header) error {
+	if s.written {
+		return nil
+	}
+	return s.put(appendInformation(make([]byte, 0, 256), status, h))
 }
 
 // send implements h1wire.
@@ -713,8 +747,11 @@ func (s *stdSink) Abort() {
 	}
 }
 
-// Hijack implements exchange.Sink.
+// Hijack implements exchange.Sink. Of a request that asks for another protocol net/http knows.
 func (s *stdSink) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if !s.known {
+		return nil, nil, errNotAsked
+	}
 	s.tunnels.expect()
 	conn, rw, err := http.NewResponseController(s.w).Hijack()
 	if err != nil {

@@ -49,6 +49,7 @@ func (a *attendance) add(h *heads) {
 	h.probe.Init(t)
 	if a.departures.Add(raw, a.last) == nil {
 		h.token = a.last
+		h.into, _ = h.Conn.(readerInto)
 		a.conns[h.token] = h
 	}
 }
@@ -71,7 +72,7 @@ func (a *attendance) departed(token uint64) {
 	}
 }
 
-// cut ends every request.
+// cut ends every request, and the waits for them beside net/http.
 func (a *attendance) cut(reason error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -79,6 +80,7 @@ func (a *attendance) cut(reason error) {
 		if ctx := h.ctx.Load(); ctx != nil {
 			ctx.Cancel(reason)
 		}
+		h.wake()
 	}
 }
 
