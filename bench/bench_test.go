@@ -106,6 +106,19 @@ func TestOtherGatewaysAreFolders(t *testing.T) {
 	}
 }
 
+func TestTheCostIsMeasuredInShortRounds(t *testing.T) {
+	for name, tt := range map[string]struct{ asked, want settings }{
+		"the standard":  {settings{count: 5, window: 2 * time.Second, warm: time.Second}, settings{count: 50, window: slice, warm: slice / 2}},
+		"a short one":   {settings{count: 3, window: 150 * time.Millisecond, warm: time.Second}, settings{count: 3, window: 150 * time.Millisecond, warm: time.Second}},
+		"with profiles": {settings{count: 1, window: time.Second, profile: "p"}, settings{count: 1, window: time.Second}},
+		"warm already":  {settings{count: 1, window: 400 * time.Millisecond, warm: time.Millisecond}, settings{count: 2, window: slice, warm: time.Millisecond}},
+	} {
+		if got := tt.asked.inSlices(); got.count != tt.want.count || got.window != tt.want.window || got.warm != tt.want.warm {
+			t.Errorf("%s: %d rounds of %v after %v", name, got.count, got.window, got.warm)
+		}
+	}
+}
+
 func TestWhatIsWanted(t *testing.T) {
 	tests := []struct {
 		only string
