@@ -151,6 +151,9 @@ func (h *heads) readHead(p []byte) (int, error) {
 	wait := len(p) == 1 // where a part of the next request is there, that wait is a read after all
 	if !wait {
 		h.looked.Store(false)
+		if h.ahead { // net/http does not know that it has begun, and that it is not idle
+			h.engine.server.ConnState(h, http.StateActive)
+		}
 	}
 	if !h.ahead || wait {
 		n, err := h.Conn.Read(p)
@@ -275,7 +278,14 @@ func (h *heads) following(all context.Context) *stdExchange {
 		e.release(x)
 	}
 	h.clear()
-	if h.look(nil); h.asked == nil || !h.alone || h.asked.head.Upgrade {
+	h.look(nil)
+	switch {
+	case h.at == atHead && h.asked == nil: // it is to be looked at when net/http reads
+		h.clear()
+		h.begun(h.next)
+		h.ahead = true
+		fallthrough
+	case h.asked == nil || !h.alone || h.asked.head.Upgrade:
 		h.looked.Store(false)
 		return nil
 	}

@@ -303,6 +303,34 @@ func TestNetHTTPIsToldOfWhatItHasAPartIn(t *testing.T) {
 	}
 }
 
+// A connection on which a request has begun is not idle, which would let the drain close it.
+func TestARequestThatHasBegunIsTold(t *testing.T) {
+	const first = "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"
+	for name, pieces := range map[string][]string{
+		"with the last one": {first + "G"},
+		"behind it":         {first, "G"},
+	} {
+		s := spoken{r: &inPieces{pieces}}
+		h := newHeads(nil, Limits{})
+		h.Conn, h.into = s, s
+		var state http.ConnState
+		h.engine.server.ConnState = func(_ net.Conn, to http.ConnState) { state = to }
+		p := make([]byte, 4<<10)
+		if n, err := h.Read(p); string(p[:n]) != least || err != nil {
+			t.Fatalf("%s: got %q, %v", name, p[:n], err)
+		}
+		h.asked = nil // served
+		h.looked.Store(true)
+		if x := h.following(t.Context()); x != nil {
+			t.Fatalf("%s: there is a request", name)
+		}
+		h.engine.server.ConnState(h, http.StateIdle) // by net/http, which has answered
+		if n, err := h.Read(p); string(p[:n]) != "G" || err != nil || state != http.StateActive {
+			t.Errorf("%s: got %q, %v, and the connection is %v", name, p[:n], err, state)
+		}
+	}
+}
+
 // asleep is a connection on which nothing comes.
 type asleep struct {
 	spoken
