@@ -482,9 +482,25 @@ func TestWhatTakesTooLongEnds(t *testing.T) {
 		})
 	})
 	t.Run("no next request", func(t *testing.T) {
-		c := newLimitedWorld(t, Limits{Idle: short}, nil).dial()
-		c.ask("GET /none HTTP/1.1\r\nHost: x\r\n\r\n")
-		_ = c.ended()
+		for n := range 3 { // who waits behind the first request may be another than behind those that follow
+			timetest.Stretch(t, short, func(limit time.Duration) error {
+				w := newLimitedWorld(t, Limits{Idle: limit}, nil)
+				w.put("routes/1", `{"uri":"/*","upstream":`+nodes(backend(t, hello))+`}`)
+				c := w.dial()
+				for range n + 1 {
+					_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+					res, err := http.ReadResponse(c.r, nil)
+					if err != nil {
+						return err // it came too late
+					}
+					_, _ = io.Copy(io.Discard, res.Body)
+				}
+				if err := c.ended(); timedOut(err) {
+					t.Errorf("after %d requests nobody ends the connection", n+1)
+				}
+				return nil
+			})
+		}
 	})
 	t.Run("an answer that is not read", func(t *testing.T) {
 		w := newLimitedWorld(t, Limits{WriteStall: short}, nil)
