@@ -16,7 +16,8 @@ RUN go mod download
 COPY cmd cmd
 COPY internal internal
 COPY pkg pkg
-RUN go build -trimpath -o /out/gosix/ ./cmd/admin ./cmd/gosix
+RUN go build -trimpath -o /out/gosix/ ./cmd/gosix
+RUN go build -trimpath -o /out/gosix/ ./cmd/admin
 RUN go build -trimpath -pgo=cmd/gateway/gateway.pgo -o /out/gosix/ ./cmd/gateway
 COPY t/fakellm t/fakellm
 RUN go build -trimpath -o /out/cluster/fakellm ./t/fakellm/serve

@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -237,6 +238,14 @@ func allowed(t *testing.T) (list []string) {
 
 func (b *builder) run(words []string) {
 	b.t.Helper()
+	// A profile only changes how fast the program is, and would have everything compiled once more.
+	words = slices.DeleteFunc(words, func(word string) bool {
+		profile, is := strings.CutPrefix(word, "-pgo=")
+		if is && (!within(profile, b.context) || b.fromCheckout(profile) == "") {
+			b.t.Errorf("Dockerfile: %s is not copied before", profile)
+		}
+		return is
+	})
 	switch command := strings.Join(words, " "); {
 	case command == "go mod download":
 	case strings.HasPrefix(command, "mkdir -p /"):
